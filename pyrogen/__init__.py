@@ -1,0 +1,10 @@
+"""Deep generative models as probabilistic programs: write the story, get the rest; know whether to believe it."""
+
+from pyrogen.catalog import load
+from pyrogen.inference import fit
+from pyrogen.inference.run_folder import versions
+from pyrogen.story import Story
+
+__all__ = ["Story", "__version__", "fit", "load"]
+
+__version__ = versions()["pyrogen"]

@@ -1,0 +1,28 @@
+"""Data as named columns: loaders, splits, binarization and dequantization.
+
+Data is a set of named columns with a common first dimension (``x``, ``y``, ...). ``load`` gives them in three
+splits, ``Splits`` says by which protocol, and ``check_columns`` is the door that bad data does not pass.
+"""
+
+from pyrogen.data.columns import RESERVED, Columns, Transform, check_columns
+from pyrogen.data.registry import data_root, describe, load
+from pyrogen.data.splits import Splits, Truth
+from pyrogen.data.synthetic import LinearGaussian, Ring
+from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization
+
+__all__ = [
+    "MODES",
+    "RESERVED",
+    "Columns",
+    "Dequantization",
+    "DynamicBinarization",
+    "LinearGaussian",
+    "Ring",
+    "Splits",
+    "Transform",
+    "Truth",
+    "check_columns",
+    "data_root",
+    "describe",
+    "load",
+]

@@ -1,0 +1,147 @@
+"""Named columns with a common first dimension, and the checks at their door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["RESERVED", "Columns", "Transform", "check_columns", "chunks"]
+
+Transform: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+#: Names that stories ask for and no column may take: rows of a batch, rows of the training set, positions of the rows.
+RESERVED = ("n", "total", "index")
+
+_CHUNK = 2**22
+
+
+class Columns(dict[str, Tensor]):
+    """A dict of tensors, one row for each datum, with an optional transform of each drawn batch.
+
+    The columns hold what is stored (grey values, say); ``transform`` makes of a batch what is observed (a fresh
+    binarization). It is applied after indexing, on the batch's device, and draws from torch's global random state,
+    so that a resumed run repeats it.
+
+    Args:
+        columns: tensors (N, ...) by name.
+        transform: from a batch, a dict of tensors (B, ...), to a batch; None leaves it as it is.
+
+    >>> train = Columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
+    >>> train
+    Columns(x: float32 (5, 2), y: int64 (5,))
+    >>> train.rows, train.batch(torch.tensor([3, 1]))["y"]
+    (5, tensor([3, 1]))
+    """
+
+    def __init__(self, columns: Mapping[str, Tensor] | None = None, transform: Transform | None = None) -> None:
+        super().__init__(columns or {})
+        self.transform = transform
+
+    @property
+    def rows(self) -> int:
+        """The common first dimension N; 0 without columns."""
+        return len(next(iter(self.values()))) if self else 0
+
+    def batch(self, index: Tensor | slice | None = None) -> dict[str, Tensor]:
+        """The rows at ``index`` (positions (B,), a slice, or None for all), transformed as training sees them."""
+        drawn = dict(self) if index is None else {name: column[index] for name, column in self.items()}
+        return drawn if self.transform is None else self.transform(drawn)
+
+    def take(self, index: Tensor | slice) -> Columns:
+        """The rows at ``index`` as stored, with the same transform."""
+        return Columns({name: column[index] for name, column in self.items()}, self.transform)
+
+    def to(self, device: torch.device | str) -> Columns:
+        """The same columns on another device, with the same transform."""
+        return Columns({name: column.to(device) for name, column in self.items()}, self.transform)
+
+    def copy(self) -> Columns:
+        """A shallow copy, with the same transform."""
+        return Columns(self, self.transform)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}: {str(c.dtype).removeprefix('torch.')} {tuple(c.shape)}" for name, c in self.items()]
+        if self.transform is not None:
+            parts.append(f"transform={self.transform!r}")
+        return f"Columns({', '.join(parts)})"
+
+
+def check_columns(columns: Mapping[str, Tensor], name: str = "data") -> int:
+    """Checks at the door: tensors by allowed names, one common length, not empty, finite. One pass, in chunks.
+
+    NaN and infinities are sought in floating (and complex) columns only.
+
+    Args:
+        columns: tensors (N, ...) by name, on any device.
+        name: what the messages call the data.
+
+    Returns:
+        The number of rows N.
+
+    Raises:
+        TypeError: a name that is no string, or a column that is no tensor.
+        ValueError: no column, a reserved name, different lengths, no rows, or values that are not finite.
+
+    >>> check_columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
+    5
+    >>> check_columns({"x": torch.tensor([0.0, float("nan")])}, "train")
+    Traceback (most recent call last):
+        ...
+    ValueError: train: column 'x' has NaN or infinite values in 1 of 2 rows, first in row 1; expected finite numbers: \
+fill or drop these rows
+    """
+    if not columns:
+        raise ValueError(f"{name}: there are no columns; expected at least one tensor of shape (N, ...)")
+    for key, column in columns.items():
+        _check_column(key, column, name)
+    lengths = {key: len(column) for key, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{key!r} has {length}" for key, length in lengths.items())
+        raise ValueError(f"{name}: columns of different lengths: {counts} rows; expected one row for each datum in all")
+    rows = next(iter(lengths.values()))
+    if rows == 0:
+        raise ValueError(f"{name}: the data set is empty (0 rows); expected at least one row")
+    for key, column in columns.items():
+        _check_finite(key, column.detach(), name)
+    return rows
+
+
+def chunks(column: Tensor) -> Iterator[Tensor]:
+    """Consecutive views (B, ...) on a column (N, ...), of some four million elements each (one row at least)."""
+    width = max(1, column.numel() // max(1, len(column)))
+    yield from column.split(max(1, _CHUNK // width))
+
+
+def _check_column(key: object, column: object, name: str) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"{name}: column name {key!r} is a {type(key).__name__}; expected a string such as 'x'")
+    if key in RESERVED:
+        taken = ", ".join(RESERVED)
+        raise ValueError(f"{name}: a column is named {key!r}, but {taken} are reserved for stories: rename the column")
+    if not isinstance(column, Tensor):
+        kind = type(column).__name__
+        raise TypeError(f"{name}: column {key!r} is a {kind}; expected a torch.Tensor (torch.as_tensor makes one)")
+    if column.ndim == 0:
+        raise ValueError(f"{name}: column {key!r} is a scalar; expected shape (N, ...) with one row for each datum")
+
+
+def _check_finite(key: str, column: Tensor, name: str) -> None:
+    if column.is_complex():
+        column = torch.view_as_real(column)
+    if not column.is_floating_point() or column.numel() == 0:
+        return
+    # min and max pass NaN on, so both are finite just when all values are; one transfer from the device.
+    extremes = torch.stack([torch.stack(torch.aminmax(chunk)) for chunk in chunks(column)])
+    if bool(extremes.isfinite().all()):
+        return
+    bad = torch.cat(
+        [~chunk.isfinite().flatten(1).all(1) if chunk.ndim > 1 else ~chunk.isfinite() for chunk in chunks(column)]
+    )
+    count, first = int(bad.sum()), int(bad.nonzero()[0])
+    raise ValueError(
+        f"{name}: column {key!r} has NaN or infinite values in {count} of {len(column)} rows, first in row {first}; "
+        "expected finite numbers: fill or drop these rows"
+    )

@@ -1,0 +1,136 @@
+"""Names of data sets, where they lie, and the one function that loads any of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pyrogen.data import images, synthetic
+from pyrogen.data.arrays import read_numpy
+from pyrogen.data.draws import check_seed
+from pyrogen.data.folders import read_folder
+from pyrogen.data.splits import Splits, check_mode, nearest
+from pyrogen.data.tables import read_csv
+
+__all__ = ["data_root", "describe", "load"]
+
+
+class _Source(NamedTuple):
+    read: Callable[[Path, bool], Splits]
+    summary: str
+
+
+_SOURCES = {
+    "digits": _Source(images.digits, "handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn"),
+    "mnist": _Source(images.mnist, "handwritten digits, 1 x 28 x 28, 256 grey levels"),
+    "fashion-mnist": _Source(images.fashion_mnist, "articles of clothing, 1 x 28 x 28, 256 grey levels"),
+    "cifar10": _Source(images.cifar10, "photographs of ten kinds, 3 x 32 x 32, 256 levels a colour"),
+    "linear_gaussian": _Source(synthetic.linear_gaussian, "a planted probabilistic PCA, 8 from 3, exact density"),
+    "ring": _Source(synthetic.ring, "eight Gaussians on a circle in the plane, exact density"),
+}
+_READERS = {".npz": read_numpy, ".npy": read_numpy, ".csv": read_csv}
+
+
+def load(
+    name: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    binarize: str | None = None,
+    dequantize: bool | None = None,
+    *,
+    seed: int = 0,
+    download: bool = False,
+) -> Splits:
+    """Training, validation and test data by name or path.
+
+    Args:
+        name: one of ``describe()``, or a path to ``.npz`` (a column for each key), ``.npy`` (column ``x``), ``.csv``
+            or a folder of images; files are split 70/10/20 by a fixed seed, stratified on integer ``y``.
+        root: folder of the data sets; None: ``PYROGEN_DATA``, else a cache folder of the user's.
+        binarize: ``static``, ``dynamic``, ``threshold`` or ``none`` (see ``Splits.binarized``); None leaves it open.
+        dequantize: adds uniform noise within the grey levels (see ``Splits.dequantized``).
+        seed: of the binarization or the noise; it changes neither splits nor synthetic data.
+        download: fetches what is missing into the root; else nothing is ever fetched.
+
+    Raises:
+        ValueError: an unknown name or mode, damaged or unsuitable content, options that exclude each other.
+        TypeError: a name that is no path, content that is not numeric.
+        FileNotFoundError: files that are not where they are looked for.
+        ConnectionError: a download that failed.
+
+    >>> splits = load("digits", binarize="static")
+    >>> splits.train
+    Columns(x: float32 (1257, 1, 8, 8), y: int64 (1257,))
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"data: expected a name or a path, got a {type(name).__name__}: pass tensors to fit directly")
+    check_seed(seed)
+    if binarize is not None:
+        check_mode(binarize)
+    if dequantize and binarize not in (None, "none"):
+        raise ValueError(f"dequantize=True and binarize={binarize!r} exclude each other: pass one of the two")
+    splits = _read(os.fspath(name), root, download)
+    splits = splits if binarize is None else splits.binarized(binarize, seed)
+    return splits.dequantized(seed) if dequantize else splits
+
+
+def data_root(root: str | os.PathLike[str] | None = None, recorded: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of data sets: the argument, else ``PYROGEN_DATA``, a run folder's ``recorded`` one, the user's cache.
+
+    The cache is ``$XDG_CACHE_HOME/pyrogen``, or ``~/.cache/pyrogen``. The folder need not exist.
+
+    >>> data_root("/somewhere").as_posix()
+    '/somewhere'
+    """
+    chosen = root or os.environ.get("PYROGEN_DATA") or recorded
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrogen"
+
+
+def describe() -> list[tuple[str, str]]:
+    """Name and one-line summary of each data set, and of the files that can be read.
+
+    >>> describe()[0]
+    ('digits', 'handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn')
+    """
+    files = [("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y")]
+    return (
+        [(name, source.summary) for name, source in _SOURCES.items()]
+        + files
+        + [("FOLDER", "own images of one size, subfolders as classes")]
+    )
+
+
+def _read(name: str, root: str | os.PathLike[str] | None, download: bool) -> Splits:
+    known = {_canonical(key): source for key, source in _SOURCES.items()}
+    if _canonical(name) in known:
+        return known[_canonical(name)].read(data_root(root), download)
+    path = _find(name, root)
+    if path.is_dir():
+        return read_folder(path, name)
+    if path.suffix.lower() not in _READERS:
+        kind = f"a {path.suffix} file" if path.suffix else "a file without suffix"
+        raise ValueError(f"{name}: expected {', '.join(_READERS)} or a folder of images, got {kind}: convert it")
+    return _READERS[path.suffix.lower()](path, name)
+
+
+def _find(name: str, root: str | os.PathLike[str] | None) -> Path:
+    """The file or folder of a name that is no data set's: as given, else under the root."""
+    places = [Path(name).expanduser(), data_root(root) / name]
+    for place in places:
+        if name.strip() and place.exists():
+            return place
+    if Path(name).suffix or os.sep in name or "/" in name:
+        looked = " and ".join(str(place.absolute()) for place in places)
+        raise FileNotFoundError(f"{name}: no such file or folder, looked for {looked}: correct the path, or --data-dir")
+    names = ", ".join(_SOURCES)
+    raise ValueError(
+        f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv or a folder of images"
+        f"{nearest(name, _SOURCES)}"
+    )
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-")

@@ -1,0 +1,206 @@
+"""Training, validation and test data with the protocol that a likelihood on them must name."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pyrogen.data.columns import Columns, chunks
+from pyrogen.data.draws import check_seed
+from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization, binarized_once, dequantized_once
+
+__all__ = ["Splits", "Truth", "check_mode", "nearest"]
+
+_SPLITS = ("train", "validation", "test")
+
+
+class Truth(Protocol):
+    """What is known exactly of a synthetic set: its density, and that density on the test rows in nats, (N,)."""
+
+    @property
+    def test_log_prob(self) -> Tensor:
+        """Log p of each test row, (N,), float64."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log p of each row of x (N, ...), as (N,), float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set in three splits, and how it was prepared.
+
+    Args:
+        name: what the data are called in reports.
+        train, validation, test: named columns; models are chosen on validation, test is for final figures alone.
+        classes: number of classes of ``y``, or None.
+        levels: number of grey levels of ``x`` (256 for 8-bit images, 17 for digits), None for real or binary data.
+        binarize: ``static``, ``dynamic``, ``threshold`` or ``none``; None where nothing was chosen.
+        dequantize: whether uniform noise was added within the grey levels.
+        seed: the seed of the one fixed draw.
+        truth: the exact density of a synthetic set, else None.
+
+    >>> columns = Columns({"x": torch.tensor([[0.0, 1.0], [1.0, 1.0]])})
+    >>> splits = Splits("two", columns, columns, columns, levels=256)
+    >>> splits.binarized("static", seed=1).protocol()["binarize"]
+    'static'
+    >>> round(splits.dequantized().log_scale, 4)
+    11.0904
+    """
+
+    name: str
+    train: Columns
+    validation: Columns
+    test: Columns
+    classes: int | None = None
+    levels: int | None = None
+    binarize: str | None = None
+    dequantize: bool = False
+    seed: int = 0
+    truth: Truth | None = None
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one datum's ``x``; None where there is no such column."""
+        return tuple(self.train["x"].shape[1:]) if "x" in self.train else None
+
+    @property
+    def log_scale(self) -> float:
+        """Nats to subtract from log p(x) for the original grey-level scale: D log(levels) if dequantized, else 0."""
+        if not self.dequantize or self.levels is None:
+            return 0.0
+        return math.prod(self.event_shape or ()) * math.log(self.levels)
+
+    def split(self, name: str) -> Columns:
+        """The columns of ``train``, ``validation`` or ``test``; another name is a ``ValueError``."""
+        known = dict(zip(_SPLITS, self._parts(), strict=True))
+        if name not in known:
+            raise ValueError(f"split: expected {', '.join(known)}, got {name!r}{nearest(name, known)}")
+        return known[name]
+
+    def protocol(self) -> dict[str, Any]:
+        """What a report of a likelihood names, ready for JSON: data, binarization, dequantization, seed, sizes."""
+        return {
+            "data": self.name,
+            "binarize": self.binarize,
+            "dequantize": self.dequantize,
+            "levels": self.levels,
+            "seed": self.seed,
+            "rows": {key: part.rows for key, part in zip(_SPLITS, self._parts(), strict=True)},
+        }
+
+    def binarized(self, mode: str, seed: int = 0) -> Splits:
+        """The same data with x in {0, 1}, the grey values taken as probabilities.
+
+        ``static``: every split is one draw x ~ Bernoulli(grey), fixed by the seed and the same on every machine
+        (our own draw, not Larochelle's file). ``dynamic``: training data are drawn anew for each batch, while
+        validation and test data are the ``static`` draw, so that figures on them are reproducible.
+        ``threshold``: x = 1[grey > 0.5]. ``none``: the grey values stay.
+
+        Raises:
+            ValueError: an unknown mode, data that are prepared already, or x outside [0, 1].
+
+        References:
+            Salakhutdinov and Murray, 2008; Larochelle and Murray, 2011, The neural autoregressive distribution
+            estimator; Burda, Grosse and Salakhutdinov, 2015, arXiv:1509.00519.
+        """
+        check_mode(mode)
+        check_seed(seed)
+        self._check_raw(f"binarize={mode!r}")
+        if mode == "none":
+            return replace(self, binarize=mode, seed=seed)
+        self._check_unit_interval(f"binarize={mode!r}")
+        parts = list(self._parts())
+        for key, part in enumerate(parts):
+            x = part["x"] if part["x"].is_floating_point() else part["x"].float()
+            if mode == "dynamic" and key == 0:
+                parts[key] = Columns({**part, "x": x}, DynamicBinarization())
+            else:
+                once = (x > 0.5).to(x.dtype) if mode == "threshold" else binarized_once(x, seed, key)
+                parts[key] = Columns({**part, "x": once})
+        return self._with_parts(parts, levels=None, binarize=mode, seed=seed)
+
+    def dequantized(self, seed: int = 0) -> Splits:
+        """The same data with uniform noise within each grey level: x' = (level + u) / levels in [0, 1).
+
+        Training data get fresh noise for each batch; validation and test data one draw, fixed by the seed. With
+        ``log_scale`` = D log(levels), log p(x') - ``log_scale`` is in nats on the original grey-level scale.
+
+        Raises:
+            ValueError: no grey levels, data that are prepared already, or x outside [0, 1].
+
+        References:
+            Theis, van den Oord and Bethge, 2016, arXiv:1511.01844.
+        """
+        check_seed(seed)
+        self._check_raw("dequantize=True")
+        if self.levels is None:
+            raise ValueError(
+                f"{self.name}: dequantize=True needs grey levels (images: mnist, digits, a folder of png), "
+                "and this data has none: leave dequantize out"
+            )
+        self._check_unit_interval("dequantize=True")
+        parts = [Columns(self.train, Dequantization(self.levels))]
+        for key, part in ((1, self.validation), (2, self.test)):
+            parts.append(Columns({**part, "x": dequantized_once(part["x"], self.levels, seed, key)}))
+        return self._with_parts(parts, dequantize=True, seed=seed)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{key}={value!r}" for key, value in self.protocol().items())
+        return f"Splits({parts}, event_shape={self.event_shape}, classes={self.classes})"
+
+    def _parts(self) -> tuple[Columns, Columns, Columns]:
+        return self.train, self.validation, self.test
+
+    def _with_parts(self, parts: list[Columns], **changes: Any) -> Splits:
+        train, validation, test = parts
+        return replace(self, train=train, validation=validation, test=test, truth=None, **changes)
+
+    def _check_raw(self, wanted: str) -> None:
+        """Refuses data that are prepared already."""
+        done = "dequantized" if self.dequantize else self.binarize if self.binarize != "none" else None
+        if done or self.train.transform is not None:
+            how = f"already prepared ({done})" if done else "drawn through a transform of their own"
+            raise ValueError(f"{self.name}: {wanted} needs the original grey values, but the data are {how}: load anew")
+
+    def _check_unit_interval(self, wanted: str) -> None:
+        """Refuses data without ``x`` or with ``x`` outside [0, 1]."""
+        for key, part in zip(_SPLITS, self._parts(), strict=True):
+            if "x" not in part:
+                raise ValueError(
+                    f"{self.name}: {wanted} needs a column 'x', and there is {', '.join(part)}: rename one"
+                )
+            low, high = _extremes(part["x"])
+            if not (low >= 0 and high <= 1):
+                raise ValueError(
+                    f"{self.name}: {wanted} needs x within [0, 1], but {key} has values from {low:g} to {high:g}: "
+                    f"rescale x, or leave {wanted.partition('=')[0]} out"
+                )
+
+
+def check_mode(mode: str) -> None:
+    """Refuses an unknown binarization with a ``ValueError`` that names the nearest known one."""
+    if mode not in MODES:
+        raise ValueError(f"binarize: expected one of {', '.join(MODES)}, got {mode!r}{nearest(mode, MODES)}")
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """``; did you mean 'mnist'?`` for the known name that is nearest, or nothing.
+
+    >>> nearest("mnsit", ["digits", "mnist"])
+    "; did you mean 'mnist'?"
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _extremes(x: Tensor) -> tuple[float, float]:
+    if x.numel() == 0:
+        return 0.0, 0.0
+    extremes = torch.stack([torch.stack(torch.aminmax(chunk)) for chunk in chunks(x)])
+    return float(extremes[:, 0].min()), float(extremes[:, 1].max())

@@ -1,0 +1,102 @@
+"""Binarization and dequantization of grey values, fresh for each batch or drawn once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyrogen.data.columns import chunks
+from pyrogen.data.draws import bit_stream, uniform
+
+__all__ = ["MODES", "Dequantization", "DynamicBinarization", "binarized_once", "dequantized_once", "grey_levels"]
+
+#: How grey values become binary ones: drawn once, drawn anew for each batch, cut at one half, or not at all.
+MODES = ("static", "dynamic", "threshold", "none")
+
+
+@dataclass(frozen=True)
+class DynamicBinarization:
+    """Draws x ~ Bernoulli(grey) anew for each batch, from torch's global random state.
+
+    Args:
+        column: the column of grey values in [0, 1], floating, of any shape.
+
+    >>> DynamicBinarization()({"x": torch.tensor([0.0, 1.0])})
+    {'x': tensor([0., 1.])}
+
+    References:
+        Salakhutdinov and Murray, 2008, On the quantitative analysis of deep belief networks.
+        Burda, Grosse and Salakhutdinov, 2015, arXiv:1509.00519.
+    """
+
+    column: str = "x"
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with its column in {0, 1}, same shape and type."""
+        grey = batch[self.column]
+        return {**batch, self.column: (torch.rand_like(grey) < grey).to(grey.dtype)}
+
+
+@dataclass(frozen=True)
+class Dequantization:
+    """Adds fresh uniform noise within a grey level: x' = (level + u) / levels, u ~ Uniform(0, 1).
+
+    With level = round(x (levels - 1)), the density of x' bounds the probability of the level from below:
+    log P(level) >= E log p(x') - D log(levels), D the number of values in a datum. The noise keeps a distance of
+    levels * 2**-22 (in float32) to both ends, so that floor(levels x') gives the level back exactly and x' < 1.
+
+    Args:
+        levels: number of grey levels, 256 for 8-bit images.
+        column: the column of grey values in [0, 1], floating, of any shape.
+
+    >>> noisy = Dequantization(4)({"x": torch.tensor([0.0, 1.0])})["x"]
+    >>> (noisy * 4).floor()
+    tensor([0., 3.])
+
+    References:
+        Theis, van den Oord and Bethge, 2016, A note on the evaluation of generative models, arXiv:1511.01844.
+    """
+
+    levels: int
+    column: str = "x"
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with its column in [0, 1) and continuous, same shape and type."""
+        x = batch[self.column]
+        return {**batch, self.column: _within_level(x, torch.rand_like(x), self.levels)}
+
+
+def binarized_once(grey: Tensor, seed: int, split: int) -> Tensor:
+    """One draw x = 1[u < grey], u uniform from the protocol's stream for (seed, split); shape and type of its input."""
+    result = torch.empty_like(grey)
+    stream = bit_stream(seed, split, 0)
+    for source, target in zip(chunks(grey), chunks(result), strict=True):
+        noise = torch.from_numpy(uniform(stream, source.numel())).view(source.shape)
+        target.copy_(noise < source.cpu())
+    return result
+
+
+def dequantized_once(x: Tensor, levels: int, seed: int, split: int) -> Tensor:
+    """One draw of ``Dequantization``, u from the protocol's stream for (seed, split); shape and type of its input."""
+    result = torch.empty_like(x)
+    stream = bit_stream(seed, split, 1)
+    for source, target in zip(chunks(x), chunks(result), strict=True):
+        noise = torch.from_numpy(uniform(stream, source.numel())).view(source.shape)
+        target.copy_(_within_level(source, noise.to(source.device, result.dtype), levels))
+    return result
+
+
+def grey_levels(x: Tensor, levels: int) -> Tensor:
+    """The grey level round(x (levels - 1)) of values x in [0, 1], as whole numbers of x's type.
+
+    >>> grey_levels(torch.tensor([0.0, 0.5, 1.0]), 17)
+    tensor([ 0.,  8., 16.])
+    """
+    return (x * (levels - 1)).round()
+
+
+def _within_level(x: Tensor, noise: Tensor, levels: int) -> Tensor:
+    margin = 2 * levels * torch.finfo(noise.dtype).eps
+    return (grey_levels(x, levels) + margin + (1 - 2 * margin) * noise) / levels

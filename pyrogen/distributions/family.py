@@ -1,0 +1,65 @@
+"""What a likelihood and a posterior have in common: a network's outputs choose a distribution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyrogen.nn import leading
+
+__all__ = ["Family", "stacked", "unstack"]
+
+
+class Family(ABC):
+    """A family of distributions, one of which is chosen by the outputs of a network: p(. given outputs).
+
+    A family without parameters is a frozen dataclass; one with parameters, such as a flow, is also an `nn.Module` and a
+    `dataclass(eq=False)`, written `class Flow(nn.Module, Family)` with `forward` in place of `__call__`. In both, the
+    fields are numbers, strings and tuples, from which a run folder can build it again.
+    """
+
+    @abstractmethod
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of the outputs that the network must give for events of `event_shape`."""
+
+    @abstractmethod
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> TorchDistribution:
+        """The distribution that `outputs` (..., *size(event_shape)) stand for, of batch shape (...)."""
+
+    def point(self, distribution: TorchDistribution) -> Tensor:
+        """The one value that stands for `distribution`: its mean, unless the family knows better."""
+        mean: Tensor = distribution.mean
+        return mean
+
+    def check(self, x: Tensor) -> None:  # noqa: B027 (optional)
+        """Raise a one-line ValueError if the family gives some of `x` no density."""
+
+    def prepare(self, x: Tensor) -> None:  # noqa: B027 (optional)
+        """Start from the training data `x`, before the first step."""
+
+
+def stacked(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `parts` tensors of `event_shape` behind each other along its first dimension, as channels are.
+
+    Example:
+        >>> stacked(2, (3, 32, 32)), stacked(2, (10,)), stacked(2, ())
+        ((6, 32, 32), (20,), (2,))
+    """
+    return (parts * event_shape[0], *event_shape[1:]) if event_shape else (parts,)
+
+
+def unstack(outputs: Tensor, parts: int, event_shape: tuple[int, ...], who: str) -> tuple[Tensor, ...]:
+    """The `parts` tensors (..., *event_shape) in `outputs`, (..., *stacked(parts, event_shape)), in float32 or better.
+
+    Under autocast networks give bfloat16, in which log densities would be off by whole nats.
+
+    Raises:
+        ValueError: the outputs have another shape.
+    """
+    size = stacked(parts, event_shape)
+    lead = leading(outputs, size, f"{who} over {event_shape} (does the network end in nn.Unflatten(-1, {size})?)")
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return outputs.reshape(*lead, parts, *event_shape).unbind(len(lead))

@@ -1,0 +1,259 @@
+"""Data as batches: resident columns drawn by a permutation that a checkpoint can hold, or whatever a loader gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+
+from pyrogen.data import check_columns
+from pyrogen.story import Batch
+
+__all__ = ["Batches", "LoaderBatches", "RowBatches", "as_columns", "batches_of"]
+
+Columns = dict[str | int, Any]
+Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def as_columns(data: Any, dtype: torch.dtype) -> Columns:
+    """Data in memory as columns: by name from a mapping, by position from a tuple or one bare tensor or array.
+
+    Floating columns become `dtype`.
+
+    Raises:
+        TypeError: not data that fit knows.
+        ValueError: no column, no rows, columns of different lengths, or values that are not finite.
+    """
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    if isinstance(data, Mapping):
+        columns: Columns = dict(data)
+    elif isinstance(data, tuple):
+        columns = dict(enumerate(data))
+    elif isinstance(data, Tensor | np.ndarray | list):
+        columns = {0: data}
+    else:
+        raise TypeError(
+            f"data is a {type(data).__name__}, expected a tensor, an array, a tuple of them, a dict of columns, a "
+            "Dataset or "
+            "a DataLoader"
+        )
+    tensors = {key: _as_tensor(key, column, dtype) for key, column in columns.items()}
+    check_columns({str(key): column for key, column in tensors.items()})
+    return dict(tensors)
+
+
+def _as_tensor(key: str | int, column: Any, dtype: torch.dtype) -> Tensor:
+    try:
+        tensor = torch.as_tensor(column)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"column '{key}' is no array of numbers ({error})") from None
+    if tensor.dim() == 0:
+        raise ValueError(f"column '{key}' is a single number, expected one value for each row")
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+class Batches(Protocol):
+    """What training draws from."""
+
+    rows: int | None
+    """Rows in the data set, where known."""
+    steps: int | None
+    """Batches in an epoch, where known."""
+    exact: bool
+    """Whether the position within an epoch can be restored."""
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of an epoch, or what is left of one that was restored."""
+
+    def state(self) -> dict[str, Any]:
+        """Order and position, for a checkpoint."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+
+
+class RowBatches:
+    """Batches of rows in a new random order each epoch; in the given order where one batch holds them all.
+
+    The order is drawn from a generator of its own, so that batches of another size leave the model's noise as it was.
+
+    Args:
+        take: from positions (b,) to columns of those rows, on the device.
+        rows: how many rows there are.
+        batch_size: rows in a batch; the last batch of an epoch may be smaller.
+        total: rows in the training set.
+        seed: of the order; None keeps the given order.
+        device: where the batches are.
+        transform: applied to every batch, such as a fresh binarization.
+    """
+
+    exact = True
+
+    def __init__(
+        self,
+        take: Callable[[Tensor], Columns],
+        rows: int,
+        batch_size: int,
+        total: int,
+        seed: int | None,
+        device: torch.device,
+        transform: Transform | None = None,
+    ) -> None:
+        self.rows: int | None = rows
+        self.size = min(batch_size, rows)
+        self.steps: int | None = -(-rows // self.size)
+        self.total, self.device, self.take, self.transform = total, device, take, transform
+        self.generator = None if seed is None or self.steps == 1 else torch.Generator().manual_seed(seed)
+        self.order = torch.arange(rows, device=device)
+        self.position = 0
+        self.whole: Batch | None = None
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of an epoch, or what is left of one that was restored."""
+        assert self.rows is not None and self.steps is not None
+        if self.position == 0 and self.generator is not None:
+            self.order = torch.randperm(self.rows, generator=self.generator).to(self.device)
+        while self.position < self.steps:
+            if self.whole is not None:
+                self.position += 1
+                yield self.whole
+                continue
+            index = self.order[self.position * self.size : (self.position + 1) * self.size]
+            columns = self.columns(index)
+            self.position += 1
+            batch = Batch(columns, len(index), self.total, index)
+            if self.steps == 1 and self.transform is None:
+                self.whole = batch
+            yield batch
+        self.position = 0
+
+    def columns(self, index: Tensor) -> Columns:
+        """The columns of the rows at `index`, transformed."""
+        columns = self.take(index)
+        return columns if self.transform is None else dict(self.transform(columns))  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, Any]:
+        """Order, position in it, and the generator of orders to come."""
+        generator = None if self.generator is None else self.generator.get_state()
+        return {"order": self.order, "position": self.position, "generator": generator}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.order, self.position = state["order"].to(self.device), state["position"]
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
+
+
+class LoaderBatches:
+    """The batches of a `DataLoader` as they are: a dict by name, a tuple by position, leaves of any type."""
+
+    exact = False
+
+    def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
+        self.loader, self.total, self.device = loader, total, device
+        self.rows = _length(loader.dataset)
+        self.steps = _length(loader)
+
+    def epoch(self) -> Iterator[Batch]:
+        """The loader's batches."""
+        empty = True
+        for leaves in self.loader:
+            empty = False
+            columns = _leaves(leaves)
+            yield Batch(columns, _rows_in(columns), self.total).to(self.device)
+        if empty:
+            raise ValueError(
+                "the DataLoader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: a loader starts its epochs anew."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except TypeError:
+        return None
+
+
+def _leaves(leaves: Any) -> Columns:
+    if isinstance(leaves, Mapping):
+        return dict(leaves)
+    return dict(enumerate(leaves)) if isinstance(leaves, Sequence) and not isinstance(leaves, str) else {0: leaves}
+
+
+def _rows_in(columns: Columns) -> int:
+    for column in columns.values():
+        if isinstance(column, Tensor) and column.dim():
+            return len(column)
+    lengths = [length for column in columns.values() if (length := _length(column)) is not None]
+    if not lengths:
+        raise ValueError("a batch of the DataLoader holds nothing with a length: its number of rows 'n' is not known")
+    return lengths[0]
+
+
+def batches_of(
+    data: Any,
+    wants: Callable[[str | int], bool],
+    *,
+    batch_size: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    total: int | None = None,
+    seed: int | None = None,
+) -> RowBatches | LoaderBatches:
+    """Batches of whatever data `fit` takes.
+
+    Args:
+        data: see `as_columns`, or a map-style `Dataset`, or a `DataLoader`.
+        wants: whether the program can receive a column; others are left out.
+        batch_size: rows in a batch; None for all of them.
+        device: where the batches are.
+        dtype: of floating columns.
+        total: rows in the training set; None if this is it.
+        seed: of the order of rows; None keeps the given order.
+    """
+    if isinstance(data, DataLoader):
+        return LoaderBatches(data, total if total is not None else _length(data.dataset), device)
+    if isinstance(data, Dataset) and not isinstance(data, TensorDataset):
+        rows = _length(data)
+        if not rows:
+            raise ValueError(
+                f"the data set {type(data).__name__} is empty or has no length, expected a map-style Dataset"
+            )
+
+        def fetch(index: Tensor) -> Columns:
+            columns = _leaves(default_collate([data[i] for i in index.tolist()]))
+            return {k: c.to(device) if isinstance(c, Tensor) else c for k, c in columns.items() if wants(k)}
+
+        return RowBatches(fetch, rows, batch_size or rows, total or rows, seed, device)
+    columns = {key: column for key, column in as_columns(data, dtype).items() if wants(key)}
+    if not columns:
+        raise ValueError("no column of the data is asked for by model or guide")
+    resident = _resident(columns, device)
+
+    def take(index: Tensor) -> Columns:
+        return {key: column[index.to(column.device)].to(device) for key, column in resident.items()}
+
+    rows = len(next(iter(columns.values())))
+    transform = getattr(data, "transform", None)
+    return RowBatches(take, rows, batch_size or rows, total or rows, seed, device, transform)
+
+
+def _resident(columns: Columns, device: torch.device) -> Columns:
+    """The columns on the device where they fit in half of its free memory, else as they are."""
+    if device.type == "cuda":
+        size = sum(column.nelement() * column.element_size() for column in columns.values())
+        if 2 * size > torch.cuda.mem_get_info(device)[0]:
+            return columns
+    return {key: column.to(device) for key, column in columns.items()}

@@ -1,0 +1,55 @@
+"""What `fit` chooses where it is not told: batch size and objective, from a look at the first rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+
+from pyrogen.inference.batches import LoaderBatches, RowBatches
+from pyrogen.inference.doors import is_auto
+from pyrogen.inference.program import Program, Recording, is_lazy, probed
+from pyrogen.story import Story, latent_sites, outside
+
+__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "peeked"]
+
+DEFAULT_BATCH = 128
+
+
+def peeked(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
+    """What a run on the first rows meets; None where it cannot be had without leaving a trace."""
+    story = program.story
+    if isinstance(batches, LoaderBatches) or is_lazy(story):
+        return None
+    with probed(story):
+        recording = Recording(program.at_step(next(iter(batches.epoch())), 0))
+        try:
+            if is_auto(story):
+                recording.model.around(program.model)(recording.batch)
+            else:
+                recording.run(program)
+        except Exception:  # The first step runs the same, with validation on, and says what is wrong.
+            return None
+    return recording
+
+
+def is_local(story: Story, peek: Recording | None) -> bool:
+    """Whether every latent sits in the data plate, so that rows can be taken a few at a time."""
+    if is_auto(story):
+        return False
+    if peek is None:
+        return True
+    latents = {**peek.latents(), **latent_sites(peek.guide.sites.values())}
+    return not outside(latents, peek.plate.name if peek.plate is not None else None)
+
+
+def elbo_for(peek: Recording | None) -> Any:
+    """A fresh `Trace_ELBO`, or `TraceEnum_ELBO` where a site is marked for enumeration."""
+    sites = [] if peek is None else [*peek.model.sites.values(), *peek.guide.sites.values()]
+    marked = any(site["infer"].get("enumerate") for site in latent_sites(sites).values())
+    return TraceEnum_ELBO() if marked else Trace_ELBO()
+
+
+def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:
+    """The objective that `fit` would choose."""
+    return elbo_for(peeked(program, batches))

@@ -1,0 +1,196 @@
+"""Checks at the door: what the first run of guide and model shows to be wrong, said before the first step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor
+
+from pyrogen.inference.program import Recording
+from pyrogen.story import Story, enumerated, inside, latent_sites, observed_sites, outside
+
+__all__ = [
+    "check_batch_scale",
+    "check_sites",
+    "check_values",
+    "explain",
+    "is_auto",
+    "name_nonfinite",
+    "nearest",
+    "resolve_device",
+]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where a known name is near, else nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device meant: `auto` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        have = "cpu" + (f", cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "")
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise ValueError(f"device '{device}' is not there ({reason}); have: {have}. Use device='auto'") from None
+    return found
+
+
+def check_sites(story: Story, recording: Recording) -> None:
+    """Model and guide must name the same latents, those marked for enumeration excepted.
+
+    Raises:
+        ValueError: naming the site and the remedy.
+    """
+    latents = recording.latents()
+    guide = latent_sites(recording.guide.sites.values())
+    missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
+    if missing:
+        raise ValueError(
+            f"{story.name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
+            "in the "
+            'guide, or mark it infer={"enumerate": "parallel"} to sum it out'
+        )
+    extra = [name for name, site in guide.items() if name not in latents and not site["infer"].get("is_auxiliary")]
+    if extra:
+        seen = "observes" if extra[0] in observed_sites(recording.model.sites.values()) else "does not draw"
+        raise ValueError(
+            f"{story.name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename or "
+            'remove it, or mark it infer={"is_auxiliary": True}'
+        )
+    if not observed_sites(recording.model.sites.values()) and recording.batch.columns:
+        raise ValueError(
+            f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one of "
+            "its "
+            f"sample statements ({_names(latents)})"
+        )
+
+
+def _names(sites: Mapping[str, Any]) -> str:
+    return ", ".join(sites) or "none"
+
+
+def check_values(story: Story, recording: Recording) -> None:
+    """Every observed value must be one that its distribution can produce.
+
+    Raises:
+        ValueError: naming the site, the distribution, the values and the remedy.
+    """
+    for name, site in observed_sites(recording.model.sites.values()).items():
+        value, fn = site["value"], site["fn"]
+        support = getattr(fn, "support", None)
+        if not isinstance(value, Tensor) or support is None or getattr(support, "is_discrete", None) is None:
+            continue
+        bad = ~support.check(value)
+        if not bool(bad.any()):
+            continue
+        base = getattr(fn, "base_dist", fn)
+        low, high = float(value.min()), float(value.max())
+        wrong = (
+            float(value.expand(torch.broadcast_shapes(value.shape, bad.shape))[bad].flatten()[0])
+            if (bad.dim() == value.dim())
+            else float("nan")
+        )
+        sample = "" if wrong != wrong else f", such as {wrong:.4g}"
+        raise ValueError(
+            f"{story.name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data lies "
+            "in "
+            f"[{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
+        )
+
+
+def _support(support: Any) -> str:
+    inner = getattr(support, "base_constraint", support)
+    text = {"Boolean": "0 or 1", "_Boolean": "0 or 1"}.get(type(inner).__name__)
+    return text or str(inner).replace("()", "")
+
+
+def _remedy(base: Any) -> str:
+    if type(base).__name__.endswith("Bernoulli"):
+        return (
+            "pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load (--binarize), "
+            "or use another likelihood"
+        )
+    return "use a likelihood that can give such values, or change the data"
+
+
+def check_batch_scale(story: Story, recording: Recording, rows: int | None) -> None:
+    """A batch smaller than the data set must weigh as much as the whole wherever a latent is shared by all data.
+
+    Raises:
+        ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set.
+    """
+    n, plate = recording.batch.n, recording.plate
+    if rows is None or n >= rows:
+        return
+    name = plate.name if plate is not None else None
+    latents = {**recording.latents(), **latent_sites(recording.guide.sites.values())}
+    observed = observed_sites(recording.model.sites.values())
+    scale = max((float(torch.as_tensor(s["scale"]).max()) for s in observed.values()), default=1.0)
+    for shared in outside(latents, name):
+        weight = float(torch.as_tensor(latents[shared]["scale"]).max())
+        if abs(scale * n / (weight * rows) - 1) > 1e-3:
+            raise ValueError(_unscaled(story, shared, n, rows))
+    local = [s for s in latents if inside(latents[s], name)]
+    if local and is_auto(story) and (plate.full_size in (None, plate.size)):
+        raise ValueError(
+            _unscaled(story, local[0], n, rows, "belongs to single rows, and the AutoGuide keeps one for each")
+        )
+
+
+def _unscaled(story: Story, site: str, n: int, rows: int, why: str = "is shared by all data") -> str:
+    return (
+        f"{story.name}: latent '{site}' {why}, and batches hold {n} of {rows} rows that the model does not scale to "
+        "the whole: "
+        'the posterior would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and '
+        "guide may "
+        "ask for total and index by name), or pass batch_size=None for the whole data set in each step"
+    )
+
+
+def is_auto(story: Story) -> bool:
+    """Whether the guide is one of Pyro's AutoGuides."""
+    parts = [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
+    return any(isinstance(part, AutoGuide) for part in parts)
+
+
+def explain(story: Story, recording: Recording, error: Exception) -> Exception:
+    """The readable error for a first run that failed: what the doors say of it, else the program's own words."""
+    try:
+        check_values(story, recording)
+    except ValueError as readable:
+        return readable
+    if isinstance(error, RuntimeError) and "shape" in str(error):
+        shapes = ", ".join(
+            f"{key} {tuple(c.shape)}" for key, c in recording.batch.columns.items() if isinstance(c, Tensor)
+        )
+        return ValueError(f"{story.name} cannot take columns of these shapes ({shapes}): {str(error).splitlines()[0]}")
+    return error
+
+
+def name_nonfinite(recording: Recording) -> str:
+    """Which site made a loss non-finite, in words."""
+    with pyro.validation_enabled(False), torch.no_grad():
+        for role in ("guide", "model"):
+            for name, site in getattr(recording, role).sites.items():
+                if type(site["fn"]).__name__ == "_Subsample":
+                    continue
+                if isinstance(site["value"], Tensor) and not torch.isfinite(site["value"].float()).all():
+                    return f"{role} site '{name}' drew a value that is not finite"
+                if not torch.isfinite(torch.as_tensor(site["fn"].log_prob(site["value"]))).all():
+                    return f"the log density of {role} site '{name}' is not finite"
+    return "no single site: the sum of log densities is not finite"

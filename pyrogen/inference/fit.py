@@ -1,0 +1,129 @@
+"""`fit`: train a story by stochastic variational inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyrogen.inference.doors import resolve_device
+from pyrogen.inference.options import Options
+from pyrogen.inference.precision import run_precision
+from pyrogen.inference.random_state import seeded
+from pyrogen.inference.result import Fit
+from pyrogen.inference.run import Run
+from pyrogen.story import as_story
+
+__all__ = ["fit"]
+
+
+def fit(
+    story: Any,
+    data: Any,
+    *,
+    validation: Any = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    objective: Any = None,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    clip_norm: float | None = None,
+    ema: float | None = None,
+    freeze: Sequence[str] = (),
+    patience: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    precision: str = "float32",
+    compile: bool | str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callable[[Fit, Mapping[str, Any]], Any]] = (),
+) -> Fit:
+    r"""Train a story by SVI: maximize the ELBO over the parameters of model and guide.
+
+    $$ \max_{\theta, \phi} \; E_{q_\phi(z|x)} [\log p_\theta(x, z) - \log q_\phi(z|x)] $$
+
+    Pyro's global parameter store, the caller's random state and torch's defaults are afterwards as they were before.
+
+    Args:
+        story: a `Story`, or a pair `(model, guide)` of plain Pyro functions.
+        data: a tensor, an array, a tuple of them, a dict of named columns, a map-style `Dataset`, or a `DataLoader`,
+            whose batches pass through as they are. The columns share their first dimension. Floating columns take the
+            run's type.
+        validation: data of the same kind, on which the ELBO is measured each epoch; the best weights are kept.
+        epochs: how long (20 where neither is said).
+        steps: how long, in place of epochs.
+        batch_size: rows in a step; None: 128 where every latent sits in the data plate, else the whole data set.
+        arguments: further arguments by name: constants, or callables of the step.
+        objective: any Pyro ELBO or one of `pyrogen.inference`'s; None: a fresh `Trace_ELBO`, or `TraceEnum_ELBO` where
+            a site is marked for enumeration.
+        optimizer: from an iterable of (name, parameter) pairs to a `torch.optim.Optimizer`; None: one fused Adam, rate
+            1e-3.
+        schedule: from the optimizer to a scheduler, stepped each step.
+        clip_norm: largest norm of the gradient of the loss per datum.
+        ema: decay of averaged weights, such as 0.999; they are what is validated and kept.
+        freeze: submodules or parameters that stay as they are, or "model" or "guide".
+        patience: epochs without a better validation ELBO after which training stops.
+        seed: of the order of rows and of all draws.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        precision: "float32", "bfloat16" (autocast of the networks) or "float64".
+        compile: "auto" or False; this version always takes eager steps.
+        out: a folder to keep the run in: it can be loaded, and resumed after a kill.
+        resume: go on with the run in `out`, or start it if there is none.
+        progress: show a bar where standard error is a terminal.
+        callbacks: called with (fit, record) after each epoch; one that returns True ends the run.
+
+    Returns:
+        The trained story, with history and best epoch. Its weights are the best on validation data, else the averaged,
+        else the last ones.
+
+    Raises:
+        ValueError, TypeError: bad input, said in one line before the first step.
+        FloatingPointError: the loss is not finite; names step and site. The last checkpoint is kept.
+
+    Example:
+        >>> import torch
+        >>> from pyrogen import fit
+        >>> from pyrogen.models import PPCA
+        >>> run = fit(PPCA(features=4, latent=1), torch.randn(64, 4), epochs=2, progress=False)
+        >>> [record["epoch"] for record in run.history]
+        [1, 2]
+    """
+    options = Options(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        arguments=dict(arguments or {}),
+        objective=objective,
+        optimizer=optimizer,
+        schedule=schedule,
+        clip_norm=clip_norm,
+        ema=ema,
+        freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
+        patience=patience,
+        seed=seed,
+        device=resolve_device(device),
+        precision=precision,
+        compile=compile,
+        out=out,
+        resume=resume,
+        progress=progress,
+        callbacks=tuple(callbacks),
+    )
+    options.check(validated=validation is not None)
+    told = as_story(story)
+    with ExitStack() as stack:
+        stack.enter_context(seeded(seed))
+        stack.enter_context(torch.enable_grad())
+        dtype = stack.enter_context(run_precision(told, precision))
+        told.to(options.device)
+        if options.device.type != "cpu":
+            stack.enter_context(torch.device(options.device))
+        stack.enter_context(told.home())
+        return Run(told, data, validation, options, dtype).go()

@@ -1,0 +1,241 @@
+"""Likelihoods one can trust: of each datum, with a Monte Carlo error, from any model and guide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrogen.inference.batches import as_columns, batches_of
+from pyrogen.inference.choices import default_objective
+from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.precision import story_dtype
+from pyrogen.inference.program import Program
+from pyrogen.inference.random_state import seeded
+from pyrogen.inference.weights import row_log_weights
+from pyrogen.story import Batch, Signature, Story, as_story
+
+__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "whole_batch"]
+
+ELEMENTS = 2**22
+"""Elements of repeated columns that one run may hold; its activations are some ten times that."""
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    r"""The log-likelihood of each datum, in nats.
+
+    Args:
+        value: (N,) log p(x), exact or $\log \frac1k \sum_j w_j$ for weights $w_j = p(x, z_j) / q(z_j|x)$.
+        error: (N,) its Monte Carlo standard error, $\sqrt{\operatorname{var} w / k} / \bar w$ (delta method); 0 where
+            exact. It says nothing of the bound's bias, which k alone removes.
+        elbo: (N,) the ELBO, the mean of log weights; nan where there is no guide.
+        elbo_error: (N,) its Monte Carlo standard error.
+        k: draws for each datum; 0 where no draw was made.
+        kind: "exact" or "importance-weighted".
+    """
+
+    value: Tensor
+    error: Tensor
+    elbo: Tensor
+    elbo_error: Tensor
+    k: int
+    kind: str
+
+    def mean(self) -> tuple[float, float]:
+        """Mean over data, and its Monte Carlo standard error."""
+        return float(self.value.mean()), float(self.error.square().sum().sqrt()) / len(self.error)
+
+    def mean_elbo(self) -> tuple[float, float]:
+        """Mean ELBO over data, and its Monte Carlo standard error."""
+        return float(self.elbo.mean()), float(self.elbo_error.square().sum().sqrt()) / len(self.elbo_error)
+
+
+def whole_batch(story: Story, program: Program, data: Any) -> Batch:
+    """All of the data as one batch on the story's device, in the story's floating type."""
+    batch = data
+    if not isinstance(data, Batch):
+        check = getattr(story, "check", None)
+        dtype = story_dtype(story, torch.get_default_dtype())
+        columns = {key: column for key, column in as_columns(data, dtype).items() if program.wants(key)}
+        if not columns:
+            raise ValueError(f"no column of the data is asked for by {story.name}")
+        if check is not None and isinstance(data, dict):
+            check(columns)
+        n = len(next(iter(columns.values())))
+        seen = story.seen
+        total = seen.total if seen is not None and seen.total is not None else n
+        batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
+    return batch.to(story.device)
+
+
+def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
+    r"""Log weights $\log p(x_i, z_{si}) - \log q(z_{si}|x_i)$ of draws from the guide, unscaled by any plate.
+
+    Args:
+        story: a story, or a pair of Pyro functions.
+        data: columns as `fit` takes them.
+        num_samples: draws S for each datum.
+        seed: of the draws; None goes on with torch's own generator.
+
+    Returns:
+        (S, N), in nats.
+
+    Raises:
+        NoWeights (a ValueError): a site sits outside the data plate, naming it; the guide does not sample a latent; or
+            the program chooses its own rows.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    chunks = [torch.cat([w.cpu() for w in weights]) for weights in _chunks(as_story(story), data, num_samples, seed)]
+    return torch.cat(chunks, 1)
+
+
+def log_likelihood(
+    story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None, exact: bool | None = None
+) -> LogLikelihood:
+    r"""Log-likelihood of each datum: exact where the story has one, else $\log \frac1k \sum_j w_j$ (Burda et al. 2015).
+
+    Memory is bounded: weights are summed up in chunks of data and draws.
+
+    Args:
+        story: a story, or a pair of Pyro functions.
+        data: columns as `fit` takes them.
+        num_samples: draws k for each datum.
+        seed: of the draws; None goes on with torch's own generator.
+        exact: False estimates by weights even so; True insists on the exact one.
+
+    Raises:
+        NoWeights (a ValueError): there is no weight for each datum; see `log_weights` and `held_out_elbo`.
+        ValueError: the story declares to be without a density.
+    """
+    told = as_story(story)
+    told.decline("density")
+    exactly = hasattr(told, "log_prob") if exact is None else exact
+    if exactly and not hasattr(told, "log_prob"):
+        raise ValueError(f"{told.name} has no exact log_prob: pass exact=False")
+    sums = None
+    if "guide" not in told.without and num_samples > 0:
+        parts = [_Sums.of(weights) for weights in _chunks(told, data, num_samples, seed)]
+        sums = _Sums(*(torch.cat([getattr(p, f) for p in parts]) for f in ("top", "first", "second", "mean", "square")))
+    elif not exactly:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    if not exactly:
+        assert sums is not None
+        return sums.result(num_samples)
+    with told.predicting():
+        program = Program(told)
+        args, kwargs = Signature(told.log_prob, f"{told.name}.log_prob").bind(whole_batch(told, program, data))
+        value = torch.as_tensor(told.log_prob(*args, **kwargs)).cpu()
+    nothing = torch.full_like(value, math.nan)
+    elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
+    return LogLikelihood(value, torch.zeros_like(value), elbo, error, 0 if sums is None else num_samples, "exact")
+
+
+@dataclass
+class _Sums:
+    """Sums over draws, (rows,): weights and squares relative to the largest, log weights and squares."""
+
+    top: Tensor
+    first: Tensor
+    second: Tensor
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, chunks: Iterable[Tensor]) -> _Sums:
+        """Sum up chunks (some draws, rows)."""
+        parts = iter(chunks)
+        sums = cls._one(next(parts))
+        for chunk in parts:
+            sums = sums._plus(cls._one(chunk))
+        return sums
+
+    @classmethod
+    def _one(cls, chunk: Tensor) -> _Sums:
+        chunk = chunk.cpu().double()
+        top = chunk.max(0).values
+        relative = (chunk - _reference(top)).exp()
+        return cls(top, relative.sum(0), relative.square().sum(0), chunk.sum(0), chunk.square().sum(0))
+
+    def _plus(self, other: _Sums) -> _Sums:
+        top = torch.maximum(self.top, other.top)
+        # Weights that are all 0 stay 0, whatever they are taken relative to.
+        mine, theirs = (torch.where(s.top == -math.inf, 0.0, (s.top - _reference(top)).exp()) for s in (self, other))
+        first = self.first * mine + other.first * theirs
+        second = self.second * mine.square() + other.second * theirs.square()
+        return _Sums(top, first, second, self.mean + other.mean, self.square + other.square)
+
+    def elbo(self, k: int) -> tuple[Tensor, Tensor]:
+        """Mean log weight of each row, and its standard error."""
+        mean = self.mean / k
+        variance = (self.square / k - mean.square()).clamp(min=0) * k / max(1, k - 1)
+        return mean, (variance / k).sqrt()
+
+    def result(self, k: int) -> LogLikelihood:
+        """The estimate from k draws."""
+        value = _reference(self.top) + (self.first / k).log()
+        # var(w)/mean(w)^2 from the sums; the reference weight cancels.
+        relative = (k * self.second / self.first.square() - 1).clamp(min=0)
+        error = (relative / max(1, k - 1)).sqrt()
+        return LogLikelihood(value, error, *self.elbo(k), k, "importance-weighted")
+
+
+def _reference(top: Tensor) -> Tensor:
+    """The log weight that others are taken relative to: the largest, but where all weights are 0, where any serves."""
+    return torch.where(top == -math.inf, 0.0, top)
+
+
+def held_out_elbo(
+    story: Any, data: Any, num_samples: int = 10, *, seed: int = 0, objective: Any = None, batch_size: int | None = None
+) -> tuple[float, float]:
+    """The ELBO in nats per datum on data that training did not see, and its Monte Carlo standard error.
+
+    For stories whose latents are shared by all data, which have no weight for each datum. `total` stays the training
+    set's.
+
+    Args:
+        story: a story, or a pair of Pyro functions.
+        data: anything that `fit` takes.
+        num_samples: runs over the data; the error is that of their mean.
+        seed: of the draws.
+        objective: a Pyro ELBO or one of `pyrogen.inference`'s; None: `Trace_ELBO`, or `TraceEnum_ELBO` where sites are
+            marked.
+        batch_size: rows in a run; None for all of them.
+    """
+    told = as_story(story)
+    program = Program(told)
+    dtype = story_dtype(told, torch.get_default_dtype())
+    total = told.seen.total if told.seen is not None else None
+    batches = batches_of(data, program.wants, batch_size=batch_size, device=told.device, dtype=dtype, total=total)
+    with told.home():
+        chosen = objective if objective is not None else default_objective(program, batches)
+        divisors: dict[int, float] = {}
+        runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
+    mean = sum(runs) / num_samples
+    variance = sum((run - mean) ** 2 for run in runs) / max(1, num_samples - 1)
+    return mean, math.sqrt(variance / num_samples)
+
+
+def _chunks(story: Story, data: Any, samples: int, seed: int | None) -> Iterator[Iterator[Tensor]]:
+    """For each chunk of rows, an iterator over log weights (some draws, rows)."""
+    story.decline("density")
+    story.decline("guide")
+    program = Program(story)
+    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
+        batch = whole_batch(story, program, data)
+        size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
+        budget = max(1, ELEMENTS // max(size, 256))
+        for start in range(0, batch.n, budget):
+            yield _draws(program, batch.rows(start, start + budget), samples, budget)
+
+
+def _draws(program: Program, rows: Batch, samples: int, budget: int) -> Iterator[Tensor]:
+    together = max(1, budget // rows.n)
+    for done in range(0, samples, together):
+        yield row_log_weights(program.model, program.guide, rows, min(together, samples - done))[0]

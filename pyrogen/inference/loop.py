@@ -1,0 +1,245 @@
+"""The training loop: epochs of steps, records, best weights, early stopping, checkpoints that resume to the bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pyrogen.inference.batches import Batches
+from pyrogen.inference.progress import ProgressBar
+from pyrogen.inference.random_state import get_random_state, set_random_state
+from pyrogen.inference.run_folder import RunFolder
+from pyrogen.story import Batch
+
+__all__ = ["Limit", "Loop", "Steps"]
+
+EPOCH_END_SECONDS = 2.0
+"""Checkpoints at the ends of epochs are at least so far apart."""
+MIDDLE_SECONDS = 60.0
+"""An epoch longer than this is checkpointed in its middle."""
+
+
+class Steps(Protocol):
+    """What a loop drives: SVI, or two players in turn."""
+
+    def __call__(self, batch: Batch, epoch: float) -> Tensor:
+        """Take one step; its loss in nats per datum."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that make up what is trained: parameters and buffers, live."""
+
+    def averages(self) -> dict[str, Tensor] | None:
+        """Averaged values of some of the weights, if they are kept."""
+
+    def figures(self) -> dict[str, float]:
+        """What a record should tell besides the losses."""
+
+    def state(self) -> dict[str, Any]:
+        """Optimizers and the like, for a checkpoint; the weights are kept apart."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long to train: epochs or steps, and how many epochs without a better validation ELBO to bear."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    patience: int | None = None
+
+
+class Loop:
+    """Training, from wherever it stands to its limit.
+
+    Args:
+        steps: what is driven.
+        batches: the training data.
+        limit: how long.
+        validate: the validation ELBO in nats per datum, if there is validation data.
+        folder: where the run is kept, if anywhere.
+        config: what config.json says.
+        report: called with each epoch's record; True ends the run.
+        about: what the weights file should tell of itself.
+        progress: whether to show a bar on a terminal.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        batches: Batches,
+        limit: Limit,
+        *,
+        validate: Callable[[], float] | None = None,
+        folder: RunFolder | None = None,
+        config: dict[str, Any] | None = None,
+        report: Callable[[dict[str, Any]], bool] | None = None,
+        about: Callable[[], dict[str, Any]] | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.steps, self.batches, self.limit, self.validate = steps, batches, limit, validate
+        self.folder, self.config = folder, config or {}
+        self.report, self.about, self.progress = report or (lambda _: False), about or dict, progress
+        self.history: list[dict[str, Any]] = []
+        self.step = self.epoch = 0
+        self.best: dict[str, Tensor] | None = None
+        self.best_epoch: int | None = None
+        self.finished: str | None = None
+        self._sum, self._rows, self._seconds = 0.0, 0, 0.0
+        self._saved = time.monotonic()
+
+    def run(self) -> None:
+        """Train to the limit, and leave the selected weights in place: best on validation, else averaged, else last."""
+        if self.finished is None and not self._left():
+            self.finished = "limit"
+            if not self.history and self.folder is not None:
+                self.save()
+        bar = ProgressBar(self._total(), self.step, self.progress)
+        started = time.monotonic() - self._seconds
+        with bar:
+            while self.finished is None:
+                for batch in self.batches.epoch():
+                    self._take(batch, bar)
+                    self._seconds = time.monotonic() - started
+                    if self._all_steps_done():
+                        break
+                    self._checkpoint_in_the_middle()
+                self._close_epoch()
+        self._select()
+
+    def _take(self, batch: Batch, bar: ProgressBar) -> None:
+        within = self._rows / self.batches.rows if self.batches.rows else 0.0
+        loss = float(self.steps(batch, self.epoch + within))
+        self._sum -= loss * batch.n
+        self._rows += batch.n
+        self.step += 1
+        bar.advance(self.epoch + 1, -loss)
+
+    def _close_epoch(self) -> None:
+        self.epoch += 1
+        self._check_finite()
+        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "train_elbo": self._sum / self._rows}
+        if self.validate is not None:
+            with self._averaged():
+                record["validation_elbo"] = self.validate()
+                self._keep_best(record)
+        record.update({"seconds": round(self._seconds, 3), **self.steps.figures()})
+        self._sum, self._rows = 0.0, 0
+        self.history.append(record)
+        if self.folder is not None:
+            self.folder.append(record)
+        stop = self.report(record)
+        patience = self.limit.patience
+        if stop:
+            self.finished = "callback"
+        elif patience is not None and self.epoch - (self.best_epoch or 0) >= patience:
+            self.finished = "patience"
+        elif not self._left():
+            self.finished = "limit"
+        if self.finished or time.monotonic() - self._saved > EPOCH_END_SECONDS:
+            self.save()
+
+    def _keep_best(self, record: dict[str, Any]) -> None:
+        known = [r["validation_elbo"] for r in self.history]
+        if not known or record["validation_elbo"] > max(known):
+            self.best_epoch = self.epoch
+            self.best = {name: tensor.detach().clone() for name, tensor in self.steps.weights().items()}
+
+    def _left(self) -> bool:
+        if self.limit.steps is not None:
+            return self.step < self.limit.steps
+        return self.epoch < (self.limit.epochs or 0)
+
+    def _all_steps_done(self) -> bool:
+        return self.limit.steps is not None and self.step >= self.limit.steps
+
+    def _total(self) -> int | None:
+        if self.limit.steps is not None or self.batches.steps is None:
+            return self.limit.steps
+        return self.batches.steps * (self.limit.epochs or 0)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the last ones."""
+        averages, live = self.steps.averages(), self.steps.weights()
+        if averages is None:
+            yield
+            return
+        last = {name: live[name].detach().clone() for name in averages}
+        _put(live, averages)
+        try:
+            yield
+        finally:
+            _put(live, last)
+
+    def selected(self) -> dict[str, Tensor]:
+        """The weights that `load` should read."""
+        if self.best is not None:
+            return self.best
+        return {**self.steps.weights(), **(self.steps.averages() or {})}
+
+    def _select(self) -> None:
+        _put(self.steps.weights(), self.selected())
+
+    def _check_finite(self) -> None:
+        bad = [n for n, t in self.steps.weights().items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if bad:
+            raise FloatingPointError(
+                f"parameter '{bad[0]}' is not finite after step {self.step}: lower the rate or pass clip_norm="
+                + ("; the last checkpoint is kept" if self.folder is not None else "")
+            )
+
+    def _checkpoint_in_the_middle(self) -> None:
+        if self.folder is not None and self.batches.exact and time.monotonic() - self._saved > MIDDLE_SECONDS:
+            self._check_finite()
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint, then the weights."""
+        if self.folder is not None:
+            self.folder.write_checkpoint(self.state(), self.config)
+            self.folder.write_weights(self.selected(), self.config, **self.about())
+        self._saved = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the run depends on from here."""
+        return {
+            "weights": self.steps.weights(),
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "steps": self.steps.state(),
+            "batches": self.batches.state(),
+            "random": get_random_state(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "partial": (self._sum, self._rows, self._seconds),
+            "history": self.history,
+            "finished": self.finished,
+            "about": self.about(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; what is trained is set up already."""
+        _put(self.steps.weights(), state["weights"])
+        self.steps.restore(state["steps"])
+        self.batches.restore(state["batches"])
+        device = next((t.device for t in self.steps.weights().values()), torch.device("cpu"))
+        self.best = None if state["best"] is None else {n: t.to(device) for n, t in state["best"].items()}
+        self.best_epoch, self.step, self.epoch = state["best_epoch"], state["step"], state["epoch"]
+        self._sum, self._rows, self._seconds = state["partial"]
+        self.history[:] = state["history"]
+        self.finished = state["finished"] if state["finished"] != "limit" else None
+        set_random_state(state["random"])
+
+
+def _put(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            live[name].copy_(value)

@@ -1,0 +1,95 @@
+"""What is trained and how: the optimizer, its schedule, clipping and averaged weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Optimizing", "adam"]
+
+Named = Iterable[tuple[str, Tensor]]
+
+
+def adam(lr: float = 1e-3, **options: Any) -> Callable[[Named], torch.optim.Optimizer]:
+    """One fused Adam over all parameters (Kingma and Ba 2015, arXiv:1412.6980), as `fit` takes an optimizer.
+
+    Args:
+        lr: the rate.
+        options: further options of `torch.optim.Adam`.
+    """
+    return functools.partial(torch.optim.Adam, lr=lr, **{"fused": True, **options})
+
+
+class Optimizing:
+    """What is trained and how: the optimizer and its schedule, made when the first loss has made the parameters."""
+
+    def __init__(
+        self,
+        optimizer: Callable[[Named], torch.optim.Optimizer] | None,
+        schedule: Callable[[torch.optim.Optimizer], Any] | None,
+        clip_norm: float | None,
+        ema: float | None,
+    ) -> None:
+        self.make, self.make_schedule = optimizer or adam(), schedule
+        self.clip_norm, self.decay = clip_norm, ema
+        self.parameters: dict[str, Tensor] = {}
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.schedule: Any = None
+        self.average: dict[str, Tensor] | None = None
+        self.taken = 0
+
+    def start(self, parameters: dict[str, Tensor]) -> None:
+        """Take charge of the parameters; those that come later join."""
+        new = {name: p for name, p in parameters.items() if name not in self.parameters}
+        self.parameters.update(new)
+        if self.optimizer is None:
+            self.optimizer = self.make(list(new.items()))
+            self.schedule = self.make_schedule(self.optimizer) if self.make_schedule is not None else None
+        elif new:
+            self.optimizer.add_param_group({"params": list(new.items())})
+        if self.decay is not None:
+            self.average = {**{n: p.detach().clone() for n, p in new.items()}, **(self.average or {})}
+
+    def step(self, divisor: float) -> None:
+        """Move the parameters by the gradients that they hold."""
+        assert self.optimizer is not None
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip_norm * divisor)
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        self.taken += 1
+        if self.average is not None and self.decay is not None:
+            # Early averages forget the start faster: weight of the new value at least 1/(steps + 10) times 9.
+            weight = 1 - min(self.decay, (1 + self.taken) / (10 + self.taken))
+            values = [self.parameters[name].detach() for name in self.average]
+            torch._foreach_lerp_(list(self.average.values()), values, weight)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate now."""
+        return float(self.optimizer.param_groups[0]["lr"]) if self.optimizer is not None else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Optimizer, schedule and averages, for a checkpoint."""
+        return {
+            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "average": self.average,
+            "taken": self.taken,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; the parameters are in charge already."""
+        if self.optimizer is not None and state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            for name, value in state["average"].items():
+                self.average[name].copy_(value)
+        self.taken = state["taken"]

@@ -1,0 +1,166 @@
+"""A story with its arguments bound: model and guide as functions of a batch, which every objective receives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrogen.inference.random_state import kept_random_state
+from pyrogen.story import Batch, Seen, Spec, Store, Story, data_plate, latent_sites, observed_sites
+
+__all__ = ["Program", "Recorder", "Recording", "divisor_for", "is_lazy", "probed"]
+
+
+class Program:
+    """Model and guide of a story, as functions of one `Batch`.
+
+    Args:
+        story: the story.
+        arguments: further arguments by name: constants, or callables of the step.
+    """
+
+    def __init__(self, story: Story, arguments: Mapping[str, Any] | None = None) -> None:
+        self.story = story
+        self.arguments = dict(arguments or {})
+        self.signatures = story.signatures()
+        self._model, self._guide = story.model, story.guide
+
+    def model(self, batch: Batch) -> Any:
+        """Run the story's model on the columns it asks for."""
+        args, kwargs = self.signatures[0].bind(batch)
+        return self._model(*args, **kwargs)
+
+    def guide(self, batch: Batch) -> Any:
+        """Run the story's guide on the columns it asks for."""
+        args, kwargs = self.signatures[1].bind(batch)
+        return self._guide(*args, **kwargs)
+
+    def wants(self, key: str | int) -> bool:
+        """Whether model or guide can receive the column."""
+        return any(signature.wants(key) for signature in self.signatures)
+
+    def at_step(self, batch: Batch, step: int) -> Batch:
+        """The batch with the further arguments as they are at this step."""
+        if not self.arguments:
+            return batch
+        extra = {name: value(step) if callable(value) else value for name, value in self.arguments.items()}
+        return replace(batch, extra=extra)
+
+
+class Recorder(Messenger):
+    """Notes the sites and parameters that the last run of a function met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: dict[str, Any] = {}
+        self.parameters: dict[int, str] = {}
+
+    def around(self, function: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
+        """The function, noted down."""
+
+        def run(batch: Batch) -> Any:
+            self.sites.clear()
+            with self:
+                return function(batch)
+
+        return run
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.sites[msg["name"]] = msg.copy()
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        value = msg["value"]
+        value = getattr(value, "_pyro_unconstrained_param", value)
+        unconstrained = value.unconstrained() if hasattr(value, "unconstrained") else value
+        self.parameters[id(unconstrained)] = msg["name"]
+
+
+@dataclass
+class Recording:
+    """What one run of guide and model met.
+
+    Args:
+        batch: what they ran on.
+        model: sites and parameters of the model.
+        guide: those of the guide.
+    """
+
+    batch: Batch
+    model: Recorder = field(default_factory=Recorder)
+    guide: Recorder = field(default_factory=Recorder)
+
+    @property
+    def plate(self) -> Any:
+        """The data plate's frame, or None."""
+        return data_plate(self.model.sites.values(), self.batch.n)
+
+    @property
+    def divisor(self) -> float:
+        """By what a loss on this batch is divided to be per datum."""
+        plate = self.plate
+        return float(self.batch.n if plate is None else plate.full_size or plate.size)
+
+    def run(self, program: Program) -> Recording:
+        """Run guide and model once, for what can be noted alone."""
+        trace = poutine.trace(self.guide.around(program.guide)).get_trace(self.batch)
+        poutine.replay(self.model.around(program.model), trace=trace)(self.batch)
+        return self
+
+    def seen(self) -> Seen:
+        """What there is to remember of the data, once the run is over."""
+        batch, plate = self.batch, self.plate
+        specs = {k: Spec(tuple(c.shape[1:]), c.dtype) for k, c in batch.columns.items() if isinstance(c, Tensor)}
+        sites = tuple(observed_sites(self.model.sites.values()))
+        return Seen(specs, batch.n, batch.total, plate.name if plate is not None else None, sites, batch.extra)
+
+    def latents(self) -> dict[str, Any]:
+        """The model's latent sites."""
+        return latent_sites(self.model.sites.values())
+
+
+@contextmanager
+def probed(story: Story, keep: bool = False) -> Iterator[None]:
+    """A run that leaves no trace: random state and buffers kept, validation off, parameters made forgotten.
+
+    Args:
+        story: the story that runs.
+        keep: keep the parameters that are made; that is a set-up call.
+    """
+    buffers = [(b, b.clone()) for module in story.all_modules() for b in module.buffers(recurse=False)]
+    with ExitStack() as stack:
+        stack.enter_context(story.home())
+        if not keep:
+            store = Store.current()
+            stack.enter_context(store.select(store.params).swapped_in())
+        stack.enter_context(kept_random_state())
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(pyro.validation_enabled(False))
+        yield
+        for buffer, value in buffers:
+            buffer.copy_(value)
+
+
+def divisor_for(program: Program, batch: Batch) -> float:
+    """By what a loss on a batch of this size is divided to be per datum; runs the model once, unnoticed."""
+    recording = Recording(batch)
+    with probed(program.story):
+        recording.model.around(program.model)(batch)
+    return recording.divisor
+
+
+def is_lazy(story: Story) -> bool:
+    """Whether parameters wait for a first call to get their shape."""
+    tensors = [t for module in story.all_modules() for t in _tensors(module)]
+    return any(torch.nn.parameter.is_lazy(t) for t in tensors)
+
+
+def _tensors(module: torch.nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]

@@ -1,0 +1,74 @@
+"""Random state: taken, kept, restored, and written down."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+__all__ = [
+    "get_random_state",
+    "kept_random_state",
+    "seeded",
+    "set_random_state",
+    "set_torch_random_state",
+    "torch_random_state",
+]
+
+
+def torch_random_state() -> list[Tensor]:
+    """The states of torch's generators: the CPU's, then one for each CUDA device in use."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def set_torch_random_state(state: list[Tensor]) -> None:
+    """Put torch's generators back to a state that `torch_random_state` gave."""
+    torch.set_rng_state(state[0].cpu())
+    if len(state) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state[1:]])
+
+
+def get_random_state() -> dict[str, Any]:
+    """The state of every generator that a program may draw from: torch, numpy, Python."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - programs may draw from it
+    return {
+        "torch": torch_random_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put every generator back to a state that `get_random_state` gave."""
+    set_torch_random_state(state["torch"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(  # noqa: NPY002 - programs may draw from it
+        (name, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
+    )
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Draw freely: on leaving, every generator is where it was."""
+    state = get_random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from generators seeded anew: on leaving, every one is where it was."""
+    with kept_random_state():
+        pyro.set_rng_seed(seed)
+        yield

@@ -1,0 +1,254 @@
+"""One run of `fit`: choose what was left open, start or go on, and train."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from pyrogen.inference.batches import LoaderBatches, as_columns, batches_of
+from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
+from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.loop import Limit, Loop
+from pyrogen.inference.optimizing import Optimizing
+from pyrogen.inference.options import Options
+from pyrogen.inference.program import Program
+from pyrogen.inference.random_state import kept_random_state
+from pyrogen.inference.result import Fit, set_up
+from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
+from pyrogen.inference.step import Step
+from pyrogen.story import Batch, Story
+
+__all__ = ["Run"]
+
+
+class Run:
+    """Everything that one call of `fit` puts together; at home in the story's parameter store."""
+
+    def __init__(self, story: Story, data: Any, validation: Any, options: Options, dtype: torch.dtype) -> None:
+        self.story, self.data, self.options, self.dtype = story, data, options, dtype
+        self.program = Program(story, options.arguments)
+        self.trains = "steps" not in story.without
+        self._check(data, "data")
+        peek = peeked(self.program, self._batches(data, DEFAULT_BATCH, None)) if self.trains else None
+        size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
+        self.batches = self._batches(data, size, options.seed)
+        total = self.batches.rows
+        self.validation = None
+        if validation is not None:
+            self._check(validation, "validation")
+            self.validation = self._batches(validation, size, None, total)
+        self.objective = options.objective if options.objective is not None else elbo_for(peek)
+        self.fit = Fit(story, config=self._config())
+        self.divisors: dict[int, float] = {}
+
+    def _check(self, data: Any, what: str) -> None:
+        """Let the story refuse columns; those that are drawn anew for each batch are shown to it as one draw."""
+        check = getattr(self.story, "check", None)
+        if check is None or not isinstance(data, Mapping):
+            return
+        columns = {name: torch.as_tensor(column) for name, column in data.items()}
+        transform = getattr(data, "transform", None)
+        if transform is not None:
+            with kept_random_state():
+                columns = transform({name: column[:1024] for name, column in columns.items()})
+        try:
+            check(columns)
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+
+    def _batches(self, data: Any, size: int | None, seed: int | None, total: int | None = None) -> Any:
+        return batches_of(
+            data,
+            self.program.wants,
+            batch_size=size,
+            device=self.options.device,
+            dtype=self.dtype,
+            total=total,
+            seed=seed,
+        )
+
+    def go(self) -> Fit:
+        """Train, or go on training, to the limit."""
+        folder = RunFolder(self.options.out) if self.options.out is not None else None
+        checkpoint = self._checkpoint(folder)
+        steps = self._steps()
+        loop = self._loop(steps, folder)
+        if checkpoint is None:
+            self._prepare()
+            if folder is not None:
+                folder.begin(self.fit.config)
+        else:
+            self._restore(steps, loop, checkpoint, folder)
+        try:
+            loop.run()
+        finally:
+            for parameter in self.story.trainable().values():
+                parameter.grad = None
+            self.fit.best_epoch = loop.best_epoch
+        return self.fit
+
+    def _steps(self) -> Step | Still:
+        if not self.trains:
+            return Still(self.story)
+        options = self.options
+        return Step(
+            self.program,
+            self.objective,
+            Optimizing(options.optimizer, options.schedule, options.clip_norm, options.ema),
+            options.freeze,
+            options.precision == "bfloat16",
+            self.batches.rows,
+        )
+
+    def _loop(self, steps: Step | Still, folder: RunFolder | None) -> Loop:
+        def report(record: dict[str, Any]) -> bool:
+            self.fit.best_epoch = loop.best_epoch
+            answers = [callback(self.fit, record) for callback in self.options.callbacks]
+            return any(answer is True for answer in answers)
+
+        loop = Loop(
+            steps,
+            self.batches,
+            self.options.limit if self.trains else Limit(epochs=0),
+            validate=self._validate if self.validation is not None else None,
+            folder=folder,
+            config=self.fit.config,
+            report=report,
+            about=self.fit.about,
+            progress=self.options.progress,
+        )
+        self.fit.history = loop.history
+        return loop
+
+    def _validate(self) -> float:
+        assert self.validation is not None
+        return mean_elbo(self.program, self.objective, self.validation, self.options.seed, self.divisors)
+
+    def _prepare(self) -> None:
+        """Let the story look at the training columns once; the noise of training starts from the seed all the same."""
+        prepare = getattr(self.story, "prepare", None)
+        if prepare is None:
+            return
+        if isinstance(self.batches, LoaderBatches):
+            raise ValueError(
+                f"{self.story.name} prepares on the whole training set: pass columns instead of a DataLoader"
+            )
+        assert self.batches.rows is not None
+        index = torch.arange(self.batches.rows, device=self.options.device)
+        columns = self.batches.columns(index)
+        names = self.program.signatures[0].columns
+        with torch.no_grad():
+            prepare({names[key] if isinstance(key, int) else key: column for key, column in columns.items()})
+        pyro.set_rng_seed(self.options.seed)
+
+    def _checkpoint(self, folder: RunFolder | None) -> dict[str, Any] | None:
+        """The state to go on from, if there is one and it is this run's.
+
+        Raises:
+            ValueError: the folder is used and not to be resumed, or the run in it had other options.
+        """
+        if folder is None or not folder.used:
+            return None
+        if not self.options.resume:
+            raise ValueError(
+                f"{folder.path} already holds a run: pass resume=True (--resume) to go on with it, or another folder"
+            )
+        if not folder.can_resume:
+            return None
+        state, config = folder.checkpoint()
+        mine = self.fit.config
+        for part in ("story", "data", "options"):
+            _compare(config[part], mine[part], part)
+        limit = mine["limit"]
+        mine.clear()
+        mine.update({**config, "limit": limit})
+        return dict(state)
+
+    def _restore(self, steps: Step | Still, loop: Loop, state: dict[str, Any], folder: RunFolder | None) -> None:
+        seen = seen_from(state["about"]["seen"]) if state["about"]["seen"] else None
+        if isinstance(steps, Step) and seen is not None:
+            steps.meet(set_up(self.program, seen))
+        self.story.seen = seen
+        loop.restore(state)
+        if folder is not None:
+            folder.restore_files(state, self.fit.config)
+            folder.write_weights(loop.selected(), self.fit.config, **state["about"])
+
+    def _config(self) -> dict[str, Any]:
+        told = versions()
+        limit = self.options.limit
+        return {
+            "pyrogen": told.pop("pyrogen"),
+            "format": FORMAT,
+            "run": uuid.uuid4().hex,
+            "story": describe_story(self.story),
+            "data": {"training": _account(self.data), "protocol": getattr(self.data, "protocol", None)},
+            "options": self.options.told(),
+            "limit": {"epochs": limit.epochs, "steps": limit.steps},
+            "versions": told,
+        }
+
+
+class Still:
+    """The steps of a story whose whole fit is `prepare`: none."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    def __call__(self, batch: Batch, epoch: float) -> Tensor:
+        """Never called: the loop's limit is 0 epochs."""
+        raise AssertionError("a story without steps takes none")
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+        return {name: t.detach() for name, t in {**self.story.trainable(), **self.story.saved_buffers()}.items()}
+
+    def averages(self) -> None:
+        """None are kept."""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing to tell."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+
+def _account(data: Any) -> dict[str, Any]:
+    """Shape, type and a checksum of every column, so that a run is not resumed on other data."""
+    try:
+        columns = as_columns(data, torch.get_default_dtype())
+    except TypeError:
+        return {"class": type(data).__name__}
+    return {
+        str(key): {"shape": list(c.shape), "dtype": str(c.dtype).removeprefix("torch."), "crc32": _checksum(c)}
+        for key, c in columns.items()
+    }
+
+
+def _checksum(column: Tensor) -> int:
+    return zlib.crc32(np.ascontiguousarray(column.detach().cpu().numpy()).view(np.uint8).data)
+
+
+def _compare(old: Any, new: Any, path: str) -> None:
+    """Raise ValueError where a resumed run's account differs from what is asked for now."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            _compare(old.get(key), new.get(key), f"{path}.{key}")
+    elif old != new:
+        raise ValueError(
+            f"resume: {path} was {json.dumps(old)} and is now {json.dumps(new)}: only epochs or steps may change; "
+            "use the old value, or another folder"
+        )

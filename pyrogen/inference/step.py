@@ -1,0 +1,208 @@
+"""One SVI step: loss, gradients, and the checks that keep it honest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite, nearest
+from pyrogen.inference.optimizing import Optimizing
+from pyrogen.inference.program import Program, Recording, divisor_for, probed
+from pyrogen.inference.random_state import set_torch_random_state, torch_random_state
+from pyrogen.story import Batch, Store
+
+__all__ = ["Step"]
+
+
+class Step:
+    """A step of SVI on a batch.
+
+    Args:
+        program: the story with its arguments.
+        objective: a Pyro ELBO or one of pyrogen's.
+        optimizing: what is trained and how.
+        freeze: names of submodules or parameters that stay as they are, or "model" or "guide".
+        autocast: run the networks in bfloat16.
+        rows: rows in the training set, where known.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        objective: Any,
+        optimizing: Optimizing,
+        freeze: Sequence[str] = (),
+        autocast: bool = False,
+        rows: int | None = None,
+    ) -> None:
+        self.program, self.objective, self.optimizing = program, objective, optimizing
+        self.freeze, self.autocast, self.rows = freeze, autocast, rows
+        self.divisors: dict[int, float] = {}
+        self.recording: Recording | None = None
+        self.number = 0
+        self._made = 0  # entries in the parameter store when it was last looked through
+
+    def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor:
+        """Take one step; the loss before it, in nats per datum.
+
+        Raises:
+            FloatingPointError: the loss is not finite; nothing moved.
+        """
+        batch = self.program.at_step(batch, self.number)
+        if hasattr(self.objective, "set_epoch"):
+            self.objective.set_epoch(epoch)
+        before = torch_random_state()
+        loss = (
+            self._first(batch) if self.recording is None else self._loss(self.program.model, self.program.guide, batch)
+        )
+        if not torch.isfinite(loss.detach()):
+            raise FloatingPointError(self._blame(float(loss), batch, before))
+        if len(Store.current().params) != self._made:
+            self._take_charge()
+        if loss.requires_grad:
+            self._set_gradients(loss)
+        divisor = self.divisor(batch)
+        self.optimizing.step(divisor)
+        self.number += 1
+        return loss.detach() / divisor
+
+    def divisor(self, batch: Batch) -> float:
+        """By what the batch's loss is divided to be per datum."""
+        if batch.n not in self.divisors:
+            self.divisors[batch.n] = divisor_for(self.program, batch)
+        return self.divisors[batch.n]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+        story = self.program.story
+        return {name: t.detach() for name, t in {**story.trainable(), **story.saved_buffers()}.items()}
+
+    def averages(self) -> dict[str, Tensor] | None:
+        """Averaged parameters, if they are kept."""
+        return self.optimizing.average
+
+    def figures(self) -> dict[str, float]:
+        """The rate, and the weight of the divergence where it is tempered."""
+        weight = getattr(self.objective, "weight", None)
+        beta = {"beta": float(weight)} if isinstance(weight, Tensor) else {}
+        return {"lr": self.optimizing.rate, **beta}
+
+    def state(self) -> dict[str, Any]:
+        """Optimizer, schedule and averages, and the number of steps taken."""
+        return {**self.optimizing.state(), "number": self.number}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; the parameters have been met."""
+        self.number = state["number"]
+        self.optimizing.restore(state)
+
+    def meet(self, recording: Recording) -> None:
+        """Take charge of the parameters that a run of guide and model made."""
+        self.recording = recording
+        self.divisors[recording.batch.n] = recording.divisor
+        self.program.story.seen = recording.seen()
+        self._take_charge()
+
+    def _first(self, batch: Batch) -> Tensor:
+        """The ordinary first loss, with Pyro's validation on and every door checked before a parameter moves."""
+        story, recording = self.program.story, Recording(batch)
+        try:
+            with pyro.validation_enabled(True):
+                loss = self._loss(
+                    recording.model.around(self.program.model), recording.guide.around(self.program.guide), batch
+                )
+        except Exception as error:
+            readable = explain(story, recording, error)
+            if readable is error:
+                raise
+            raise readable from error
+        check_sites(story, recording)
+        check_values(story, recording)
+        check_batch_scale(story, recording, self.rows)
+        if torch.isfinite(loss.detach()):
+            self.meet(recording)
+        return loss
+
+    def _loss(self, model: Any, guide: Any, batch: Batch) -> Tensor:
+        if not hasattr(self.objective, "differentiable_loss"):
+            for parameter in self.optimizing.parameters.values():
+                parameter.grad = None
+            loss = self.objective.loss_and_grads(model, guide, batch)
+            return torch.as_tensor(loss[0] if isinstance(loss, tuple) else loss)
+        device = self.program.story.device.type
+        with torch.autocast(device, torch.bfloat16) if self.autocast else contextlib.nullcontext():
+            return torch.as_tensor(self.objective.differentiable_loss(model, guide, batch))
+
+    def _set_gradients(self, loss: Tensor) -> None:
+        parameters = self.optimizing.parameters
+        gradients: Any = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        if self.number == 0:
+            unmoved = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
+            if unmoved:
+                raise ValueError(
+                    f"{self.program.story.name}: parameter '{unmoved[0]}' receives no gradient from the objective "
+                    f"({len(unmoved)} of {len(parameters)} do not): use it in model or guide, remove it, or name it in "
+                    "freeze="
+                )
+        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+
+    def _take_charge(self) -> None:
+        """Give the optimizer every parameter there is, but for the frozen ones."""
+        assert self.recording is not None
+        story = self.program.story
+        parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
+        frozen = _frozen(self.freeze, parameters, self.recording)
+        if not parameters:
+            raise ValueError(
+                f"{story.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
+            )
+        moving = {name: p for name, p in parameters.items() if name not in frozen}
+        if not moving:
+            raise ValueError(f"freeze={list(self.freeze)} leaves no parameter to train")
+        self.optimizing.start(moving)
+        self._made = len(Store.current().params)
+
+    def _blame(self, loss: float, batch: Batch, before: list[Tensor]) -> str:
+        """Run the bad step again, with the same noise, and name the site."""
+        recording = Recording(batch)
+        with probed(self.program.story):
+            set_torch_random_state(before)
+            try:
+                recording.run(self.program)
+                reason = name_nonfinite(recording)
+            except (ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+        return (
+            f"{self.program.story.name}: the loss is {loss} at step {self.number + 1}: {reason}. Lower the rate, pass "
+            "clip_norm=, or bound the scale; nothing moved in this step"
+        )
+
+
+def _frozen(freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording) -> set[str]:
+    """The names of parameters that `freeze` means.
+
+    Raises:
+        ValueError: an entry names nothing.
+    """
+    frozen: set[str] = set()
+    for entry in freeze:
+        if entry in ("model", "guide"):
+            met = getattr(recording, entry).parameters
+            found = {name for name, p in parameters.items() if id(p) in met}
+        else:
+            found = {n for n in parameters if n == entry or n.startswith((f"{entry}.", f"{entry}$$$"))}
+            found |= {n for n in parameters if n == f"{entry}_unconstrained"}
+        if not found:
+            known = {"model", "guide", *parameters, *(n.split(".")[0].split("$$$")[0] for n in parameters)}
+            raise ValueError(
+                f"freeze: '{entry}' names no submodule or parameter{nearest(entry, known)} (have: model, guide, "
+                f"{', '.join(sorted(known - {'model', 'guide'}))})"
+            )
+        frozen |= found
+    return frozen

@@ -1,0 +1,127 @@
+"""Convolutional networks from and to images of any size."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pyrogen.nn.shapes import Shape, as_shape, leading
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+
+@dataclass(eq=False)
+class ConvEncoder(nn.Module):
+    """From an image to numbers: convolutions that halve height and width (rounded up), then a linear map.
+
+    Args:
+        event_shape: (channels, height, width) of the image.
+        out_shape: event shape of the output.
+        channels: of the convolutions, one halving each; SiLU follows each.
+
+    Shapes:
+        (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
+
+    Raises:
+        ValueError: `event_shape` is no image's, `channels` is empty, or the input does not end in `event_shape`.
+
+    Example:
+        >>> import torch
+        >>> ConvEncoder((1, 28, 28), 10)(torch.zeros(5, 3, 1, 28, 28)).shape
+        torch.Size([5, 3, 10])
+    """
+
+    event_shape: Shape
+    out_shape: Shape
+    channels: Sequence[int] = (32, 64)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.event_shape = self._in = _image(self, self.event_shape)
+        self.out_shape = self._out = as_shape(self.out_shape)
+        self.channels = as_shape(self.channels)
+        pairs = itertools.pairwise([self._in[0], *self.channels])
+        convs = [m for a, b in pairs for m in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())]
+        size = math.prod(_halvings(self._in, self.channels)[-1])
+        last = nn.Linear(self.channels[-1] * size, math.prod(self._out))
+        self.layers = nn.Sequential(*convs, nn.Flatten(), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs for `x`."""
+        lead = leading(x, self._in, "ConvEncoder")
+        out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
+        return out.reshape(*lead, *self._out)
+
+
+@dataclass(eq=False)
+class ConvDecoder(nn.Module):
+    """From numbers to an image: a linear map, then transposed convolutions that double height and width.
+
+    The sizes on the way are those of `ConvEncoder`, backwards, so that an image of 7 pixels comes out of 4, out of 2.
+    Kernels are 4 wide where a size doubles, so that every pixel is reached from the same number of pixels below it, which
+    avoids the checkerboard of Odena et al.; they are 3 wide where a size falls one short of double.
+
+    Args:
+        in_shape: event shape of the input; flattened.
+        out_shape: (channels, height, width) of the image.
+        channels: of the inputs of the transposed convolutions, one doubling each; SiLU precedes each.
+
+    Shapes:
+        (..., *in_shape) -> (..., *out_shape), for any leading dimensions.
+
+    Raises:
+        ValueError: `out_shape` is no image's, `channels` is empty, or the input does not end in `in_shape`.
+
+    Example:
+        >>> import torch
+        >>> ConvDecoder(10, (3, 7, 9))(torch.zeros(5, 10)).shape
+        torch.Size([5, 3, 7, 9])
+
+    References:
+        Odena, Dumoulin, Olah 2016, "Deconvolution and checkerboard artifacts", Distill, doi:10.23915/distill.00003.
+    """
+
+    in_shape: Shape
+    out_shape: Shape
+    channels: Sequence[int] = (64, 32)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.in_shape = self._in = as_shape(self.in_shape)
+        self.out_shape = self._out = _image(self, self.out_shape)
+        self.channels = as_shape(self.channels)
+        sizes = _halvings(self._out, self.channels)[::-1]
+        start = (self.channels[0], *sizes[0])
+        layers: list[nn.Module] = [nn.Linear(math.prod(self._in), math.prod(start)), nn.Unflatten(-1, start)]
+        for (a, b), (height, width) in zip(itertools.pairwise([*self.channels, self._out[0]]), sizes[1:], strict=True):
+            kernel = (4 - height % 2, 4 - width % 2)
+            layers += [nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs for `x`."""
+        lead = leading(x, self._in, "ConvDecoder")
+        out: Tensor = self.layers(x.reshape(math.prod(lead), math.prod(self._in)))
+        return out.reshape(*lead, *self._out)
+
+
+def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
+    sizes, who = as_shape(shape), type(network).__name__
+    if len(sizes) != 3:
+        raise ValueError(f"{who} is for images of shape (channels, height, width), got {sizes}: use Dense, or reshape")
+    if not as_shape(network.channels):
+        raise ValueError(f"{who} needs at least one convolution, such as channels=(32, 64), got channels=()")
+    return sizes
+
+
+def _halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:
+    """Height and width of the image, after one halving, after two, ..."""
+    sizes = [(shape[1], shape[2])]
+    for _ in channels:
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes

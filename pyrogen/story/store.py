@@ -1,0 +1,63 @@
+"""Parameter stores: Pyro keeps one for the whole process, pyrogen gives every story its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+from torch import Tensor
+
+__all__ = ["Store"]
+
+
+@dataclass
+class Store:
+    """The contents of a Pyro parameter store: unconstrained tensors and constraints, by name."""
+
+    params: dict[str, Tensor] = field(default_factory=dict)
+    constraints: dict[str, Any] = field(default_factory=dict)
+    names: dict[Tensor, str] = field(default_factory=dict)
+
+    @classmethod
+    def current(cls) -> Store:
+        """The store that Pyro uses now; shares its dictionaries."""
+        store = pyro.get_param_store()
+        return cls(store._params, store._constraints, store._param_to_name)
+
+    def select(self, names: Any) -> Store:
+        """A new store with the entries called `names`."""
+        kept = {name: self.params[name] for name in names}
+        return Store(kept, {name: self.constraints[name] for name in kept}, {p: name for name, p in kept.items()})
+
+    def update(self, other: Store) -> None:
+        """Add the entries of `other`; its own win."""
+        self.params.update(other.params)
+        self.constraints.update(other.constraints)
+        self.names.update(other.names)
+
+    def put(self, name: str, parameter: Tensor) -> None:
+        """Hold this very tensor, unconstrained, under `name`, whatever was there."""
+        if self.params.get(name) is not parameter:
+            self.params[name] = parameter
+            self.constraints[name] = pyro.distributions.constraints.real
+        self.names[parameter] = name
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Let Pyro work on this store; on leaving, by an exception too, it has its former one, untouched.
+
+        Pyro's own `ParamStoreDict.scope` forgets what happened inside when an exception leaves it, and strips
+        `.unconstrained` from tensors that are in use, so the three dictionaries are exchanged instead.
+        """
+        store = pyro.get_param_store()
+        former = Store.current()
+        store._params, store._constraints, store._param_to_name = self.params, self.constraints, self.names
+        try:
+            yield
+        finally:
+            # A program may have called `pyro.clear_param_store()`, which makes new dictionaries.
+            self.params, self.constraints, self.names = store._params, store._constraints, store._param_to_name
+            store._params, store._constraints, store._param_to_name = former.params, former.constraints, former.names

@@ -1,0 +1,281 @@
+"""The one concept: a generative story, told as a Pyro model and a Pyro guide."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pyro.nn import PyroModule
+from pyro.poutine.runtime import _PYRO_STACK, effectful
+from pyro.poutine.trace_messenger import TraceMessenger
+from torch import Tensor, nn
+
+from pyrogen.story.arguments import Signature
+from pyrogen.story.draw import Seen, draw
+from pyrogen.story.store import Store
+
+__all__ = ["Story"]
+
+_serial = itertools.count()
+
+
+class Story(PyroModule):
+    """A generative story: a `torch.nn.Module` whose `model` and `guide` are ordinary Pyro functions.
+
+    `model` draws latents and observes data, p(z) p(x given z); `guide` draws the same latents given the data, q(z given
+    x). Both ask for their arguments by name: any column of the data, and `n` (rows in this batch), `total` (rows in the
+    training set) and `index` (the rows' positions). `x=None` draws, `x=data` observes. The plate around the data is
+    called `data`.
+
+    What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
+    `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
+    log-likelihood of each datum in nats; and `without`.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> from pyrogen import Story
+        >>> class Coin(Story):
+        ...     def __init__(self) -> None:
+        ...         super().__init__()
+        ...         self.logit = torch.nn.Parameter(torch.zeros(()))
+        ...
+        ...     def model(self, x, n):
+        ...         with pyro.plate("data", n):
+        ...             return pyro.sample("x", dist.Bernoulli(logits=self.logit), obs=x)
+        ...
+        ...     def guide(self, x, n):
+        ...         pass
+        >>> Coin().sample(3).shape
+        torch.Size([3])
+    """
+
+    without: ClassVar[dict[str, str]] = {}
+    """What the story lacks (`steps`, `guide`, `density`, `sample`, `meta`), each with the reason, which refusals
+    quote."""
+
+    arguments: dict[str, Any]
+    """The arguments that the constructor was called with, defaults filled in."""
+
+    seen: Seen | None = None
+    """What the story was trained on; set by `fit` and `load`."""
+
+    if TYPE_CHECKING:
+        model: Callable[..., Any]
+        guide: Callable[..., Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("model", "guide"):
+            if inspect.isfunction(cls.__dict__.get(name)):
+                setattr(cls, name, _at_home(cls.__dict__[name]))
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._serial = next(_serial)
+        self._depth = 0
+        self._store = Store()
+        self._exits: list[ExitStack] = []
+        self.__dict__.setdefault("arguments", {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("model", "guide") and isinstance(value, nn.Module):
+            # An AutoGuide is called as a module, so it comes home by hooks where a method would be wrapped.
+            value.register_forward_pre_hook(lambda *_: self._exits.append(_entered(self._visit())))
+            value.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
+
+    @property
+    def name(self) -> str:
+        """How messages and files call the story: the name of its class."""
+        return type(self).__name__
+
+    @property
+    def device(self) -> torch.device:
+        """Where the story's parameters are."""
+        tensors = itertools.chain(self.trainable().values(), self.buffers())
+        return next((t.device for t in tensors), torch.device("cpu"))
+
+    def trainable(self) -> dict[str, Tensor]:
+        """The unconstrained parameters by name: the module's own, then those made by `pyro.param`."""
+        own = dict(self.named_parameters())
+        held = {id(p) for p in own.values()}
+        store = Store.current() if self._depth else self._store
+        return {**own, **{name: p for name, p in store.params.items() if id(p) not in held}}
+
+    def saved_buffers(self) -> dict[str, Tensor]:
+        """The buffers that belong to the story's state, by name."""
+        return {name: self.get_buffer(name) for name in self.state_dict() if name in dict(self.named_buffers())}
+
+    def decline(self, what: str) -> None:
+        """Raise ValueError with the story's own reason if it declares to be `without` `what`."""
+        if what in self.without:
+            raise ValueError(f"{self.name} has no {what}: {self.without[what]}")
+
+    def signatures(self) -> tuple[Signature, Signature]:
+        """What `model` and `guide` ask for."""
+        for role in ("model", "guide"):
+            if not callable(getattr(self, role, None)):
+                raise TypeError(f"{self.name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
+        model = Signature(self.model, f"{self.name}.model")
+        return model, Signature(self.guide, f"{self.name}.guide", like=model)
+
+    def sample(self, n: int, **given: Any) -> Any:
+        """Draw `n` new data: the model run with its observed columns None.
+
+        Latents outside the data plate come from the guide (the fit), those inside from the model.
+
+        Args:
+            n: how many.
+            given: columns to condition on, (n, ...) or a scalar for all.
+
+        Returns:
+            The observed site's draws (n, ...), or a dict of them by site where several are observed.
+
+        Raises:
+            ValueError: the story declines to sample; or the draws depend on a column that was not given.
+        """
+        self.decline("sample")
+        with self.predicting():
+            return draw(self, n, given)
+
+    @contextmanager
+    def home(self) -> Iterator[None]:
+        """Work in the story's own parameter store, which keeps what `pyro.param` makes; Pyro's is untouched."""
+        with ExitStack() as stack:
+            if self._depth == 0:
+                store = self._store.select(self._store.params)
+                stack.callback(self._keep, store)
+                stack.enter_context(store.swapped_in())
+            self._depth += 1
+            stack.callback(self._leave)
+            yield
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """At home, in evaluation mode, without gradients, new tensors on the story's device."""
+        modes = [(module, module.training) for module in self.all_modules()]
+        device = self.device
+        with ExitStack() as stack:
+            stack.enter_context(self.home())
+            stack.enter_context(torch.no_grad())
+            if device.type != "cpu":
+                stack.enter_context(torch.device(device))
+            for module, _ in modes:
+                module.training = False
+            try:
+                yield
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+
+    def all_modules(self) -> list[nn.Module]:
+        """The story and every module in it."""
+        return list(self.modules())
+
+    def networks(self) -> list[nn.Module]:
+        """The modules that model and guide call themselves."""
+        return list(self.children())
+
+    def _keep(self, store: Store) -> None:
+        own = {id(p) for p in self.parameters()}
+        self._store = store.select([name for name, p in store.params.items() if id(p) not in own])
+
+    def _leave(self) -> None:
+        self._depth -= 1
+
+    @contextmanager
+    def _visit(self) -> Iterator[None]:
+        """What surrounds a run of `model` or `guide` that does not happen at home."""
+        if self._depth:
+            yield
+        elif not _PYRO_STACK:
+            with self._store.select(self._store.params).swapped_in(), self._counted():
+                yield
+        else:
+            outer = Store.current()
+            captured = any(isinstance(m, TraceMessenger) and m.param_only for m in _PYRO_STACK)
+            # Entries under the names of this story's modules are another module's: never read, never overwritten.
+            view = outer.select([name for name in outer.params if _root(name) not in self._roots()])
+            view.update(self._store)
+            with view.swapped_in(), self._counted():
+                if captured:
+                    self._announce(outer)
+                yield
+            own = {id(p) for p in self.parameters()} | {id(p) for p in self._store.params.values()}
+            outer.update(view.select([name for name, p in view.params.items() if id(p) not in own]))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def _roots(self) -> set[str]:
+        own = [name.removesuffix("_unconstrained") for name in self._parameters]
+        return {*own, *self._modules, *self._buffers}
+
+    def _announce(self, outer: Store) -> None:
+        """Tell stock `pyro.infer.SVI`, which is collecting parameters, of these very tensors.
+
+        Pyro knows parameters by name, and would give a second story of the class the first one's. So every tensor is
+        announced under a name of this instance alone, and put into the store that SVI's optimizer asks for names.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                unique = f"{self.name}[{self._serial}].{name}"
+                outer.put(unique, parameter)
+                parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
+                effectful(_identity, type="param")(parameter, name=unique)
+
+
+_REMEDY = {"model": "", "guide": " or set `self.guide = AutoNormal(self.model)`; without latents its body is `pass`"}
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _entered(context: Any) -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(context)
+    return stack
+
+
+def _root(name: str) -> str:
+    """The attribute in Pyro's name for a parameter: `decoder` in `decoder$$$0.weight` and in `decoder.scale`."""
+    return name.split("$$$")[0].split(".")[0]
+
+
+def _at_home(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`model` or `guide`, run where parameters are the story's own and `PyroSample` attributes are drawn once."""
+
+    @functools.wraps(method)
+    def run(self: Story, *args: Any, **kwargs: Any) -> Any:
+        with self._visit(), self._pyro_context:
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that keeps its arguments, so that a run folder can tell them."""
+
+    @functools.wraps(init)
+    def run(self: Story, *args: Any, **kwargs: Any) -> None:
+        if "arguments" not in self.__dict__:
+            bound = inspect.signature(init).bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            self.__dict__["arguments"] = dict(itertools.islice(bound.arguments.items(), 1, None))
+        init(self, *args, **kwargs)
+
+    return run

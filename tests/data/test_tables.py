@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from pyrogen.data import load
+
+
+def write(folder, text, encoding="utf-8"):
+    path = folder / "own.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def everything(splits, column="x"):
+    return torch.cat([splits.train[column], splits.validation[column], splits.test[column]])
+
+
+@pytest.mark.parametrize("label", ["y", "label", " Label "])
+def test_a_header_names_the_labels(tmp_path, label):
+    lines = [f"{k}.5,{k % 2},{-k}" for k in range(20)]
+    splits = load(write(tmp_path, f"a,{label},b\n" + "\n".join(lines) + "\n"))
+    assert (splits.event_shape, splits.classes) == ((2,), 2)
+    assert splits.train["x"].dtype == torch.float32
+    assert splits.train["y"].dtype == torch.int64
+    x, y = everything(splits), everything(splits, "y")
+    assert torch.equal(x[:, 0] - 0.5, -x[:, 1])
+    assert torch.equal(-x[:, 1].long() % 2, y)
+    assert splits.test["y"].bincount().tolist() == [2, 2]
+
+
+def test_without_a_header_all_columns_form_x(tmp_path):
+    splits = load(write(tmp_path, "0,1\n2,3\n\n4,5\n"))
+    assert splits.classes is None
+    assert sorted(everything(splits).tolist()) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_spreadsheets_habits_are_read(tmp_path):
+    splits = load(write(tmp_path, '"a","y"\r\n"1",0.5\r\n 2 ,1.5\r\n3e0,2\r\n', "utf-8-sig"))
+    assert sorted(everything(splits).flatten().tolist()) == [1, 2, 3]
+    assert splits.train["y"].dtype == torch.float32
+    assert splits.classes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n3,cat\n5,6\n", ["line 3, column 'b'", "'cat' is no number"]),
+        ("1,2\n3,4\nfive,6\n", ["line 3, column '1'", "'five'"]),
+        ("a,b\n1,2\n3,\n5,6\n", ["line 3, column 'b'", "''"]),
+        ("1,2\n3,4,5\n6,7\n", ["line 2 has 3 cells, expected 2"]),
+        ("a,b,c\n1,2\n3,4\n5,6\n", ["line 2 has 2 cells, expected 3"]),
+        (",a\n0,2\n1,3\n2,4\n", ["line 1, column 1 is empty", "index=False"]),
+        ("", ["empty"]),
+        ("a,b\n", ["empty", "0 rows"]),
+        ("y\n1\n2\n3\n", ["labels and nothing else"]),
+        ("y,a,label\n1,2,3\n4,5,6\n7,8,9\n", ["expected one column of labels, got 2"]),
+        ("1,2\nnan,3\n4,5\n", ["'x'", "1 of 3 rows, first in row 1"]),
+        ("1,2\n1e60,3\n4,5\n", ["'x'", "1 of 3 rows, first in row 1"]),
+        ("a;b\n1;2\n3;4\n5;6\n", ["line 2", "separated by commas"]),
+        ("1,2\n", ["cannot be split"]),
+    ],
+)
+def test_unsuitable_tables_are_refused_in_one_line(tmp_path, text, words):
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("where", ["é,b\n1,2\n", "a,b\n1,é\n"])
+def test_other_encodings_are_refused(tmp_path, where):
+    with pytest.raises(ValueError, match=r"own.csv: no text in UTF-8 .*save it as UTF-8"):
+        load(write(tmp_path, where, "latin-1"))
+
+
+def test_numbers_survive_the_way(tmp_path):
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    np.savetxt(tmp_path / "own.csv", x, delimiter=",", fmt="%.9g")
+    back = everything(load(tmp_path / "own.csv")).numpy()
+    assert np.array_equal(np.unique(back, axis=0), np.unique(x, axis=0))

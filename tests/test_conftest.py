@@ -1,0 +1,114 @@
+"""The tests' world can fail: each breach of it is tried in a test run of its own process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.statistics_of_tests import assert_within
+
+pytest_plugins = ["pytester"]
+
+BREACHES = {
+    "dtype": ("torch.set_default_dtype(torch.float64)", "default dtype"),
+    "device": ("torch.set_default_device('meta')", "default device"),
+    "device_context": ("torch.device('cpu').__enter__()", "open contexts"),
+    "gradients": ("torch.set_grad_enabled(False)", "gradients enabled"),
+    "threads": ("torch.set_num_threads(1)", "number of threads"),
+    "deterministic": ("torch.use_deterministic_algorithms(True)", "deterministic algorithms"),
+    "pyro_validation": ("pyro.enable_validation(False)", "pyro.settings validate_infer"),
+    "torch_validation": ("torch.distributions.Distribution.set_default_validate_args(False)", "validate_distributions"),
+    "handler": ("pyro.poutine.trace().__enter__()", "open handlers of Pyro"),
+    "store": ("pyro.param('left_behind', torch.ones(()))", "Pyro's parameter store holds left_behind"),
+}
+
+
+@pytest.fixture
+def world(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> pytest.Pytester:
+    """An empty project with this conftest and these markers."""
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+    markers = "\n".join(f"    {line}" for line in request.config.getini("markers"))
+    pytester.makeini(f"[pytest]\nmarkers =\n{markers}\n")
+    return pytester
+
+
+def test_each_breach_fails_its_test_and_is_undone_before_the_next(world: pytest.Pytester) -> None:
+    tests = [
+        f"def test_{name}():\n    {breach}\ndef test_after_{name}():\n    pass\n"
+        for name, (breach, _) in BREACHES.items()
+    ]
+    world.makepyfile("import pyro, torch\n" + "".join(tests))
+    result = world.runpytest_subprocess()
+    result.assert_outcomes(passed=2 * len(BREACHES), errors=len(BREACHES))
+    for _, said in BREACHES.values():
+        result.stdout.fnmatch_lines_random(f"*left the world changed*{said}*")
+
+
+def test_the_store_the_seed_and_fixtures_of_wider_scope(world: pytest.Pytester) -> None:
+    world.makepyfile(
+        """
+        import pyro, pytest, torch
+
+        drawn = set()
+
+        @pytest.mark.free_store
+        def test_free(seed):
+            pyro.param("a", torch.ones(()))
+            drawn.add(torch.rand(()).item())
+            assert seed == 7
+
+        def test_next():
+            drawn.add(torch.rand(()).item())
+            assert len(drawn) == 1
+            assert not list(pyro.get_param_store().keys())
+
+        @pytest.fixture(scope="module")
+        def fitted():
+            pyro.param("left_behind", torch.ones(()))
+
+        def test_wider_scope(fitted):
+            pass
+        """
+    )
+    result = world.runpytest_subprocess("--seed", "7")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines("*fixture of wider scope*left_behind*")
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_missing_data_skips_or_fails(world: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, required: bool) -> None:
+    monkeypatch.setenv("PYROGEN_DATA", str(world.path))
+    monkeypatch.setenv("PYROGEN_REQUIRE_DATA", str(int(required)))
+    world.makepyfile(
+        test_fixture="def test_data(data_root):\n    pass\n",
+        test_module="import pytest\npytest.skip('PYROGEN_DATA lacks it', allow_module_level=True)\n",
+        test_other="import pytest\ndef test_other():\n    pytest.skip('for another reason')\n",
+    )
+    result = world.runpytest_subprocess("--continue-on-collection-errors")
+    result.assert_outcomes(skipped=1, errors=2) if required else result.assert_outcomes(skipped=3)
+
+
+def test_data_root_is_the_folder_that_holds_mnist(data_root: Path) -> None:
+    assert (data_root / "MNIST" / "raw").is_dir()
+
+
+def test_assert_within_lets_through_what_is_near() -> None:
+    assert_within(1.04, 1.0, 0.01)
+    assert_within(torch.tensor([1.0, 2.0], requires_grad=True), [1.0, 2.0], torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "error", "said"),
+    [
+        (1.05, 0.01, r"^energy is 1\.05, exactly 1: 0\.05 apart, which is 5\.00 standard errors"),
+        ([1.0, 1.05, 1.06], 0.01, r"energy\[2\] is 1\.06, exactly 1.*\(2 of 3 outside\)"),
+        (1.05, 0.0, "inf standard errors"),
+        (float("nan"), 0.01, "energy is nan"),
+        (1.0, float("inf"), "energy is 1"),
+        (1.0, float("nan"), "energy is 1"),
+    ],
+    ids=["far", "worst_of_several", "no_error", "nan", "infinite_error", "nan_error"],
+)
+def test_assert_within_stops_what_is_not(estimate: object, error: float, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        assert_within(estimate, 1.0, error, what="energy")
