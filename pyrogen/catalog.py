@@ -19,7 +19,7 @@ from pyrogen.inference import Fit, RunFolder
 from pyrogen.inference.run_folder import describe_story
 from pyrogen.story import Story, as_story
 
-__all__ = ["CATALOG", "Entry", "find", "load", "rebuild"]
+__all__ = ["CATALOG", "Entry", "find", "load", "rebuild", "rebuild_as"]
 
 GIVEN = ("event_shape", "classes", "total")
 """What a story's constructor receives from the data where it asks for it."""
@@ -227,6 +227,24 @@ def rebuild(told: Mapping[str, Any], path: Path) -> Story:
     if not isinstance(story, Story):
         raise ValueError(f"{path} is a run of {told['class']}, which is no story")
     return story
+
+
+def rebuild_as(entry: Entry, told: Mapping[str, Any], path: Path) -> Story:
+    """Build the story that a config tells of as a class of the caller's own, which `find` read from a file.
+
+    Raises:
+        ValueError: the config tells of another class, or of an argument that it cannot tell how to build.
+    """
+    if told["class"].split(".")[-1] != entry.name:
+        raise ValueError(f"{path} is a run of {told['class']}, and the class given is {entry.name}")
+    try:
+        arguments = {key: _decoded(value) for key, value in told["arguments"].items()}
+    except KeyError as error:
+        raise ValueError(
+            f"{path} is a run of {told['class']}, built with a {error.args[0]}, which config.json cannot tell how to "
+            "build: build the story in Python and pass it as load(dir, into=story)"
+        ) from None
+    return entry.build(**arguments)
 
 
 def _decoded(value: Any) -> Any:

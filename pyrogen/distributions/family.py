@@ -48,7 +48,8 @@ def stacked(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         >>> stacked(2, (3, 32, 32)), stacked(2, (10,)), stacked(2, ())
         ((6, 32, 32), (20,), (2,))
     """
-    return (parts * event_shape[0], *event_shape[1:]) if event_shape else (parts,)
+    first, *rest = event_shape or (1,)
+    return (parts * first, *rest) if parts > 1 else event_shape
 
 
 def unstack(outputs: Tensor, parts: int, event_shape: tuple[int, ...], who: str) -> tuple[Tensor, ...]:
@@ -62,4 +63,4 @@ def unstack(outputs: Tensor, parts: int, event_shape: tuple[int, ...], who: str)
     size = stacked(parts, event_shape)
     lead = leading(outputs, size, f"{who} over {event_shape} (does the network end in nn.Unflatten(-1, {size})?)")
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    return outputs.reshape(*lead, parts, *event_shape).unbind(len(lead))
+    return outputs.reshape((*lead, parts, *event_shape)).unbind(len(lead))

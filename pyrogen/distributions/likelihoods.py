@@ -32,6 +32,7 @@ class Bernoulli(Family):
         return event_shape
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
         (logits,) = unstack(outputs, 1, event_shape, "Bernoulli")
         return dist.Bernoulli(logits=logits).to_event(len(event_shape))
 
@@ -41,8 +42,8 @@ class Bernoulli(Family):
         if grey.numel():
             raise ValueError(
                 f"'x' holds {grey.numel()} values other than 0 and 1, the first {float(grey[0]):.4g}, and a Bernoulli "
-                "likelihood scores none but these: pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load "
-                "(--binarize), or take another likelihood, such as Gaussian()"
+                "likelihood scores none but these: pass binarize='static', 'dynamic' or 'threshold' to "
+                "pyrogen.data.load (--binarize), or take another likelihood, such as Gaussian()"
             )
 
 
@@ -50,9 +51,9 @@ class Bernoulli(Family):
 class Gaussian(Family):
     """x_i ~ N(mean_i, scale_i^2), independent, for continuous data.
 
-    With `scale=None` the network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r), which
-    is near exp(r) for large r and never below `floor`, so that the density of a datum that the network fits exactly cannot
-    grow without bound. With a number, all scales are that number, and the network gives the means alone.
+    With `scale=None` the network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r),
+    which is near exp(r) for large r and never below `floor`, so that the density of a datum that the network fits
+    exactly cannot grow without bound. With a number, all scales are that number, and the network gives the means alone.
 
     Args:
         scale: standard deviation, in the units of the data; None: learned for each element and datum.
@@ -79,6 +80,7 @@ class Gaussian(Family):
         return stacked(2 if self.scale is None else 1, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
         mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "Gaussian")
         scale = self.floor + raw[0].exp() if self.scale is None else self.scale
         return dist.Normal(mean, scale).to_event(len(event_shape))

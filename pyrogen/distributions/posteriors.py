@@ -44,5 +44,6 @@ class DiagonalNormal(Family):
         return stacked(2, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """q(z | outputs)."""
         mean, raw = unstack(outputs, 2, event_shape, "DiagonalNormal")
         return dist.Normal(mean, self.floor + raw.exp()).to_event(len(event_shape))

@@ -132,6 +132,11 @@ class RowBatches:
             yield batch
         self.position = 0
 
+    def first(self) -> Batch:
+        """The first rows in the given order; the epoch does not move."""
+        index = torch.arange(self.size, device=self.device)
+        return Batch(self.columns(index), self.size, self.total, index)
+
     def columns(self, index: Tensor) -> Columns:
         """The columns of the rows at `index`, transformed."""
         columns = self.take(index)
@@ -170,6 +175,10 @@ class LoaderBatches:
             raise ValueError(
                 "the DataLoader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
             )
+
+    def first(self) -> Batch:
+        """The loader's first batch."""
+        return next(self.epoch())
 
     def state(self) -> dict[str, Any]:
         """Nothing: a loader starts its epochs anew."""

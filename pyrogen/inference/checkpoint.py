@@ -44,7 +44,8 @@ def save_tree(path: Path, tree: Any, **about: Any) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _flattened(tree, "", tensors)
-    metadata = {name: json.dumps(value) for name, value in {**about, "tree": skeleton}.items()}
+    # One entry: the order of several would differ from one writing to the next.
+    metadata = {"pyrogen": json.dumps({**about, "tree": skeleton})}
     write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
@@ -64,9 +65,9 @@ def load_tree(path: Path) -> tuple[Any, dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or truncated ({reason}): restore it, or train again") from None
-    if "tree" not in metadata:
+    if "pyrogen" not in metadata:
         raise ValueError(f"{path} was not written by pyrogen: expected a file of a run folder")
-    about = {name: json.loads(value) for name, value in metadata.items()}
+    about = json.loads(metadata["pyrogen"])
     return _restored(about.pop("tree"), tensors), about
 
 

@@ -8,7 +8,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyrogen.inference.batches import LoaderBatches, RowBatches
 from pyrogen.inference.doors import is_auto
-from pyrogen.inference.program import Program, Recording, is_lazy, probed
+from pyrogen.inference.program import Program, Recording, probed
 from pyrogen.story import Story, latent_sites, outside
 
 __all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "peeked"]
@@ -19,10 +19,10 @@ DEFAULT_BATCH = 128
 def peeked(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
     """What a run on the first rows meets; None where it cannot be had without leaving a trace."""
     story = program.story
-    if isinstance(batches, LoaderBatches) or is_lazy(story):
+    if isinstance(batches, LoaderBatches):
         return None
     with probed(story):
-        recording = Recording(program.at_step(next(iter(batches.epoch())), 0))
+        recording = Recording(program.at_step(batches.first(), 0))
         try:
             if is_auto(story):
                 recording.model.around(program.model)(recording.batch)

@@ -95,27 +95,8 @@ def fit(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
-    options = Options(
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        arguments=dict(arguments or {}),
-        objective=objective,
-        optimizer=optimizer,
-        schedule=schedule,
-        clip_norm=clip_norm,
-        ema=ema,
-        freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
-        patience=patience,
-        seed=seed,
-        device=resolve_device(device),
-        precision=precision,
-        compile=compile,
-        out=out,
-        resume=resume,
-        progress=progress,
-        callbacks=tuple(callbacks),
-    )
+    given = {**locals(), "device": resolve_device(device)}
+    options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     told = as_story(story)
     with ExitStack() as stack:

@@ -87,10 +87,13 @@ class TemperedELBO(ELBO):
         """Minus the objective as a number."""
         return float(self.differentiable_loss(model, guide, *args, **kwargs).detach())
 
+    def _get_trace(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Any:
+        return get_importance_trace("flat", math.inf, model, guide, args, kwargs)
+
     def _with_free_bits(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Tensor:
         loss = torch.zeros(())
         for _ in range(self.base.num_particles):
-            model_trace, guide_trace = get_importance_trace("flat", math.inf, model, guide, args, kwargs)
+            model_trace, guide_trace = self._get_trace(model, guide, args, kwargs)
             latents = latent_sites(guide_trace.nodes.values())
             plate = data_plate(model_trace.nodes.values(), args[0].n) if args and isinstance(args[0], Batch) else None
             for name, site in model_trace.nodes.items():
@@ -174,3 +177,6 @@ class ImportanceWeightedELBO(ELBO):
     def loss(self, model: Runner, guide: Runner, batch: Batch) -> float:
         """Minus the bound as a number."""
         return float(self.differentiable_loss(model, guide, batch).detach())
+
+    def _get_trace(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Any:
+        return get_importance_trace("flat", math.inf, model, guide, args, kwargs)

@@ -43,6 +43,12 @@ class Options:
     progress: bool
     callbacks: tuple[Callable[..., Any], ...]
 
+    def __post_init__(self) -> None:
+        freeze = (self.freeze,) if isinstance(self.freeze, str) else tuple(self.freeze)
+        object.__setattr__(self, "freeze", freeze)
+        object.__setattr__(self, "arguments", dict(self.arguments or {}))
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))
+
     def check(self, validated: bool) -> None:
         """Raise ValueError for options that make no sense, alone or together."""
         if self.epochs is not None and self.steps is not None:

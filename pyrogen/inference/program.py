@@ -16,7 +16,7 @@ from torch import Tensor
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.story import Batch, Seen, Spec, Store, Story, data_plate, latent_sites, observed_sites
 
-__all__ = ["Program", "Recorder", "Recording", "divisor_for", "is_lazy", "probed"]
+__all__ = ["Program", "Recorder", "Recording", "divisor_for", "probed", "shape_lazy_parameters"]
 
 
 class Program:
@@ -60,6 +60,7 @@ class Recorder(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
+        self.rows = 0
         self.sites: dict[str, Any] = {}
         self.parameters: dict[int, str] = {}
 
@@ -67,6 +68,7 @@ class Recorder(Messenger):
         """The function, noted down."""
 
         def run(batch: Batch) -> Any:
+            self.rows = batch.n
             self.sites.clear()
             with self:
                 return function(batch)
@@ -100,7 +102,7 @@ class Recording:
     @property
     def plate(self) -> Any:
         """The data plate's frame, or None."""
-        return data_plate(self.model.sites.values(), self.batch.n)
+        return data_plate(self.model.sites.values(), self.model.rows)
 
     @property
     def divisor(self) -> float:
@@ -156,11 +158,10 @@ def divisor_for(program: Program, batch: Batch) -> float:
     return recording.divisor
 
 
-def is_lazy(story: Story) -> bool:
-    """Whether parameters wait for a first call to get their shape."""
-    tensors = [t for module in story.all_modules() for t in _tensors(module)]
-    return any(torch.nn.parameter.is_lazy(t) for t in tensors)
-
-
-def _tensors(module: torch.nn.Module) -> list[Tensor]:
-    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+def shape_lazy_parameters(program: Program, first: Callable[[], Batch]) -> None:
+    """Let lazy parameters take their shapes, and draw their values, by one run of guide and model, if there are any."""
+    story = program.story
+    tensors = [t for module in story.all_modules() for t in (*module.parameters(False), *module.buffers(False))]
+    if any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
+        with story.home(), story.shaping(), torch.no_grad(), pyro.validation_enabled(False):
+            Recording(program.at_step(first(), 0)).run(program)

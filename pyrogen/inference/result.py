@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.program import Program, Recording, probed
+from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.run_folder import RunFolder, seen_from, seen_to
 from pyrogen.story import Seen, Story
 
@@ -82,6 +82,8 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, pat
         ValueError: names or shapes do not agree; nothing was copied.
     """
     with story.home(), torch.no_grad():
+        if seen is not None:
+            shape_lazy_parameters(Program(story), seen.placeholder)
         if set(weights) - set(_live(story)) and seen is not None:
             set_up(Program(story), seen)
         live = _live(story)

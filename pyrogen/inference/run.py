@@ -19,12 +19,12 @@ from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.loop import Limit, Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
-from pyrogen.inference.program import Program
+from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.result import Fit, set_up
 from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
 from pyrogen.inference.step import Step
-from pyrogen.story import Batch, Story
+from pyrogen.story import Batch, Seen, Story
 
 __all__ = ["Run"]
 
@@ -37,7 +37,9 @@ class Run:
         self.program = Program(story, options.arguments)
         self.trains = "steps" not in story.without
         self._check(data, "data")
-        peek = peeked(self.program, self._batches(data, DEFAULT_BATCH, None)) if self.trains else None
+        first = self._batches(data, DEFAULT_BATCH, None)
+        shape_lazy_parameters(self.program, first.first)
+        peek = peeked(self.program, first) if self.trains else None
         size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
         self.batches = self._batches(data, size, options.seed)
         total = self.batches.rows
@@ -133,21 +135,33 @@ class Run:
         return mean_elbo(self.program, self.objective, self.validation, self.options.seed, self.divisors)
 
     def _prepare(self) -> None:
-        """Let the story look at the training columns once; the noise of training starts from the seed all the same."""
+        """Let a new story look at the training columns once; the noise of training starts from the seed all the same.
+
+        A story that was fitted before goes on from where it is, unless its whole fit is to look.
+        """
         prepare = getattr(self.story, "prepare", None)
-        if prepare is None:
+        if prepare is None or (self.trains and self.story.seen is not None):
             return
         if isinstance(self.batches, LoaderBatches):
             raise ValueError(
                 f"{self.story.name} prepares on the whole training set: pass columns instead of a DataLoader"
             )
         assert self.batches.rows is not None
-        index = torch.arange(self.batches.rows, device=self.options.device)
-        columns = self.batches.columns(index)
+        columns = self.batches.columns(torch.arange(self.batches.rows, device=self.options.device))
         names = self.program.signatures[0].columns
         with torch.no_grad():
             prepare({names[key] if isinstance(key, int) else key: column for key, column in columns.items()})
+        if not self.trains:
+            self.story.seen = self._look()
         pyro.set_rng_seed(self.options.seed)
+
+    def _look(self) -> Seen:
+        """What there is to remember of the data where no step shows it."""
+        recording = Recording(self.batches.first())
+        if "density" not in self.story.without:
+            with probed(self.story):
+                recording.model.around(self.program.model)(recording.batch)
+        return recording.seen()
 
     def _checkpoint(self, folder: RunFolder | None) -> dict[str, Any] | None:
         """The state to go on from, if there is one and it is this run's.

@@ -104,7 +104,8 @@ class Step:
     def meet(self, recording: Recording) -> None:
         """Take charge of the parameters that a run of guide and model made."""
         self.recording = recording
-        self.divisors[recording.batch.n] = recording.divisor
+        if recording.model.rows == recording.batch.n:  # an objective may have repeated the rows
+            self.divisors[recording.batch.n] = recording.divisor
         self.program.story.seen = recording.seen()
         self._take_charge()
 

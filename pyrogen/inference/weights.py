@@ -87,7 +87,7 @@ class WeightedTraces:
         sites = [*self.model.nodes.values(), *self.guide.nodes.values()]
         dims = [f.dim for s in sites if s["type"] == "sample" for f in s["cond_indep_stack"] if f.dim is not None]
         first = min(dims, default=0) - 1
-        enumerating = poutine.enum(poutine.replay(model, trace=self.guide), first_available_dim=first)
+        enumerating = poutine.replay(poutine.enum(model, first_available_dim=first), trace=self.guide)
         self.model = poutine.trace(enumerating).get_trace(batch)
 
     @property

@@ -62,7 +62,7 @@ class PPCA(Story):
         """p(z) p(x | z)."""
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior())
-            mean = (z @ self.weight.T + self.mean).reshape(*z.shape[:-1], *self.event_shape)
+            mean = (z @ self.weight.T + self.mean).reshape((*z.shape[:-1], *self.event_shape))
             return pyro.sample("x", dist.Normal(mean, self.log_sigma.exp()).to_event(len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
@@ -81,7 +81,7 @@ class PPCA(Story):
         """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
         posterior = self.exact_posterior(x)
         # With m the posterior's mean, (x - mu)' C^-1 (x - mu) = |x - mu - W m|^2 / sigma^2 + |m|^2: unlike Woodbury's
-        # formula, no difference of large numbers for a small sigma.
+        # formula no difference of large numbers, even for a small sigma.
         residual = (self._flat(x) - self.mean - posterior.mean @ self.weight.T) / self.log_sigma.exp()
         square = residual.square().sum(-1) + posterior.mean.square().sum(-1)
         log_det = 2 * (self.features * self.log_sigma - posterior.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1))
@@ -120,7 +120,7 @@ class PPCA(Story):
         """Set the parameters to their maximum-likelihood values for `x` (N, *event_shape), the guide to its best there.
 
         With eigenvalues l_1 >= l_2 >= ... and eigenvectors u of the data's covariance (over N, not N - 1), sigma^2 is
-        the mean of l_K+1, ..., l_D, and W has the columns u_k (l_k - sigma^2)^1/2, each with its largest entry positive.
+        the mean of l_K+1, ..., l_D, and W has columns u_k (l_k - sigma^2)^1/2, each with its largest entry positive.
 
         Raises:
             ValueError: there is no maximum, for latent >= D or data of rank K or less; or x has another event shape.
@@ -168,7 +168,7 @@ class PPCA(Story):
         self.solve_guide()
 
     def _flat(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[: x.dim() - len(self.event_shape)], self.features)
+        return x.reshape((*x.shape[: x.dim() - len(self.event_shape)], self.features))
 
     def _moment(self) -> Tensor:
         """M = W'W + sigma^2 I."""

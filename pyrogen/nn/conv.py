@@ -54,7 +54,7 @@ class ConvEncoder(nn.Module):
         """The outputs for `x`."""
         lead = leading(x, self._in, "ConvEncoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
-        return out.reshape(*lead, *self._out)
+        return out.reshape((*lead, *self._out))
 
 
 @dataclass(eq=False)
@@ -62,8 +62,8 @@ class ConvDecoder(nn.Module):
     """From numbers to an image: a linear map, then transposed convolutions that double height and width.
 
     The sizes on the way are those of `ConvEncoder`, backwards, so that an image of 7 pixels comes out of 4, out of 2.
-    Kernels are 4 wide where a size doubles, so that every pixel is reached from the same number of pixels below it, which
-    avoids the checkerboard of Odena et al.; they are 3 wide where a size falls one short of double.
+    Kernels are 4 wide where a size doubles, so that every pixel is reached from the same number of pixels below it,
+    which avoids the checkerboard of Odena et al.; they are 3 wide where a size falls one short of double.
 
     Args:
         in_shape: event shape of the input; flattened.
@@ -106,7 +106,7 @@ class ConvDecoder(nn.Module):
         """The outputs for `x`."""
         lead = leading(x, self._in, "ConvDecoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), math.prod(self._in)))
-        return out.reshape(*lead, *self._out)
+        return out.reshape((*lead, *self._out))
 
 
 def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:

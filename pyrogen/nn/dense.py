@@ -54,5 +54,5 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
         lead = leading(x, self._in, "Dense")
-        out: Tensor = self.layers(x.reshape(*lead, math.prod(self._in)))
-        return out.reshape(*lead, *self._out)
+        out: Tensor = self.layers(x.reshape((*lead, math.prod(self._in))))
+        return out.reshape((*lead, *self._out))

@@ -66,8 +66,8 @@ def fold(network: Callable[[Tensor], Tensor], x: Tensor, event_shape: tuple[int,
     lead = leading(x, event_shape, type(network).__name__)
     if len(lead) == 1:
         return network(x)
-    out = network(x.reshape(math.prod(lead), *event_shape))
-    return out.reshape(*lead, *out.shape[1:])
+    out = network(x.reshape((math.prod(lead), *event_shape)))
+    return out.reshape((*lead, *out.shape[1:]))
 
 
 def _is_size(size: object) -> bool:

@@ -171,7 +171,8 @@ def _unconditioned(story: Story, n: int, columns: dict[str | int, Any]) -> Any:
     missing = [str(key) for key in story.seen.columns if key not in columns]
     remedy = (
         f"{story.name}.model has no x=None path, and its draws change with what is put in the place of data: pass the "
-        f"columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...) (columns: {', '.join(missing)})"
+        f"columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...) "
+        f"(columns: {', '.join(missing)})"
     )
     for value in _with_one_seed((1, 0)):
         try:

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -81,6 +81,7 @@ class Story(PyroModule):
         super().__init__()
         self._serial = next(_serial)
         self._depth = 0
+        self._shaping = False
         self._store = Store()
         self._exits: list[ExitStack] = []
         self.__dict__.setdefault("arguments", {})
@@ -176,6 +177,15 @@ class Story(PyroModule):
                 for module, mode in modes:
                     module.training = mode
 
+    @contextmanager
+    def shaping(self) -> Iterator[None]:
+        """For a run that gives lazy parameters their shapes; Pyro, which cannot hold them yet, is not told of them."""
+        self._shaping = True
+        try:
+            yield
+        finally:
+            self._shaping = False
+
     def all_modules(self) -> list[nn.Module]:
         """The story and every module in it."""
         return list(self.modules())
@@ -261,7 +271,7 @@ def _at_home(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def run(self: Story, *args: Any, **kwargs: Any) -> Any:
-        with self._visit(), self._pyro_context:
+        with self._visit(), nullcontext() if self._shaping else self._pyro_context:
             return method(self, *args, **kwargs)
 
     return run

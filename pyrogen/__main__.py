@@ -1,0 +1,10 @@
+"""`python -m pyrogen` is the command `pyrogen`."""
+
+import sys
+
+from pyrogen.cli import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    sys.exit(main())

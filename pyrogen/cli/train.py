@@ -1,0 +1,123 @@
+"""`pyrogen train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pyrogen.catalog import Entry, find
+from pyrogen.cli.options import DataDir, Device, Seed
+from pyrogen.cli.parsing import parse_objective, parse_pairs
+from pyrogen.cli.preparation import ProtocolColumns, needed, preparation, prepared, protocol_of
+from pyrogen.data import Splits, load
+from pyrogen.inference import Fit, RunFolder, adam, fit
+from pyrogen.inference.random_state import seeded
+from pyrogen.story import Story
+
+__all__ = ["train"]
+
+Mode = Literal["static", "dynamic", "threshold", "none"]
+Precision = Literal["float32", "bfloat16", "float64"]
+_RATE = 1e-3
+
+
+def train(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A story of `pyrogen list`, or path/to/file.py:Class.")],
+    data: Annotated[str, typer.Option(metavar="DATA", help="Data of `pyrogen list`, or a path.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to keep the run in.")],
+    data_dir: DataDir = None,
+    binarize: Annotated[Mode | None, typer.Option(help="Else what the likelihood needs.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="How long; or --steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="How long; or --epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, metavar="B", help="Rows in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="F", help="Learning rate of Adam.")] = None,
+    objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the story.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    patience: Annotated[int | None, typer.Option(min=1, help="Epochs to wait for a better one.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of averaged weights, such as 0.999.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Of numbers.", show_default="float32")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch data that are missing.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no bar.")] = False,
+) -> None:
+    """Train a story on data, and keep the run in a folder."""
+    if epochs is not None and steps is not None:
+        raise typer.BadParameter("pass --epochs or --steps, not both")
+    asked: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "patience": patience}
+    asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision}
+    settings, goal = (
+        parse_pairs("--set", setting or []),
+        {} if objective is None else {"objective": parse_objective(objective)},
+    )
+    entry = find(name)
+    story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
+    columns = ProtocolColumns(splits.train, protocol_of(splits, data, data_dir))
+    before = _epochs_of_finished(RunFolder(out)) if resume else None
+    options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
+    try:
+        run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
+    except KeyboardInterrupt:
+        again = shlex.join(["pyrogen", *ctx.obj, *([] if resume else ["--resume"])])
+        print(f"pyrogen: interrupted; to go on: {again}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if before == len(run.history):
+        print(f"nothing to do: {out} is finished after {before} epochs; --epochs or --steps may be raised")
+    else:
+        _summarize(run, splits, out, name)
+
+
+def _made(entry: Entry, settings: dict[str, Any], raw: Splits, binarize: str | None, seed: int) -> tuple[Story, Splits]:
+    """The story, by the seed alone, and the data as its likelihood needs them."""
+
+    def built() -> Story:
+        with seeded(seed):
+            told = {"event_shape": raw.event_shape, "classes": raw.classes, "total": raw.train.rows}
+            return entry.make(settings, **told)
+
+    # Another instance is looked at, so that the story that trains is as its constructor left it.
+    splits = prepared(raw, binarize or needed(built(), raw))
+    because = "" if binarize else ", as the likelihood needs it"
+    print(f"{entry.name} on {splits.name}, {preparation(splits)}{because}", flush=True)
+    return built(), splits
+
+
+def _options(entry: Entry, asked: dict[str, Any], goal: dict[str, Any]) -> dict[str, Any]:
+    """Options of `fit`: those asked for, else those that suit the story."""
+    options = dict(entry.training)
+    if asked["steps"] is not None:
+        options.pop("epochs", None)
+    if isinstance(options.get("objective"), str):
+        options["objective"] = parse_objective(options["objective"])
+    options |= {name: value for name, value in asked.items() if value is not None} | goal
+    return {"optimizer": adam(options.pop("lr", _RATE)), **options}
+
+
+def _epochs_of_finished(folder: RunFolder) -> int | None:
+    """How many epochs a run has taken that is finished; None where there is none, or it is under way."""
+    if not folder.can_resume:
+        return None
+    state, _ = folder.checkpoint()
+    return len(state["history"]) if state["finished"] is not None else None
+
+
+def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
+    size = sum(parameter.numel() for parameter in run.story.trainable().values())
+    print(f"trained {run.story.name}, {size:,} parameters, on {splits.train.rows:,} rows of {splits.name}")
+    if run.history:
+        last = run.history[-1]
+        took = f"{last['epoch']} epochs, {last['step']} steps ({run.mode}), {last['seconds']:.1f} s"
+        best = [r["validation_elbo"] for r in run.history if r["epoch"] == run.best_epoch]
+        scale = " on the scale of grey levels" if splits.log_scale else ""
+        elbo = f"; best validation ELBO {best[0] - splits.log_scale:.2f} nats{scale}, at epoch {run.best_epoch}"
+        print(took + (elbo if best else ""))
+    print(f"kept in {out}")
+    own = f" --story {shlex.quote(name)}" if ".py" in name else ""
+    print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")

@@ -1,0 +1,174 @@
+"""A fitted story as ArviZ sees a posterior: an `xarray.DataTree` in the groups of its schema."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pyrogen.diagnostics.draws import collect
+from pyrogen.diagnostics.importance import summary
+from pyrogen.diagnostics.tree import GROUPS, built
+from pyrogen.inference.likelihood import whole_batch
+from pyrogen.inference.program import Program
+from pyrogen.inference.random_state import seeded
+from pyrogen.inference.result import Fit
+from pyrogen.inference.run_folder import describe_story, versions
+from pyrogen.story import Store, Story, as_story
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["GROUPS", "to_datatree", "to_inference_data"]
+
+
+def to_datatree(
+    fitted: Any,
+    data: Any,
+    num_samples: int = 100,
+    *,
+    seed: int = 0,
+    groups: Iterable[str] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    dims: Mapping[str, Iterable[str]] | None = None,
+) -> xarray.DataTree:
+    """Draws and log densities of a story on data, in the groups of ArviZ's schema.
+
+    One draw of the latents from the guide is the same draw in `posterior`, `posterior_predictive`, `log_likelihood`,
+    `sample_stats` and `importance`. Dimensions are (chain, draw), then plates by name, then the event's: `z_dim_0`, ...
+
+    - `posterior`: latents from the guide, and `pyro.deterministic` of them. `prior`: the same from the model.
+    - `posterior_predictive`, `prior_predictive`: the observed sites drawn anew.
+    - `log_likelihood`: log p(x_i given the latents of the draw), (chain, draw, data), by observed site.
+    - `importance`: `log_p`, `log_q`, `log_weight` of each datum, where every latent sits in the data plate;
+      `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors and `ess` by datum.
+      With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
+    - `observed_data`; `constant_data`: the columns that the story asks for and does not observe.
+
+    A group that the story has nothing for is left out. Latents marked for enumeration are summed out.
+
+    Args:
+        fitted: a `Fit`; a story as it is; or a pair of Pyro functions that stock SVI has trained in Pyro's store.
+        data: columns as `fit` takes them, training data or other.
+        num_samples: draws, one chain of them.
+        seed: of the draws; the caller's random state is kept.
+        groups: of `GROUPS`, the ones wanted; None for all.
+        coords: labels by dimension, such as {"data": school_names}.
+        dims: names of a site's event dimensions, such as {"z": ["theme"]}.
+
+    Raises:
+        ValueError: unknown groups, coordinates that do not fit, a program that chooses its own rows or whose sites
+            change from draw to draw, a pair that was not trained, or data that the story cannot take.
+
+    Example:
+        >>> import torch
+        >>> from pyrogen.diagnostics import to_datatree
+        >>> from pyrogen.models import PPCA
+        >>> x = torch.randn(20, 4)
+        >>> tree = to_datatree(PPCA(4, latent=2).maximum_likelihood(x), {"x": x}, num_samples=50)
+        >>> dict(tree["posterior"]["z"].sizes)
+        {'chain': 1, 'draw': 50, 'data': 20, 'z_dim_0': 2}
+
+    References:
+        Kumar, Carroll, Hartikainen, Martin 2019, "ArviZ, a unified library for exploratory analysis of Bayesian models
+        in Python", JOSS 4(33), doi:10.21105/joss.01143.
+    """
+    wanted = _wanted(groups)
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    story = _story_of(fitted)
+    with seeded(seed), story.predicting():
+        known = _parameters(story)
+        batch = whole_batch(story, Program(story), data)
+        shelf, rows = collect(
+            story, batch, {*wanted, "importance"} if "importance_summary" in wanted else wanted, num_samples
+        )
+        if isinstance(fitted, tuple):
+            _check_trained(story, known)
+    if "importance" in shelf.groups:
+        shelf.groups["importance_summary"] = summary(shelf.groups["importance"]["log_weight"])
+    shelf.groups = {group: shelf.groups[group] for group in wanted if group in shelf.groups}
+    return built(shelf, rows, _attributes(fitted, story, seed, num_samples), coords or {}, dims or {})
+
+
+def to_inference_data(tree: xarray.DataTree) -> Any:
+    """The tree as an `arviz.InferenceData`, which the functions of arviz 0.23 take.
+
+    Raises:
+        ValueError: arviz is 1.0 or newer, whose functions take the tree itself.
+    """
+    import arviz
+
+    # The class is still there in 1.x, as a stub.
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        raise ValueError(
+            f"arviz {arviz.__version__} has no InferenceData: its functions take the DataTree itself, az.summary(tree)"
+        )
+    return arviz.InferenceData.from_datatree(tree)
+
+
+def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
+    wanted = GROUPS if groups is None else (groups,) if isinstance(groups, str) else tuple(groups)
+    for group in wanted:
+        if group not in GROUPS:
+            near = difflib.get_close_matches(str(group), GROUPS, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"groups: there is no group '{group}'{hint} (have: {', '.join(GROUPS)})")
+    return tuple(group for group in GROUPS if group in wanted)
+
+
+def _story_of(fitted: Any) -> Story:
+    if isinstance(fitted, Fit):
+        return fitted.story
+    story = as_story(fitted)
+    if isinstance(fitted, tuple):
+        story._store.update(Store.current())
+    return story
+
+
+def _parameters(story: Story) -> set[int]:
+    made = [p for module in story.all_modules() for p in module.parameters(recurse=False)]
+    return {id(p) for p in [*made, *story.trainable().values()]}
+
+
+def _check_trained(story: Story, known: set[int]) -> None:
+    """A pair may not make parameters only now: what it says would be of its initial values."""
+    new = [name for name, p in story.trainable().items() if id(p) not in known]
+    if new:
+        raise ValueError(
+            f"the pair {story.name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
+            "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
+        )
+
+
+def _attributes(fitted: Any, story: Story, seed: int, num_samples: int) -> dict[str, Any]:
+    """What the tree says of itself; text and numbers only, as netCDF holds."""
+    told, described = versions(), describe_story(story)
+    attributes: dict[str, Any] = {
+        "inference_library": "pyrogen",
+        "inference_library_version": told["pyrogen"],
+        "versions": json.dumps(told),
+        "story": described["class"],
+        "story_arguments": json.dumps(described["arguments"]),
+        "guide": _guide_name(story),
+        "seed": seed,
+        "num_samples": num_samples,
+    }
+    if isinstance(fitted, Fit):
+        protocol = fitted.config.get("data", {}).get("protocol")
+        attributes["protocol"] = json.dumps(protocol)
+    return attributes
+
+
+def _guide_name(story: Story) -> str:
+    """The class of an AutoGuide, else the name of the function."""
+    if "guide" in story.without:
+        return "none"
+    guide = story.guide.args[0] if isinstance(story.guide, functools.partial) else story.guide
+    return (
+        type(guide).__name__ if isinstance(guide, nn.Module) else getattr(guide, "__qualname__", type(guide).__name__)
+    )

@@ -1,0 +1,6 @@
+"""Pictures of data, reconstructions and training; Matplotlib is loaded when one is made."""
+
+from pyrogen.plots.images import image_grid, reconstructions, save_image_grid, save_picture
+from pyrogen.plots.training import training_curve
+
+__all__ = ["image_grid", "reconstructions", "save_image_grid", "save_picture", "training_curve"]

@@ -1,0 +1,48 @@
+"""Pictures of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pyrogen.inference import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["training_curve"]
+
+_LABELS = {"train_elbo": "training", "validation_elbo": "validation"}
+
+
+def training_curve(run: Fit | Sequence[Mapping[str, Any]]) -> Figure:
+    """The ELBO on training and validation data by epoch, the best epoch marked.
+
+    Args:
+        run: what `fit` or `load` gave, or its history.
+
+    Returns:
+        A Matplotlib figure; `figure.savefig(path)` writes it, pyplot and its backend are left alone.
+
+    Raises:
+        ValueError: there is no epoch to show.
+    """
+    from matplotlib.figure import Figure
+
+    history = run.history if isinstance(run, Fit) else run
+    if not history:
+        raise ValueError("there is no epoch to show: the history is empty")
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, label in _LABELS.items():
+        points = [(record["epoch"], record[name]) for record in history if record.get(name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else "")
+    best = max((r for r in history if "validation_elbo" in r), key=lambda r: r["validation_elbo"], default=None)
+    if best is not None:
+        label = f"best: {best['validation_elbo']:.2f} nats at epoch {best['epoch']}"
+        axes.plot([best["epoch"]], [best["validation_elbo"]], "o", color="black", fillstyle="none", label=label)
+    axes.set(xlabel="epoch", ylabel="ELBO in nats per datum")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,330 @@
+"""What the tree's draws and densities say, against exact answers."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoDelta, AutoNormal
+from torch import nn
+
+from pyrogen import Story, fit
+from pyrogen.diagnostics import draws, to_datatree
+from pyrogen.inference import log_likelihood
+from pyrogen.models import PPCA
+from tests.statistics_of_tests import assert_within
+from tests.stories import Mixture, coin_model
+
+
+def values(tree, group, name):
+    """A variable's draws, (draws, ...), as a tensor."""
+    return torch.from_numpy(tree[group][name].values[0])
+
+
+@pytest.fixture
+def x():
+    x = torch.randn(40, 2, dtype=torch.float64) @ torch.randn(2, 5, dtype=torch.float64)
+    return x + 0.4 * torch.randn(40, 5, dtype=torch.float64)
+
+
+@pytest.fixture
+def solved(x):
+    """PPCA at its maximum likelihood, its guide exact, in float64."""
+    return PPCA(5, 2).double().maximum_likelihood(x)
+
+
+def test_an_exact_guide_has_constant_weights(solved, x):
+    tree = to_datatree(solved, {"x": x}, 20)
+    weights = values(tree, "importance", "log_weight")
+    assert (weights - solved.log_prob(x)).abs().max() < 1e-10
+    summary = tree["importance_summary"]
+    for name in ("elbo", "log_likelihood"):
+        assert (torch.from_numpy(summary[name].values) - solved.log_prob(x)).abs().max() < 1e-10
+    assert float(summary["log_likelihood_error"].max()) < 1e-6
+    assert float(summary["ess"].min()) > 20 - 1e-6
+
+
+def test_densities_are_those_of_the_draws(solved, x):
+    tree = to_datatree(solved, {"x": x}, 20)
+    z = values(tree, "posterior", "z")
+    likelihood = dist.Normal(z @ solved.weight.T + solved.mean, solved.log_sigma.exp()).log_prob(x).sum(-1)
+    prior = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    torch.testing.assert_close(values(tree, "log_likelihood", "x"), likelihood.detach())
+    torch.testing.assert_close(values(tree, "importance", "log_p"), (likelihood + prior).detach())
+    torch.testing.assert_close(values(tree, "importance", "log_q"), solved.exact_posterior(x).log_prob(z).detach())
+
+
+def test_draws_have_the_moments_of_the_exact_posterior(solved, x):
+    samples = 4000
+    z = values(to_datatree(solved, {"x": x[:3]}, samples, groups=["posterior"]), "posterior", "z")
+    exact = solved.exact_posterior(x[:3])
+    variance = exact.covariance_matrix.diagonal(dim1=-2, dim2=-1)
+    assert_within(z.mean(0), exact.mean, (variance / samples).sqrt(), what="mean")
+    off = exact.covariance_matrix[:, 0, 1]
+    products = (z - exact.mean).prod(-1)
+    spread = ((variance.prod(-1) + off**2) / samples).sqrt()
+    assert_within(products.mean(0), off, spread, what="covariance")
+    assert_within((z - exact.mean).square().mean(0), variance, variance * math.sqrt(2 / samples), what="variance")
+
+
+def test_predictions_have_the_exact_moments(solved, x):
+    samples = 4000
+    tree = to_datatree(solved, {"x": x[:2]}, samples)
+    W, noise = solved.weight, (2 * solved.log_sigma).exp()
+    exact = solved.exact_posterior(x[:2])
+    mean = exact.mean @ W.T + solved.mean
+    variance = (W @ exact.covariance_matrix @ W.T).diagonal(dim1=-2, dim2=-1) + noise
+    replicated = values(tree, "posterior_predictive", "x")
+    assert_within(replicated.mean(0), mean, (variance / samples).sqrt(), what="posterior predictive mean")
+    marginal = (W @ W.T).diagonal() + noise
+    new = values(tree, "prior_predictive", "x") - solved.mean
+    assert_within(new.mean(0), 0.0, (marginal / samples).sqrt(), what="prior predictive mean")
+    error = marginal * math.sqrt(2 / samples)
+    assert_within(new.square().mean(0), marginal, error, what="prior predictive variance")
+
+
+def test_a_meanfield_guide_has_its_closed_form_gap(x):
+    story = PPCA(5, 2, guide="meanfield").double().maximum_likelihood(x)
+    story.weight.data = story.weight.data @ torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
+    story.solve_guide()
+    assert story.meanfield_gap() > 0.01
+    summary = to_datatree(story, {"x": x}, 2000)["importance_summary"]
+    exact = story.log_prob(x)
+    found = {name: torch.from_numpy(summary[name].values) for name in summary.data_vars}
+    assert_within(found["elbo"], exact - story.meanfield_gap(), found["elbo_error"], what="elbo")
+    assert_within(found["log_likelihood"], exact, found["log_likelihood_error"], what="log-likelihood")
+    other = log_likelihood(story, {"x": x}, 2000, exact=False)
+    ratio = found["log_likelihood_error"] / other.error
+    assert 0.5 < float(ratio.min()) <= float(ratio.max()) < 2
+    assert float(found["ess"].max()) < 2000
+
+
+def test_rows_a_few_at_a_time_are_the_same_rows(solved, x, monkeypatch):
+    whole = to_datatree(solved, {"x": x}, 6)
+    for elements in (256 * 16, 256 * 100):  # 16 rows in a run, then 40 rows twice in a run
+        monkeypatch.setattr(draws, "ELEMENTS", elements)
+        tree = to_datatree(solved, {"x": x}, 6)
+        assert tree["observed_data"].equals(whole["observed_data"])
+        assert tree["posterior"].sizes == whole["posterior"].sizes
+        assert (values(tree, "importance", "log_weight") - solved.log_prob(x)).abs().max() < 1e-10
+        z = values(tree, "posterior", "z")
+        assert len(z.flatten().unique()) == z.numel()
+
+
+def coin_guide(flips):
+    """As wide as the posterior of half the flips."""
+    pyro.sample("p", dist.Beta(5.0, 3.0))
+
+
+def test_a_shared_latent_has_sample_stats_that_correct_its_guide():
+    import arviz_stats
+
+    flips = torch.tensor([1.0] * 6 + [0.0] * 4)
+    tree = to_datatree((coin_model, coin_guide), {"flips": flips}, 4000)
+    p = values(tree, "posterior", "p")
+    likelihood = dist.Bernoulli(p[:, None]).log_prob(flips)
+    torch.testing.assert_close(values(tree, "log_likelihood", "flip"), likelihood)
+    joint = likelihood.sum(-1) + dist.Beta(2.0, 2.0).log_prob(p)
+    torch.testing.assert_close(values(tree, "sample_stats", "lp"), joint)
+    torch.testing.assert_close(values(tree, "sample_stats", "log_q"), dist.Beta(5.0, 3.0).log_prob(p))
+    # Left out, a flip is predicted by the other nine: (2 + 5) / (4 + 9) for a head, (2 + 3) / (4 + 9) for a tail.
+    exact = 6 * math.log(7 / 13) + 4 * math.log(5 / 13)
+    plain = arviz_stats.loo(tree)
+    lp, log_q = (tree["sample_stats"][name].values.flatten() for name in ("lp", "log_q"))
+    corrected = arviz_stats.loo_approximate_posterior(tree, lp, log_q)
+    assert abs(corrected.elpd - exact) < 0.03 < abs(plain.elpd - exact)
+
+
+def test_enumerated_latents_are_summed_out():
+    story, x = Mixture(), torch.randn(6)
+    tree = to_datatree(story, {"x": x}, 3)
+    exact = story.log_density(x).detach().expand(3, 6)
+    assert "posterior" not in tree.children
+    for group, name in (("log_likelihood", "x"), ("importance", "log_p"), ("importance", "log_weight")):
+        torch.testing.assert_close(values(tree, group, name), exact)
+    assert tree["prior"]["k"].shape == (1, 3, 6)
+
+
+def clusters(x):
+    means = pyro.sample("means", dist.Normal(torch.zeros(2), 3.0).to_event(1))
+    with pyro.plate("rows", len(x)):
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])), infer={"enumerate": "parallel"})
+        pyro.deterministic("mean", means[k], event_dim=0)
+        pyro.sample("x", dist.Normal(means[k], 1.0), obs=x)
+
+
+@pytest.mark.parametrize("guide", [AutoNormal, AutoDelta])
+def test_enumerated_latents_under_a_shared_one_are_summed_out(guide):
+    x = torch.randn(5)
+    run = fit((clusters, guide(pyro.poutine.block(clusters, hide=["k"]))), {"x": x}, steps=2, progress=False)
+    tree = to_datatree(run, {"x": x}, 4)
+    means = values(tree, "posterior", "means")
+    weighted = dist.Normal(means[:, None], 1.0).log_prob(x[:, None]) + torch.tensor([0.3, 0.7]).log()
+    torch.testing.assert_close(values(tree, "log_likelihood", "x"), weighted.logsumexp(-1))
+    prior = dist.Normal(0.0, 3.0).log_prob(means).sum(-1)
+    torch.testing.assert_close(values(tree, "sample_stats", "lp"), weighted.logsumexp(-1).sum(-1) + prior)
+    assert list(tree["posterior"].data_vars) == ["means"]  # `mean` depends on k, which has no value
+    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "rows")
+
+
+class TwoViews(Story):
+    """A hidden class moves z and shows in x and in y."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor([-1.0, 2.0]))
+
+    def model(self, x, y, n):
+        with pyro.plate("data", n):
+            k = pyro.sample("k", dist.Categorical(torch.tensor([0.4, 0.6])), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(self.shift[k], 1.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+            pyro.sample("y", dist.Bernoulli(torch.tensor([0.2, 0.9])[k]), obs=y)
+
+    def guide(self, x, y, n):
+        with pyro.plate("data", n):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+
+def test_observed_sites_share_an_enumerated_latent_by_the_chain_rule():
+    x, y = torch.randn(6), torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    story = TwoViews()
+    tree = to_datatree(story, {"x": x, "y": y}, 3)
+    z = values(tree, "posterior", "z")[..., None]
+    log_k = torch.tensor([0.4, 0.6]).log() + dist.Normal(story.shift.detach(), 1.0).log_prob(z)
+    log_y = dist.Bernoulli(torch.tensor([0.2, 0.9])).log_prob(y[:, None])
+    torch.testing.assert_close(values(tree, "log_likelihood", "x"), dist.Normal(z[..., 0], 0.5).log_prob(x))
+    log_y_given_z = (log_k + log_y).logsumexp(-1) - log_k.logsumexp(-1)
+    torch.testing.assert_close(values(tree, "log_likelihood", "y"), log_y_given_z)
+    joint = (log_k + log_y).logsumexp(-1) + dist.Normal(z[..., 0], 0.5).log_prob(x)
+    torch.testing.assert_close(values(tree, "importance", "log_p"), joint)
+
+
+class Bias(Story):
+    """No latents at all; the model looks at x when it is given, and must not when it draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = nn.Parameter(torch.tensor(1.0))
+
+    def model(self, x, n):
+        with pyro.plate("data", n):
+            mean = self.mean if x is None else 0 * x + self.mean
+            pyro.sample("x", dist.Normal(mean + (0.0 if x is None else 100.0), 2.0), obs=x)
+
+    def guide(self, x, n):
+        pass
+
+
+def test_a_story_without_latents_has_a_likelihood_and_predictions():
+    x = torch.randn(5)
+    tree = to_datatree(Bias(), {"x": x}, 400)
+    assert not {"posterior", "prior", "sample_stats"} & set(tree.children)
+    exact = dist.Normal(101.0, 2.0).log_prob(x).expand(400, 5)
+    torch.testing.assert_close(values(tree, "importance", "log_weight"), exact)
+    torch.testing.assert_close(values(tree, "log_likelihood", "x"), exact)
+    for group in ("posterior_predictive", "prior_predictive"):
+        assert_within(values(tree, group, "x").mean(), 1.0, 2 / math.sqrt(2000), what=group)
+
+
+class PerDatum(Story):
+    """A guide with parameters for each datum, in a plate that subsamples by index."""
+
+    def __init__(self, total):
+        super().__init__()
+        self.loc = nn.Parameter(torch.arange(float(total)))
+
+    def model(self, x, total, index):
+        with pyro.plate("data", total, subsample=index):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(self, total, index):
+        with pyro.plate("data", total, subsample=index):
+            pyro.sample("z", dist.Normal(self.loc[index], 0.1))
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_parameters_of_each_datum_keep_to_their_row(samples, monkeypatch):
+    monkeypatch.setattr(draws, "ELEMENTS", 256 * 9)
+    tree = to_datatree(PerDatum(12), {"x": torch.zeros(12)}, samples)
+    z = values(tree, "posterior", "z")
+    assert z.round().tolist() == [list(range(12))] * samples
+    by_hand = dist.Normal(torch.arange(12.0), 0.1).log_prob(z)
+    torch.testing.assert_close(values(tree, "importance", "log_q"), by_hand)
+
+
+def test_a_story_that_fixes_its_rows_is_run_once_for_each_draw():
+    class Fixed(PerDatum):
+        def model(self, x, total):
+            with pyro.plate("data", 6):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", 6):
+                pyro.sample("z", dist.Normal(self.loc, 0.1))
+
+    tree = to_datatree(Fixed(6), {"x": torch.zeros(6)}, 5)
+    z = values(tree, "posterior", "z")
+    assert z.round().tolist() == [list(range(6))] * 5
+    assert values(tree, "importance", "log_weight").shape == (5, 6)
+
+
+class Declines(PPCA):
+    """Neither samples nor a density."""
+
+    without = {"sample": "for the test", "density": "for the test"}
+
+
+def test_groups_that_a_story_declines_are_left_out(x):
+    assert list(to_datatree(Declines(5, 2), {"x": x.float()}, 3).children) == ["posterior", "observed_data"]
+
+
+class Encodes(PPCA):
+    """No guide."""
+
+    without = {"guide": "for the test"}
+
+
+def test_without_a_guide_there_is_no_posterior(x):
+    tree = to_datatree(Encodes(5, 2), {"x": x.float()}, 3)
+    assert list(tree.children) == ["prior", "prior_predictive", "observed_data"]
+    assert tree.attrs["guide"] == "none"
+
+
+def loose_model(x):
+    """No plate holds the data."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.sample("x", dist.Normal(mu, 1.0).expand([4]).to_event(1), obs=x)
+
+
+def loose_guide(x):
+    pyro.sample("mu", dist.Normal(0.5, 0.1))
+
+
+def test_without_a_data_plate_no_datum_has_a_likelihood():
+    x = torch.randn(4)
+    tree = to_datatree((loose_model, loose_guide), x, 7)
+    assert not {"log_likelihood", "importance"} & set(tree.children)
+    mu = values(tree, "posterior", "mu")
+    joint = dist.Normal(0.0, 1.0).log_prob(mu) + dist.Normal(mu[:, None], 1.0).log_prob(x).sum(-1)
+    torch.testing.assert_close(values(tree, "sample_stats", "lp"), joint)
+    assert tree["observed_data"]["x"].dims == ("x_dim_0",)
+
+
+def test_scales_of_plates_and_handlers_are_left_out():
+    def model(x):
+        with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, math.sqrt(0.5)))
+
+    x = torch.randn(4)
+    tree = to_datatree((model, guide), x, 3)
+    exact = dist.Normal(0.0, math.sqrt(2.0)).log_prob(x).expand(3, 4)
+    torch.testing.assert_close(values(tree, "importance", "log_weight"), exact)

@@ -1,0 +1,143 @@
+"""Likelihoods and posteriors: what each keeps, and their densities by hand."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Gaussian, stacked, unstack
+
+FAMILIES: dict[str, Family] = {
+    "bernoulli": Bernoulli(),
+    "gaussian": Gaussian(),
+    "gaussian_fixed": Gaussian(scale=0.3),
+    "diagonal_normal": DiagonalNormal(),
+}
+EVENTS = [(), (3,), (1, 4, 4), (3, 2, 5)]
+
+Formula = Callable[[Tensor, list[Tensor]], Tensor]
+
+
+def normal(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return -((x - mean) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
+
+
+BY_HAND: dict[str, Formula] = {
+    "bernoulli": lambda x, raw: x * raw[0].sigmoid().log() + (1 - x) * (1 - raw[0].sigmoid()).log(),
+    "gaussian": lambda x, raw: normal(x, raw[0], 1e-3 + raw[1].exp()),
+    "gaussian_fixed": lambda x, raw: normal(x, raw[0], torch.tensor(0.3, dtype=torch.float64)),
+    "diagonal_normal": lambda x, raw: normal(x, raw[0], 1e-6 + raw[1].exp()),
+}
+
+
+@pytest.mark.parametrize("event_shape", EVENTS, ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_density_is_the_one_by_hand(name: str, event_shape: tuple[int, ...]) -> None:
+    family, lead = FAMILIES[name], (2, 5)
+    size = family.size(event_shape)
+    parts = math.prod(size) // math.prod(event_shape)
+    raw = [torch.randn(*lead, *event_shape, dtype=torch.float64) for _ in range(parts)]
+    outputs = torch.stack(raw, len(lead)).reshape(*lead, *size)
+    distribution = family(outputs, event_shape)
+    assert distribution.batch_shape == lead
+    assert distribution.event_shape == event_shape
+    x = distribution.sample()
+    by_hand = BY_HAND[name](x, raw).flatten(2).sum(-1) if event_shape else BY_HAND[name](x, raw)
+    torch.testing.assert_close(distribution.log_prob(x), by_hand, rtol=0, atol=1e-10)
+    mean = raw[0].sigmoid() if name == "bernoulli" else raw[0]
+    torch.testing.assert_close(family.point(distribution), mean)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_is_rebuilt_from_its_fields_and_hashable(name: str) -> None:
+    family = FAMILIES[name]
+    assert type(family)(**json.loads(json.dumps(dataclasses.asdict(family)))) == family
+    assert len({family, type(family)(**dataclasses.asdict(family))}) == 1
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_half_precision_outputs_are_scored_in_float32(name: str) -> None:
+    """Autocast networks give bfloat16: the density is that of the rounded outputs, in full precision."""
+    family = FAMILIES[name]
+    outputs = torch.randn(5, *family.size((64,))).bfloat16()
+    exact = family(outputs.double(), (64,))
+    x = exact.sample()
+    found = family(outputs, (64,)).log_prob(x.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact.log_prob(x.float().double()), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_refuses_outputs_of_another_size(name: str) -> None:
+    with pytest.raises(ValueError, match=r"over \(1, 4, 4\) \(does the network end in nn.Unflatten.*got \(5, 7\)"):
+        FAMILIES[name](torch.zeros(5, 7), (1, 4, 4))
+
+
+def test_stacked_parts_come_back() -> None:
+    parts = torch.randn(3, 5, 2, 4, 4)
+    found = unstack(torch.cat(list(parts), 1), 3, (2, 4, 4), "it")
+    assert stacked(3, (2, 4, 4)) == (6, 4, 4)
+    assert torch.equal(torch.stack(found), parts)
+
+
+def test_bernoulli_is_exact_at_extreme_logits() -> None:
+    logits = torch.tensor([200.0, -200.0], dtype=torch.float64, requires_grad=True)
+    scores = Bernoulli()(logits, ()).log_prob(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert torch.equal(scores.detach(), torch.tensor([-200.0, -200.0], dtype=torch.float64))
+    scores.sum().backward()
+    assert torch.equal(logits.grad, torch.tensor([-1.0, 1.0], dtype=torch.float64))
+
+
+def test_learned_scales_have_a_floor() -> None:
+    for family, floor in ((Gaussian(), 1e-3), (Gaussian(floor=0.1), 0.1), (DiagonalNormal(), 1e-6)):
+        distribution = family(torch.tensor([[0.0, -1e4], [0.0, 2.0]]), (1,))
+        torch.testing.assert_close(distribution.stddev, torch.tensor([[floor], [floor + math.exp(2)]]))
+        assert distribution.log_prob(torch.zeros(1)).isfinite().all()
+
+
+def test_bernoulli_refuses_grey_values() -> None:
+    Bernoulli().check(torch.tensor([0.0, 1.0, 1.0]))
+    with pytest.raises(ValueError, match=r"'x' holds 2 values other than 0 and 1, the first 0.25, .*pass binarize="):
+        Bernoulli().check(torch.tensor([[0.0, 0.25], [float("nan"), 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: Gaussian(scale=0.0), "scale=0.0"),
+        (lambda: Gaussian(scale=-1.0), "scale=-1.0"),
+        (lambda: Gaussian(floor=0), "floor=0"),
+        (lambda: DiagonalNormal(floor=-1), "floor=-1"),
+        (lambda: Gaussian(scale=float("nan")), "scale=nan"),
+    ],
+)
+def test_refuses_scales_that_are_not_positive(build: Callable[[], Family], named: str) -> None:
+    with pytest.raises(ValueError, match=f"needs a positive .*got {named}"):
+        build()
+
+
+def test_a_family_with_parameters_is_a_module() -> None:
+    """The shape that flows and learned scales will take."""
+
+    @dataclasses.dataclass(eq=False)
+    class Shared(nn.Module, Family):
+        features: int
+
+        def __post_init__(self) -> None:
+            super().__init__()
+            self.log_scale = nn.Parameter(torch.zeros(self.features))
+
+        def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+            return event_shape
+
+        def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> TorchDistribution:
+            return torch.distributions.Independent(torch.distributions.Normal(outputs, self.log_scale.exp()), 1)
+
+    family = Shared(3)
+    family(torch.zeros(5, 3), (3,)).log_prob(torch.ones(5, 3)).sum().backward()
+    assert family.log_scale.grad is not None

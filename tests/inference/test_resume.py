@@ -1,0 +1,269 @@
+"""A run that was stopped goes on to the last bit as one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
+
+from pyrogen import Story, fit, load
+from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, cosine
+from pyrogen.inference.checkpoint import load_tree
+from pyrogen.inference.loop import Loop
+from tests.stories import Topics, schools, schools_model
+
+
+class Everything(Topics):
+    """Dropout, batch normalization, and a parameter that the model makes itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Dropout(0.3), nn.Linear(10, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 6))
+
+    def model(self, x, n):
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        with pyro.plate("data", n):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), scale).to_event(1))
+            return pyro.sample("x", dist.Poisson(self.decoder(z).exp()).to_event(1), obs=x)
+
+
+def counts():
+    return torch.poisson(torch.full((90, 10), 2.0), generator=torch.Generator().manual_seed(1))
+
+
+def everything(out, seed, **options):
+    torch.manual_seed(seed)
+    story = Everything()
+    chosen = {"epochs": 6, "batch_size": 25, "ema": 0.9, "schedule": cosine(24), "clip_norm": 5.0, "seed": seed}
+    return fit(story, {"x": counts()}, validation={"x": counts()[:20]}, out=out, **{**chosen, **options})
+
+
+def same(first, second):
+    """Histories, weights and checkpoints of two run folders are equal, wall-clock seconds apart."""
+    for one, other in zip(histories(first), histories(second), strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    for name in ("weights.safetensors", "resume.safetensors"):
+        trees = [load_tree(Path(folder, name))[0] for folder in (first, second)]
+        equal(*trees, name)
+
+
+def histories(folder):
+    return [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
+
+
+def equal(one, other, path):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            if key not in ("seconds", "partial"):
+                equal(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            equal(a, b, f"{path}/{i}")
+    else:
+        assert one == other, path
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped_after(monkeypatch):
+    """Stops a run after so many steps, having written a checkpoint after each."""
+
+    def stop(steps, run):
+        checkpoint, taken = Loop._checkpoint_in_the_middle, []
+
+        def after_each(loop):
+            loop.save()
+            taken.append(loop.step)
+            if len(taken) == steps:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "_checkpoint_in_the_middle", after_each)
+            with pytest.raises(Stop):
+                run()
+        assert Loop._checkpoint_in_the_middle is checkpoint
+
+    return stop
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 7, 16, 23])
+def test_from_a_checkpoint_after_any_step(steps, tmp_path, seed, stopped_after):
+    everything(tmp_path / "whole", seed)
+    stopped_after(steps, lambda: everything(tmp_path / "cut", seed))
+    everything(tmp_path / "cut", seed, resume=True)
+    same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    "objective", [TemperedELBO(beta=2.0, warmup=3), ImportanceWeightedELBO(4)], ids=["beta", "iwae"]
+)
+def test_with_other_objectives(objective, tmp_path, seed, stopped_after):
+    everything(tmp_path / "whole", seed, objective=objective)
+    stopped_after(9, lambda: everything(tmp_path / "cut", seed, objective=objective))
+    everything(tmp_path / "cut", seed, objective=objective, resume=True)
+    same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_pair_with_an_autoguide(tmp_path, seed, stopped_after):
+    def run(out, resume=False):
+        pair = (schools_model, AutoNormal(schools_model))
+        return fit(pair, schools(), steps=60, optimizer=adam(0.02), seed=seed, out=tmp_path / out, resume=resume)
+
+    run("whole")
+    with_epochs = tmp_path / "cut"
+    stopped_after(1, lambda: run("cut"))
+    assert with_epochs.exists()
+    run("cut", resume=True)
+    same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_more_epochs_go_on_where_fewer_ended(tmp_path, seed):
+    everything(tmp_path / "whole", seed)
+    everything(tmp_path / "more", seed, epochs=2)
+    everything(tmp_path / "more", seed, epochs=6, resume=True)
+    same(tmp_path / "whole", tmp_path / "more")
+
+
+def test_a_finished_run_has_nothing_to_do(tmp_path, seed):
+    first = everything(tmp_path / "run", seed)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    again = everything(tmp_path / "run", seed, resume=True)
+    assert again.history == first.history
+    assert again.best_epoch == first.best_epoch
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+
+def test_resume_where_there_is_nothing_starts_afresh(tmp_path, seed):
+    everything(tmp_path / "whole", seed)
+    everything(tmp_path / "new", seed, resume=True)
+    same(tmp_path / "whole", tmp_path / "new")
+    # A run killed before its first checkpoint leaves a folder without one.
+    (tmp_path / "new" / "resume.safetensors").unlink()
+    everything(tmp_path / "new", seed, resume=True)
+    same(tmp_path / "whole", tmp_path / "new")
+
+
+def test_the_checkpoint_alone_suffices(tmp_path, seed):
+    everything(tmp_path / "run", seed)
+    names = ("config.json", "weights.safetensors", "history.jsonl")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    everything(tmp_path / "run", seed, resume=True)
+    assert before == {name: (tmp_path / "run" / name).read_bytes() for name in names}
+
+
+def test_a_used_folder_is_not_touched_without_resume(tmp_path, seed):
+    everything(tmp_path / "run", seed)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(ValueError, match=r"already holds a run: pass resume=True"):
+        everything(tmp_path / "run", seed)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"batch_size": 30}, r"options.batch_size was 25 and is now 30"),
+        ({"ema": 0.5}, r"options.ema"),
+        ({"schedule": cosine(30)}, r"options.schedule"),
+        ({"optimizer": adam(0.1)}, r"options.optimizer"),
+        ({"objective": TemperedELBO(beta=3.0)}, r"options.objective"),
+        ({"precision": "bfloat16"}, r"options.precision"),
+    ],
+)
+def test_changed_options_are_refused(changed, named, tmp_path, seed):
+    everything(tmp_path / "run", seed, epochs=2)
+    with pytest.raises(ValueError, match=named):
+        everything(tmp_path / "run", seed, epochs=6, resume=True, **changed)
+
+
+def test_other_data_are_refused(tmp_path, seed):
+    run = {"epochs": 1, "out": tmp_path / "run", "resume": True}
+    fit(Topics(), counts(), **run)
+    with pytest.raises(ValueError, match=r"data.training.0.crc32"):
+        fit(Topics(), counts() + 1, **{**run, "epochs": 2})
+    with pytest.raises(ValueError, match=r"story.class"):
+        fit(Everything(), counts(), **{**run, "epochs": 2})
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {root!r})
+torch.set_num_threads(1)
+from tests.inference import test_resume
+from pyrogen.inference import loop
+loop.EPOCH_END_SECONDS, loop.MIDDLE_SECONDS = 0.05, 0.03
+run = test_resume.everything({out!r}, 0, epochs=40, resume=True)
+"""
+
+
+def start(out):
+    root = str(Path(__file__).parents[2])
+    code = KILLED.format(root=root, out=str(out))
+    env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def test_killed_at_random_moments(tmp_path, seed):
+    """SIGKILL at random moments of one run, again and again: history and weights are those of the run never killed."""
+    whole = start(tmp_path / "whole")
+    assert whole.wait() == 0, whole.stderr.read().decode()
+    moments, kills = random.Random(seed), 0
+    for _ in range(30):
+        process = start(tmp_path / "killed")
+        wait_for(tmp_path / "killed" / "config.json", process)
+        time.sleep(moments.uniform(0.0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        process.stderr.close()
+        if kills == KILLS:
+            break
+    last = start(tmp_path / "killed")
+    assert last.wait() == 0, last.stderr.read().decode()
+    assert kills >= KILLS
+    same(tmp_path / "whole", tmp_path / "killed")
+
+
+KILLS = 3
+"""In the default suite, where a start costs seconds; `pytest -m slow` does 20."""
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "KILLS", 20)
+    test_killed_at_random_moments(tmp_path, seed)
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_loaded_weights_are_the_selected_ones(tmp_path, seed):
+    run = everything(tmp_path / "run", seed)
+    loaded = load(tmp_path / "run", into=Everything())
+    assert loaded.history == run.history
+    assert loaded.best_epoch == run.best_epoch
+    weights = {**run.story.trainable(), **run.story.saved_buffers()}
+    for name, tensor in {**loaded.story.trainable(), **loaded.story.saved_buffers()}.items():
+        assert torch.equal(tensor, weights[name]), name
+    assert isinstance(loaded.story, Story)
