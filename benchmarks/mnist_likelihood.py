@@ -60,6 +60,12 @@ class Settings:
 
 RUNS = {
     "baseline": Settings("plain ELBO, no regularization", epochs=150),
+    "regularized": Settings(
+        "plain ELBO, a tenth of pixels (encoder) and of hidden units (decoder) dropped in training",
+        epochs=240,
+        noise=0.1,
+        dropout=(0.0, 0.1),
+    ),
 }
 
 

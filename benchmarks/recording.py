@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def environment(device: torch.device) -> Row:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {_cpu()}",
         "threads": torch.get_num_threads(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory(), "system": platform.system()},
-        "versions": versions(),
+        "versions": {**versions(), "pyrogen": _pyrogen()},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
@@ -40,7 +41,7 @@ def read(name: str) -> list[Row]:
 def record(name: str, row: Row, key: Sequence[str], render: Callable[[list[Row]], str] | None = None) -> None:
     """Add a row to `results/<name>.json`, in place of one that agrees on `key`; `render` writes `<name>.md` anew."""
     rows = [old for old in read(name) if any(old.get(k) != row.get(k) for k in key)] + [row]
-    rows.sort(key=lambda r: [str(r.get(k)) for k in key])
+    rows.sort(key=lambda r: [r[k] for k in key])
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     if render is not None:
@@ -51,6 +52,15 @@ def table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], str]]) -> s
     """A Markdown table: a heading and how a row fills it, for each column."""
     lines = [list(columns), ["---"] * len(columns), *([fill(row) for fill in columns.values()] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _pyrogen() -> str:
+    """The installed version, or that of the source tree which runs without being installed."""
+    told = versions()["pyrogen"]
+    project = RESULTS.parents[1] / "pyproject.toml"
+    if told != "not installed" or not project.is_file():
+        return told
+    return f"{tomllib.loads(project.read_text(encoding='utf-8'))['project']['version']}, source tree"
 
 
 def _cpu() -> str:

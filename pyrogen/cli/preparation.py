@@ -59,7 +59,8 @@ def support_of(story: Story, columns: Columns) -> Any:
     rows = columns.take(slice(0, 2))
     program = Program(story)
     for x in (rows["x"], None):
-        batch = Batch({**dict(rows), "x": x}, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
+        drawn: dict[str | int, Any] = {name: x if name == "x" else c for name, c in rows.items()}
+        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
         with suppress(Exception), probed(story), torch.device(story.device):
             trace = poutine.trace(program.model).get_trace(batch)
             support = _site_of_x(trace.nodes, batch.columns["x"])["fn"].support

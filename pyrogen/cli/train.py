@@ -53,10 +53,8 @@ def train(
         raise typer.BadParameter("pass --epochs or --steps, not both")
     asked: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "patience": patience}
     asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision}
-    settings, goal = (
-        parse_pairs("--set", setting or []),
-        {} if objective is None else {"objective": parse_objective(objective)},
-    )
+    settings = parse_pairs("--set", setting or [])
+    goal = {} if objective is None else {"objective": parse_objective(objective)}
     entry = find(name)
     story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
     columns = ProtocolColumns(splits.train, protocol_of(splits, data, data_dir))

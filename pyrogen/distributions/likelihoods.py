@@ -37,8 +37,8 @@ class Bernoulli(Family):
         return dist.Bernoulli(logits=logits).to_event(len(event_shape))
 
     def check(self, x: Tensor) -> None:
-        """Refuse values other than 0 and 1."""
-        grey = x[(x != 0) & (x != 1)]
+        """Refuse finite values other than 0 and 1; those that are not finite are refused for every story."""
+        grey = x[(x != 0) & (x != 1) & x.isfinite()]
         if grey.numel():
             raise ValueError(
                 f"'x' holds {grey.numel()} values other than 0 and 1, the first {float(grey[0]):.4g}, and a Bernoulli "

@@ -246,9 +246,9 @@ def batches_of(
             return {k: c.to(device) if isinstance(c, Tensor) else c for k, c in columns.items() if wants(k)}
 
         return RowBatches(fetch, rows, batch_size or rows, total or rows, seed, device)
-    columns = {key: column for key, column in as_columns(data, dtype).items() if wants(key)}
-    if not columns:
-        raise ValueError("no column of the data is asked for by model or guide")
+    everything = as_columns(data, dtype)
+    # Where nothing is asked for all is kept: what a program lacks is said with what there is.
+    columns = {key: column for key, column in everything.items() if wants(key)} or everything
     resident = _resident(columns, device)
 
     def take(index: Tensor) -> Columns:

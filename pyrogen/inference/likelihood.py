@@ -62,9 +62,8 @@ def whole_batch(story: Story, program: Program, data: Any) -> Batch:
     if not isinstance(data, Batch):
         check = getattr(story, "check", None)
         dtype = story_dtype(story, torch.get_default_dtype())
-        columns = {key: column for key, column in as_columns(data, dtype).items() if program.wants(key)}
-        if not columns:
-            raise ValueError(f"no column of the data is asked for by {story.name}")
+        everything = as_columns(data, dtype)
+        columns = {key: column for key, column in everything.items() if program.wants(key)} or everything
         if check is not None and isinstance(data, dict):
             check(columns)
         n = len(next(iter(columns.values())))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,8 +38,8 @@ class Run:
         self.story, self.data, self.options, self.dtype = story, data, options, dtype
         self.program = Program(story, options.arguments)
         self.trains = "steps" not in story.without
-        self._check(data, "data")
         first = self._batches(data, DEFAULT_BATCH, None)
+        self._check(data, "data")
         shape_lazy_parameters(self.program, first.first)
         peek = peeked(self.program, first) if self.trains else None
         size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
@@ -45,8 +47,8 @@ class Run:
         total = self.batches.rows
         self.validation = None
         if validation is not None:
-            self._check(validation, "validation")
             self.validation = self._batches(validation, size, None, total)
+            self._check(validation, "validation")
         self.objective = options.objective if options.objective is not None else elbo_for(peek)
         self.fit = Fit(story, config=self._config())
         self.divisors: dict[int, float] = {}
@@ -90,7 +92,8 @@ class Run:
         else:
             self._restore(steps, loop, checkpoint, folder)
         try:
-            loop.run()
+            with _quiet():
+                loop.run()
         finally:
             for parameter in self.story.trainable().values():
                 parameter.grad = None
@@ -209,6 +212,15 @@ class Run:
             "limit": {"epochs": limit.epochs, "steps": limit.steps},
             "versions": told,
         }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pyro validates the first step alone, and does not warn of what is an error here."""
+    with warnings.catch_warnings(), pyro.validation_enabled(False):
+        for message in ("Encountered", "Found vars in model but not guide", "Found non-auxiliary vars in guide"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield
 
 
 class Still:

@@ -61,7 +61,7 @@ class Step:
             self._first(batch) if self.recording is None else self._loss(self.program.model, self.program.guide, batch)
         )
         if not torch.isfinite(loss.detach()):
-            raise FloatingPointError(self._blame(float(loss), batch, before))
+            raise FloatingPointError(self._blame(float(loss.detach()), batch, before))
         if len(Store.current().params) != self._made:
             self._take_charge()
         if loss.requires_grad:

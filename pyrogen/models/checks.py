@@ -13,10 +13,13 @@ def check_event(who: str, argument: str, data: Mapping[str, Tensor], event_shape
     """Refuse a column `x` whose rows are not of `event_shape`, which the story `who` took as `argument`.
 
     Raises:
-        ValueError: naming both shapes and the remedy; nothing if there is no such column, which is refused elsewhere.
+        ValueError: naming both shapes and the remedy; or there is no such column.
     """
-    came = tuple(data["x"].shape) if "x" in data else (0, *event_shape)
-    if came[1:] != event_shape or not came:
+    if "x" not in data:
+        have = f"no such column (columns: {', '.join(map(str, data))})" if data else "no columns"
+        raise ValueError(f"{who} asks for 'x', and the data has {have}")
+    came = tuple(data["x"].shape)
+    if not came or came[1:] != event_shape:
         expected = ", ".join(["n", *map(str, event_shape)])
         raise ValueError(
             f"{who} takes a column 'x' of shape ({expected}), got {came}: reshape it, or build the story with "

@@ -84,8 +84,7 @@ class VAE(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the mean z of q(z | x), (..., *event_shape)."""
         with self.predicting():
-            z = self.posterior.point(self.encode(x.to(self.device)))
-            return self.likelihood.point(self.decode(z))
+            return self.likelihood.point(self.decode(self.posterior.point(self.encode(x.to(self.device)))))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the components start from the training data."""
@@ -95,5 +94,4 @@ class VAE(Story):
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
         check_event(self.name, "event_shape", data, self.event_shape)
-        if "x" in data:
-            self.likelihood.check(data["x"])
+        self.likelihood.check(data["x"])

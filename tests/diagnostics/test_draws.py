@@ -121,7 +121,8 @@ def test_a_shared_latent_has_sample_stats_that_correct_its_guide():
     import arviz_stats
 
     flips = torch.tensor([1.0] * 6 + [0.0] * 4)
-    tree = to_datatree((coin_model, coin_guide), {"flips": flips}, 4000)
+    wanted = ["posterior", "log_likelihood", "sample_stats"]
+    tree = to_datatree((coin_model, coin_guide), {"flips": flips}, 400, groups=wanted)
     p = values(tree, "posterior", "p")
     likelihood = dist.Bernoulli(p[:, None]).log_prob(flips)
     torch.testing.assert_close(values(tree, "log_likelihood", "flip"), likelihood)
@@ -133,7 +134,7 @@ def test_a_shared_latent_has_sample_stats_that_correct_its_guide():
     plain = arviz_stats.loo(tree)
     lp, log_q = (tree["sample_stats"][name].values.flatten() for name in ("lp", "log_q"))
     corrected = arviz_stats.loo_approximate_posterior(tree, lp, log_q)
-    assert abs(corrected.elpd - exact) < 0.03 < abs(plain.elpd - exact)
+    assert abs(corrected.elpd - exact) < 0.2 < abs(plain.elpd - exact)
 
 
 def test_enumerated_latents_are_summed_out():

@@ -103,7 +103,7 @@ def test_learned_scales_have_a_floor() -> None:
 def test_bernoulli_refuses_grey_values() -> None:
     Bernoulli().check(torch.tensor([0.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match=r"'x' holds 2 values other than 0 and 1, the first 0.25, .*pass binarize="):
-        Bernoulli().check(torch.tensor([[0.0, 0.25], [float("nan"), 1.0]]))
+        Bernoulli().check(torch.tensor([[0.0, 0.25], [-1.0, 1.0], [float("nan"), 1.0]]))
 
 
 @pytest.mark.parametrize(

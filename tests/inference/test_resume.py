@@ -224,22 +224,25 @@ def start(out):
 
 def test_killed_at_random_moments(tmp_path, seed):
     """SIGKILL at random moments of one run, again and again: history and weights are those of the run never killed."""
-    whole = start(tmp_path / "whole")
-    assert whole.wait() == 0, whole.stderr.read().decode()
+    finish(start(tmp_path / "whole"))
     moments, kills = random.Random(seed), 0
     for _ in range(30):
         process = start(tmp_path / "killed")
         wait_for(tmp_path / "killed" / "config.json", process)
         time.sleep(moments.uniform(0.0, 0.25))
         process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        process.stderr.close()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
         if kills == KILLS:
             break
-    last = start(tmp_path / "killed")
-    assert last.wait() == 0, last.stderr.read().decode()
+    finish(start(tmp_path / "killed"))
     assert kills >= KILLS
     same(tmp_path / "whole", tmp_path / "killed")
+
+
+def finish(process):
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
 
 
 KILLS = 3

@@ -238,6 +238,8 @@ def test_refuses_what_does_not_fit() -> None:
         story.check({"x": torch.ones(5, 64)})
     with pytest.raises(ValueError, match="Bernoulli likelihood scores none but these: pass binarize="):
         story.check({"x": torch.full((5, 1, 8, 8), 0.5)})
+    with pytest.raises(ValueError, match=r"^VAE asks for 'x', and the data has no such column \(columns: y\)$"):
+        story.check({"y": torch.ones(5)})
     VAE((1, 8, 8), 2, likelihood=Gaussian()).check({"x": torch.full((5, 1, 8, 8), 0.5)})
     with pytest.raises(ValueError, match=r"DiagonalNormal over \(2,\) .*got \(5, 3\)"):
         VAE(64, 2, encoder=nn.Linear(64, 3)).encode(torch.zeros(5, 64))

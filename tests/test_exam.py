@@ -1,0 +1,184 @@
+"""The exam that every story of the catalog sits. A new story adds one line to the catalog, and none here."""
+
+import itertools
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO
+
+from pyrogen import fit, load
+from pyrogen.catalog import CATALOG
+from pyrogen.inference import adam, log_likelihood
+from pyrogen.inference.choices import default_objective
+from pyrogen.inference.program import Program, Recording
+from pyrogen.story import Batch, enumerated, latent_sites
+
+STORIES = sorted(name for name, entry in CATALOG.items() if entry.tiny is not None)
+pytestmark = pytest.mark.parametrize("name", STORIES)
+
+
+def sits(name, part):
+    """The story and its data; skipped where the story declares to be without this part."""
+    story, data = CATALOG[name].tiny()
+    if part in story.without:
+        pytest.skip(reason=f"{name} has no {part}: {story.without[part]}")
+    return story, data
+
+
+def whole(data):
+    n = len(next(iter(data.values())))
+    return Batch(data, n, n, torch.arange(n))
+
+
+def values(story):
+    return {name: p.detach().clone() for name, p in story.trainable().items()}
+
+
+def test_every_entry_has_a_tiny_instance(name):
+    assert CATALOG[name].tiny is not None
+    assert CATALOG[name].summary
+    assert not CATALOG[name].summary.endswith(".")
+
+
+def test_samples_look_like_data(name):
+    story, data = sits(name, "sample")
+    story = fit(story, data, epochs=1).story
+    given = {key: c[:5] for key, c in data.items() if key in story.signatures()[0].columns and key != "x"}
+    draws = story.sample(5, **given)
+    draws = draws if isinstance(draws, dict) else {"x": draws}
+    for key, column in draws.items():
+        assert column.shape == (5, *data[key].shape[1:])
+        assert column.dtype == data[key].dtype
+        assert torch.isfinite(column.double()).all()
+        if set(data[key].unique().tolist()) <= {0.0, 1.0}:
+            assert set(column.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_what_it_lacks_is_refused_with_its_reason(name):
+    story, data = CATALOG[name].tiny()
+    for part, reason in story.without.items():
+        act = {"sample": lambda: story.sample(2), "density": lambda: log_likelihood(story, data, 2)}.get(part)
+        if act is not None:
+            with pytest.raises(ValueError, match=reason[:40]):
+                act()
+
+
+def test_the_guide_names_the_models_latents(name):
+    story, data = sits(name, "guide")
+    with story.home(), torch.no_grad():
+        recording = Recording(whole(data)).run(Program(story))
+    latents = {key for key, site in recording.latents().items() if not enumerated(site)}
+    assert set(latent_sites(recording.guide.sites.values())) == latents
+
+
+def test_every_parameter_learns_and_so_does_a_second_story(name):
+    for _ in range(2):
+        story, data = sits(name, "steps")
+        before = values(story)
+        run = fit(story, data, steps=12, optimizer=adam(0.01))
+        for key, value in values(run.story).items():
+            assert key not in before or not torch.equal(value, before[key]), key
+
+
+@pytest.mark.free_store
+def test_every_parameter_learns_under_stock_svi_and_so_does_a_second_story(name):
+    stories = [sits(name, "steps")[0] for _ in range(2)]
+    batch = whole(CATALOG[name].tiny()[1])
+    programs = [Program(story) for story in stories]
+    svis = [
+        SVI(s.model, s.guide, pyro.optim.Adam({"lr": 0.01}), default_objective(p, First(batch)))
+        for s, p in zip(stories, programs, strict=True)
+    ]
+    before = [values(story) for story in stories]
+    args, kwargs = programs[0].signatures[0].bind(batch)
+    for _, svi in itertools.product(range(3), svis):
+        svi.step(*args, **kwargs)
+    for story, old in zip(stories, before, strict=True):
+        for key, value in values(story).items():
+            assert key not in old or not torch.equal(value, old[key]), key
+
+
+class First:
+    def __init__(self, batch):
+        self.batch = batch
+
+    def first(self):
+        return self.batch
+
+
+def test_vectorized_and_serial_particles_agree(name):
+    """The loss at one particle's noise is the same however many run beside it: compared by their mean's spread."""
+    story, data = sits(name, "steps")
+    program, batch = Program(story), whole(data)
+    if not isinstance(default_objective(program, First(batch)), Trace_ELBO):
+        pytest.skip(reason=f"{name} is enumerated: particles are not its estimator")
+    losses = {}
+    with story.predicting():
+        for vectorized in (False, True):
+            elbo = Trace_ELBO(num_particles=100, vectorize_particles=vectorized, max_plate_nesting=1)
+            runs = [elbo.loss(program.model, program.guide, batch) for _ in range(12)]
+            losses[vectorized] = torch.tensor(runs, dtype=torch.float64)
+    error = sum(run.var() / len(run) for run in losses.values()).sqrt()
+    assert abs(losses[True].mean() - losses[False].mean()) <= 4.27 * error + 1e-9
+
+
+def test_traces_on_the_meta_device(name):
+    story, data = sits(name, "meta")
+    story = story.to("meta")
+    batch = whole({key: column.to("meta") for key, column in data.items()}).to(torch.device("meta"))
+    program = Program(story)
+    with torch.device("meta"), pyro.validation_enabled(False), story.home():
+        trace = poutine.trace(program.guide).get_trace(batch)
+        model = poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
+    assert all(site["value"].device.type == "meta" for site in latent_sites(model.nodes.values()).values())
+
+
+def test_saved_loaded_and_sampled_is_the_same(name, tmp_path):
+    story, data = CATALOG[name].tiny()
+    run = fit(story, data, epochs=2, out=tmp_path / "run")
+    run.save(tmp_path / "copy")
+    for folder in ("run", "copy"):
+        loaded = load(tmp_path / folder)
+        assert type(loaded.story) is type(story)
+        assert loaded.history == run.history
+        for key, value in values(loaded.story).items():
+            assert torch.equal(value, values(run.story)[key]), key
+        if "sample" not in story.without:
+            draws = []
+            for each in (run.story, loaded.story):
+                torch.manual_seed(3)
+                given = {k: c[:4] for k, c in data.items() if k in each.signatures()[0].columns and k != "x"}
+                draws.append(each.sample(4, **given))
+            assert str(draws[0]) == str(draws[1])
+
+
+def test_resume_is_exact(name, tmp_path):
+    runs = {}
+    for out, stages in (("whole", (4,)), ("parts", (1, 4))):
+        for epochs in stages:
+            torch.manual_seed(2)
+            story, data = CATALOG[name].tiny()
+            options = {"epochs": epochs, "batch_size": 32, "out": tmp_path / out, "resume": epochs != stages[0]}
+            runs[out] = fit(story, data, **options)
+    for one, other in zip(runs["whole"].history, runs["parts"].history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    for key, value in values(runs["whole"].story).items():
+        assert torch.equal(value, values(runs["parts"].story)[key]), key
+
+
+def test_the_global_store_stays_as_it_was(name):
+    story, data = CATALOG[name].tiny()
+    with pyro.get_param_store().scope():
+        pyro.param("decoder$$$weight", torch.ones(2))
+        pyro.param("mine", torch.ones(3))
+        before = {key: (id(t), t.detach().clone()) for key, t in pyro.get_param_store().named_parameters()}
+        fit(story, data, epochs=1)
+        if "density" not in story.without:
+            log_likelihood(story, data, 2)
+        after = dict(pyro.get_param_store().named_parameters())
+        assert before.keys() == after.keys()
+        for key, (identity, value) in before.items():
+            assert id(after[key]) == identity
+            assert torch.equal(after[key].detach(), value)
