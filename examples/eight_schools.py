@@ -63,9 +63,9 @@ def main(steps: int = 2000, draws: int = 500, seed: int = 0) -> dict:
         found[name] = {s: (float(tree.posterior[s].mean()), float(tree.posterior[s].std())) for s in REFERENCE}
         print(f"guide {name:13}" + "".join(f"{mean:7.2f} ({sd:.2f})" for mean, sd in found[name].values()))
     print(
-        "\nBoth guides treat the latents as independent, and so miss how tau and the effects move together: mu is met,\n"
-        "while tau comes out too small and too certain. That is the known shortfall of mean-field guides, and more steps\n"
-        "do not mend it. The schools' effects, as ArviZ sums them up:\n"
+        "\nBoth guides treat the latents as independent, and so miss how tau and the effects move together: mu is\n"
+        "met, while tau comes out too small and too certain. That is the known shortfall of mean-field guides, and\n"
+        "more steps do not mend it. The schools' effects, as ArviZ sums them up:\n"
     )
     print(arviz_stats.summary(trees["AutoNormal"], var_names=["theta"], kind="stats"))
     return {"trees": trees, "found": found}

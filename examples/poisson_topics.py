@@ -1,8 +1,7 @@
 """A story of one's own, from nothing: word counts in which each document mixes a few hidden themes.
 
-The story: a document's mix z is standard normal; each word's rate is log-linear in it; counts are Poisson. We plant
-three themes, write 2,000 documents with them, and see whether a story that knows nothing of the planted ones finds
-them again.
+A document's mix z is standard normal; each word's rate is log-linear in it; counts are Poisson. We plant three themes,
+write 2,000 documents with them, and see whether a story that knows nothing of them finds them again.
 """
 
 import pyro
@@ -58,21 +57,19 @@ def main(documents: int = 2000, epochs: int = 30, seed: int = 0) -> dict:
     train, test = {"x": counts[:documents]}, {"x": counts[documents:]}
     steps = epochs * -(-documents // 128)
     run = fit(Topics(50, 3), train, epochs=epochs, optimizer=adam(0.02), schedule=cosine(steps), seed=seed)
-    story = run.story
-
     # The guide is no exact posterior, so log p(x) is estimated from 200 weighted draws, and says how well.
-    held_out = log_likelihood(story, test, 200, seed=seed)
+    held_out = log_likelihood(run.story, test, 200, seed=seed)
     value, error = held_out.mean()
-    alike = similarity(story.decoder.weight.detach(), planted)
+    alike = similarity(run.story.decoder.weight.detach(), planted)
     chance = similarity(torch.randn(50, 3, generator=torch.Generator().manual_seed(seed + 1)), planted)
     print(f"held-out log p(x)   {value:.2f} nats per document, Monte Carlo error {error:.2f} (k={held_out.k})")
-    print(f"held-out ELBO       {held_out.mean_elbo()[0]:.2f}: lower, by what the guide loses")
+    print(f"held-out ELBO       {held_out.mean_elbo()[0]:.2f}, lower by what the guide loses")
     print(f"themes recovered    similarity {alike:.3f} to the planted ones (random themes: {chance:.3f})")
 
-    new = story.sample(1000)
+    new = run.story.sample(1000)
     print(f"new documents       {new.sum(-1).mean():.0f} words on average (data: {counts.sum(-1).mean():.0f})")
 
-    # The same, for ArviZ: draws, predictions, likelihoods and weights with named dimensions.
+    # For ArviZ: draws, predictions, likelihoods and weights with named dimensions.
     tree = to_datatree(run, {"x": test["x"][:20]}, 100, dims={"z": ["theme"]})
     print(f"posterior           {dict(tree.posterior.sizes)}, groups: {', '.join(tree.children)}")
     return {"value": value, "error": error, "similarity": alike, "chance": chance, "new": new, "tree": tree}

@@ -52,8 +52,9 @@ def main(latent: int = 8, epochs: int = 80, seed: int = 0) -> dict:
     noise = float(closed.log_sigma.detach().exp() ** 2)
     kept = 1 - noise / (torch.linalg.svdvals(closed.weight.detach()) ** 2 + noise)
     print(
-        f"\nThe noise (sigma {noise**0.5:.3f}) makes pPCA shrink PCA's reconstruction, to {kept.max():.3f} of its length\n"
-        f"along the first axis and {kept.min():.3f} along the last. As sigma tends to 0 they tend to 1: pPCA becomes PCA."
+        f"\nThe noise (sigma {noise**0.5:.3f}) makes pPCA shrink PCA's reconstruction, to {kept.max():.3f} of its\n"
+        f"length along the first axis and {kept.min():.3f} along the last. As sigma tends to 0 these tend to 1, and\n"
+        "pPCA becomes PCA."
     )
     return {"rows": rows, "kept": kept}
 

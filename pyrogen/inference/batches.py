@@ -108,7 +108,8 @@ class RowBatches:
         self.size = min(batch_size, rows)
         self.steps: int | None = -(-rows // self.size)
         self.total, self.device, self.take, self.transform = total, device, take, transform
-        self.generator = None if seed is None or self.steps == 1 else torch.Generator().manual_seed(seed)
+        shuffled = seed is not None and self.steps > 1
+        self.generator = torch.Generator("cpu").manual_seed(seed) if shuffled else None
         self.order = torch.arange(rows, device=device)
         self.position = 0
         self.whole: Batch | None = None
@@ -117,7 +118,7 @@ class RowBatches:
         """The batches of an epoch, or what is left of one that was restored."""
         assert self.rows is not None and self.steps is not None
         if self.position == 0 and self.generator is not None:
-            self.order = torch.randperm(self.rows, generator=self.generator).to(self.device)
+            self.order = torch.randperm(self.rows, generator=self.generator, device="cpu").to(self.device)
         while self.position < self.steps:
             if self.whole is not None:
                 self.position += 1

@@ -95,7 +95,7 @@ def fit(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
-    given = {**locals(), "device": resolve_device(device)}
+    given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     told = as_story(story)

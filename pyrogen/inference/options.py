@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ class Options:
     epochs: int | None
     steps: int | None
     batch_size: int | None
-    arguments: dict[str, Any]
+    arguments: Mapping[str, Any]
     objective: Any
     optimizer: Callable[..., torch.optim.Optimizer] | None
     schedule: Callable[[torch.optim.Optimizer], Any] | None
     clip_norm: float | None
     ema: float | None
-    freeze: tuple[str, ...]
+    freeze: Sequence[str] | str
     patience: int | None
     seed: int
     device: torch.device
@@ -41,12 +41,11 @@ class Options:
     out: str | Path | None
     resume: bool
     progress: bool
-    callbacks: tuple[Callable[..., Any], ...]
+    callbacks: Sequence[Callable[..., Any]]
 
     def __post_init__(self) -> None:
-        freeze = (self.freeze,) if isinstance(self.freeze, str) else tuple(self.freeze)
-        object.__setattr__(self, "freeze", freeze)
-        object.__setattr__(self, "arguments", dict(self.arguments or {}))
+        object.__setattr__(self, "freeze", tuple([self.freeze] if isinstance(self.freeze, str) else self.freeze))
+        object.__setattr__(self, "arguments", dict(self.arguments))
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
 
     def check(self, validated: bool) -> None:

@@ -135,9 +135,13 @@ class Step:
                 parameter.grad = None
             loss = self.objective.loss_and_grads(model, guide, batch)
             return torch.as_tensor(loss[0] if isinstance(loss, tuple) else loss)
-        device = self.program.story.device.type
-        with torch.autocast(device, torch.bfloat16) if self.autocast else contextlib.nullcontext():
+        with self._autocast():
             return torch.as_tensor(self.objective.differentiable_loss(model, guide, batch))
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.program.story.device.type, torch.bfloat16)
 
     def _set_gradients(self, loss: Tensor) -> None:
         parameters = self.optimizing.parameters

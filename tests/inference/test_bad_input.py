@@ -167,7 +167,7 @@ def test_data_of_another_kind():
 
 
 class TestTooNarrow:
-    """A latent shared by all data, under batches that the plate does not scale: silently wrong in Pyro, refused here."""
+    """A latent shared by all data, under batches that the plate does not scale: silently wrong in Pyro."""
 
     x = torch.randn(10_000, generator=torch.Generator().manual_seed(4)) + 1.0
 

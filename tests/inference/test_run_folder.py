@@ -5,14 +5,15 @@ import shutil
 
 import pytest
 import torch
+from pyro.infer.autoguide import AutoMultivariateNormal
 from torch import nn
 
 from pyrogen import fit, load
-from pyrogen.inference import adam
+from pyrogen.inference import adam, posterior
 from pyrogen.inference.checkpoint import load_tree, save_tree
 from pyrogen.models import PPCA, VAE
 from pyrogen.nn import ConvEncoder, Dense
-from tests.stories import Topics
+from tests.stories import Location, Topics, coin_guide, coin_model, schools, schools_model
 
 
 @pytest.fixture
@@ -162,3 +163,34 @@ def test_trees_of_any_shape_round_trip(tmp_path):
     with pytest.raises(TypeError, match="'a/1' is a function, which cannot be saved without pickle"):
         save_tree(tmp_path / "tree.safetensors", {"a": [1, lambda: None]})
     assert load_tree(tmp_path / "tree.safetensors")[1] == {"note": [1, 2]}
+
+
+def draws(story, data):
+    return {name: value.clone() for name, value in posterior(story, data, 5, seed=3).items()}
+
+
+@pytest.mark.parametrize("kind", ["autoguide of a story", "autoguide of a pair", "pyro.param"])
+def test_what_a_first_call_makes_is_made_on_placeholders(kind, tmp_path):
+    build, data = {
+        "autoguide of a story": (Location, {"x": torch.randn(30)}),
+        "autoguide of a pair": (lambda: (schools_model, AutoMultivariateNormal(schools_model)), schools()),
+        "pyro.param": (lambda: (coin_model, coin_guide), torch.ones(12)),
+    }[kind]
+    run = fit(build(), data, steps=20, out=tmp_path / "run")
+    before = torch.get_rng_state()
+    loaded = load(tmp_path / "run", into=build())
+    assert kind == "autoguide of a pair" or torch.equal(before, torch.get_rng_state())
+    for name, value in run.story.trainable().items():
+        assert torch.equal(loaded.story.trainable()[name], value), name
+    for name, value in draws(run.story, data).items():
+        assert torch.equal(draws(loaded.story, data)[name], value), name
+
+
+def test_lazy_parameters_take_their_shapes_on_placeholders(tmp_path):
+    class Lazy(Topics):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.LazyLinear(6)
+
+    run = fit(Lazy(), torch.ones(20, 10), epochs=1, out=tmp_path / "run")
+    assert torch.equal(load(tmp_path / "run", into=Lazy()).story.encoder.weight, run.story.encoder.weight)

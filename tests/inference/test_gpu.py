@@ -1,0 +1,41 @@
+"""What needs a CUDA device: device-naive programs train, resume and are scored there."""
+
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+
+from pyrogen import fit
+from pyrogen.inference import adam, log_likelihood
+from pyrogen.models import PPCA
+from tests.stories import Location, Topics, schools, schools_model
+
+pytestmark = pytest.mark.gpu
+
+
+def test_a_story_trains_and_resumes(tmp_path):
+    x = torch.poisson(torch.full((90, 10), 2.0))
+    runs = {}
+    for out, stages in (("whole", (4,)), ("parts", (2, 4))):
+        for epochs in stages:
+            torch.manual_seed(1)
+            options = {"device": "cuda", "batch_size": 25, "out": tmp_path / out, "resume": epochs != stages[0]}
+            runs[out] = fit(Topics(), {"x": x}, validation={"x": x}, epochs=epochs, **options)
+    assert runs["whole"].story.device.type == "cuda"
+    for one, other in zip(runs["whole"].history, runs["parts"].history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert runs["whole"].story.sample(3).device.type == "cuda"
+
+
+@pytest.mark.parametrize("program", [Location, lambda: (schools_model, AutoNormal(schools_model))])
+def test_globals_and_pairs(program):
+    data = schools() if program is not Location else torch.randn(50)
+    fit(program(), data, steps=5, device="cuda")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+def test_precisions_and_likelihood(precision):
+    x = torch.randn(200, 6)
+    story = fit(PPCA(6, 2), x, steps=50, device="cuda", precision=precision, optimizer=adam(0.01)).story
+    result = log_likelihood(story, x, 500, exact=False)
+    exact = story.cpu().log_prob(x.to(story.weight.dtype)).mean()
+    assert abs(result.mean()[0] - float(exact.detach())) < 0.1
