@@ -109,7 +109,7 @@ class RowBatches:
         self.steps: int | None = -(-rows // self.size)
         self.total, self.device, self.take, self.transform = total, device, take, transform
         shuffled = seed is not None and self.steps > 1
-        self.generator = torch.Generator("cpu").manual_seed(seed) if shuffled else None
+        self.generator = torch.Generator("cpu").manual_seed(seed or 0) if shuffled else None
         self.order = torch.arange(rows, device=device)
         self.position = 0
         self.whole: Batch | None = None

@@ -61,7 +61,7 @@ def check_sites(story: Story, recording: Recording) -> None:
     missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
     if missing:
         raise ValueError(
-            f"{story.name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
+            f"{story._name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
             "in the "
             'guide, or mark it infer={"enumerate": "parallel"} to sum it out'
         )
@@ -69,12 +69,14 @@ def check_sites(story: Story, recording: Recording) -> None:
     if extra:
         seen = "observes" if extra[0] in observed_sites(recording.model.sites.values()) else "does not draw"
         raise ValueError(
-            f"{story.name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename or "
+            f"{story._name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename "
+            "or "
             'remove it, or mark it infer={"is_auxiliary": True}'
         )
     if not observed_sites(recording.model.sites.values()) and recording.batch.columns:
         raise ValueError(
-            f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one of "
+            f"{story._name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
+            "of "
             "its "
             f"sample statements ({_names(latents)})"
         )
@@ -107,7 +109,8 @@ def check_values(story: Story, recording: Recording) -> None:
         )
         sample = "" if wrong != wrong else f", such as {wrong:.4g}"
         raise ValueError(
-            f"{story.name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data lies "
+            f"{story._name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
+            "lies "
             "in "
             f"[{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
         )
@@ -154,7 +157,7 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None) -> N
 
 def _unscaled(story: Story, site: str, n: int, rows: int, why: str = "is shared by all data") -> str:
     return (
-        f"{story.name}: latent '{site}' {why}, and batches hold {n} of {rows} rows that the model does not scale to "
+        f"{story._name}: latent '{site}' {why}, and batches hold {n} of {rows} rows that the model does not scale to "
         "the whole: "
         'the posterior would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and '
         "guide may "
@@ -178,7 +181,7 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
         shapes = ", ".join(
             f"{key} {tuple(c.shape)}" for key, c in recording.batch.columns.items() if isinstance(c, Tensor)
         )
-        return ValueError(f"{story.name} cannot take columns of these shapes ({shapes}): {str(error).splitlines()[0]}")
+        return ValueError(f"{story._name} cannot take columns of these shapes ({shapes}): {str(error).splitlines()[0]}")
     return error
 
 

@@ -70,7 +70,7 @@ def whole_batch(story: Story, program: Program, data: Any) -> Batch:
         seen = story.seen
         total = seen.total if seen is not None and seen.total is not None else n
         batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
-    return batch.to(story.device)
+    return batch.to(story._device)
 
 
 def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
@@ -117,7 +117,7 @@ def log_likelihood(
     told.decline("density")
     exactly = hasattr(told, "log_prob") if exact is None else exact
     if exactly and not hasattr(told, "log_prob"):
-        raise ValueError(f"{told.name} has no exact log_prob: pass exact=False")
+        raise ValueError(f"{told._name} has no exact log_prob: pass exact=False")
     sums = None
     if "guide" not in told.without and num_samples > 0:
         parts = [_Sums.of(weights) for weights in _chunks(told, data, num_samples, seed)]
@@ -129,7 +129,7 @@ def log_likelihood(
         return sums.result(num_samples)
     with told.predicting():
         program = Program(told)
-        args, kwargs = Signature(told.log_prob, f"{told.name}.log_prob").bind(whole_batch(told, program, data))
+        args, kwargs = Signature(told.log_prob, f"{told._name}.log_prob").bind(whole_batch(told, program, data))
         value = torch.as_tensor(told.log_prob(*args, **kwargs)).cpu()
     nothing = torch.full_like(value, math.nan)
     elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
@@ -211,7 +211,7 @@ def held_out_elbo(
     program = Program(told)
     dtype = story_dtype(told, torch.get_default_dtype())
     total = told.seen.total if told.seen is not None else None
-    batches = batches_of(data, program.wants, batch_size=batch_size, device=told.device, dtype=dtype, total=total)
+    batches = batches_of(data, program.wants, batch_size=batch_size, device=told._device, dtype=dtype, total=total)
     with told.home():
         chosen = objective if objective is not None else default_objective(program, batches)
         divisors: dict[int, float] = {}

@@ -38,7 +38,7 @@ class Fit:
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
         figures = [f"{name}={last[name]:.4g}" for name in ("train_elbo", "validation_elbo") if name in last]
-        return f"Fit({self.story.name}, {', '.join([f'epochs={len(self.history)}', *figures, self.mode])})"
+        return f"Fit({self.story._name}, {', '.join([f'epochs={len(self.history)}', *figures, self.mode])})"
 
     def save(self, directory: str | Path) -> None:
         """Write a run folder that `pyrogen.load` reads: config, weights and history.
@@ -90,7 +90,7 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, pat
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
             only = f"lacks '{missing[0]}'" if missing else f"has '{extra[0]}', which the story lacks"
-            raise ValueError(f"{path}: the weights do not fit {story.name}: the file {only}; is it another story's?")
+            raise ValueError(f"{path}: the weights do not fit {story._name}: the file {only}; is it another story's?")
         for name, tensor in live.items():
             if tensor.shape != weights[name].shape:
                 shapes = f"{tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the story"
@@ -104,7 +104,7 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, pat
 def set_up(program: Program, seen: Seen) -> Recording:
     """Let guide and model make their parameters by one call on placeholders; random state and buffers are kept."""
     with probed(program.story, keep=True):
-        batch = program.at_step(seen.placeholder().to(program.story.device), 0)
+        batch = program.at_step(seen.placeholder().to(program.story._device), 0)
         return Recording(batch).run(program)
 
 

@@ -147,7 +147,7 @@ class Run:
             return
         if isinstance(self.batches, LoaderBatches):
             raise ValueError(
-                f"{self.story.name} prepares on the whole training set: pass columns instead of a DataLoader"
+                f"{self.story._name} prepares on the whole training set: pass columns instead of a DataLoader"
             )
         assert self.batches.rows is not None
         columns = self.batches.columns(torch.arange(self.batches.rows, device=self.options.device))

@@ -187,7 +187,7 @@ def describe(value: Any) -> Any:
 def describe_story(story: Story) -> dict[str, Any]:
     """What config.json says of a story: its class and the arguments of its constructor."""
     if isinstance(story, Pair):
-        return {"class": story.name, "arguments": {}}
+        return {"class": story._name, "arguments": {}}
     return {"class": _path(type(story)), "arguments": {k: encode(v) for k, v in story.arguments.items()}}
 
 

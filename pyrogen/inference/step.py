@@ -141,7 +141,7 @@ class Step:
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self.autocast:
             return contextlib.nullcontext()
-        return torch.autocast(self.program.story.device.type, torch.bfloat16)
+        return torch.autocast(self.program.story._device.type, torch.bfloat16)
 
     def _set_gradients(self, loss: Tensor) -> None:
         parameters = self.optimizing.parameters
@@ -150,7 +150,7 @@ class Step:
             unmoved = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
             if unmoved:
                 raise ValueError(
-                    f"{self.program.story.name}: parameter '{unmoved[0]}' receives no gradient from the objective "
+                    f"{self.program.story._name}: parameter '{unmoved[0]}' receives no gradient from the objective "
                     f"({len(unmoved)} of {len(parameters)} do not): use it in model or guide, remove it, or name it in "
                     "freeze="
                 )
@@ -165,7 +165,7 @@ class Step:
         frozen = _frozen(self.freeze, parameters, self.recording)
         if not parameters:
             raise ValueError(
-                f"{story.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
+                f"{story._name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
             )
         moving = {name: p for name, p in parameters.items() if name not in frozen}
         if not moving:
@@ -184,7 +184,7 @@ class Step:
             except (ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
         return (
-            f"{self.program.story.name}: the loss is {loss} at step {self.number + 1}: {reason}. Lower the rate, pass "
+            f"{self.program.story._name}: the loss is {loss} at step {self.number + 1}: {reason}. Lower the rate, pass "
             "clip_norm=, or bound the scale; nothing moved in this step"
         )
 

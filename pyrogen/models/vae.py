@@ -84,7 +84,7 @@ class VAE(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the mean z of q(z | x), (..., *event_shape)."""
         with self.predicting():
-            return self.likelihood.point(self.decode(self.posterior.point(self.encode(x.to(self.device)))))
+            return self.likelihood.point(self.decode(self.posterior.point(self.encode(x.to(self._device)))))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the components start from the training data."""
@@ -93,5 +93,5 @@ class VAE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self._name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])

@@ -65,7 +65,7 @@ def draw(story: Story, n: int, given: Mapping[str, Any]) -> Any:
     seen, model = story.seen, story.signatures()[0]
     unknown = [key for key in given if not model.wants(key)]
     if unknown:
-        raise ValueError(f"{story.name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
+        raise ValueError(f"{story._name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
     columns: dict[str | int, Any] = {key: _spread(value, n, key) for key, value in given.items()}
     total = seen.total if seen is not None and seen.total is not None else n
     extra = seen.extra if seen is not None else {}
@@ -126,7 +126,8 @@ def _pick(story: Story, trace: Any) -> Any:
     if not names:
         columns = ", ".join(story.signatures()[0].columns)
         raise ValueError(
-            f"{story.name} was not trained, and none of its sites is named as a column ({columns}), so it is not known "
+            f"{story._name} was not trained, and none of its sites is named as a column ({columns}), so it is not "
+            "known "
             "which to return: fit it first, or name the observed site as its column"
         )
     values = {name: trace.nodes[name]["value"] for name in names}
@@ -137,7 +138,8 @@ def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
     """One draw from the guide of the latents outside the data plate, which must not depend on the data given to it."""
     if story.seen is None:
         raise ValueError(
-            f"{story.name} has latents outside the data plate ({', '.join(names)}), which the fit decides: fit it first"
+            f"{story._name} has latents outside the data plate ({', '.join(names)}), which the fit decides: fit it "
+            "first"
         )
     draws: list[dict[str, Tensor]] = []
     for value in _with_one_seed((1, 0)):
@@ -148,7 +150,8 @@ def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
     for name in names:
         if name in draws[0] and not torch.equal(draws[0][name], draws[1][name]):
             raise ValueError(
-                f"{story.name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data can "
+                f"{story._name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data "
+                "can "
                 "be "
                 "drawn without them. Use posterior_predictive(story, data)"
             )
@@ -170,7 +173,7 @@ def _unconditioned(story: Story, n: int, columns: dict[str | int, Any]) -> Any:
     traces: list[Any] = []
     missing = [str(key) for key in story.seen.columns if key not in columns]
     remedy = (
-        f"{story.name}.model has no x=None path, and its draws change with what is put in the place of data: pass the "
+        f"{story._name}.model has no x=None path, and its draws change with what is put in the place of data: pass the "
         f"columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...) "
         f"(columns: {', '.join(missing)})"
     )

@@ -64,15 +64,15 @@ class Pair(Story):
             return program(*args, **kwargs)
 
     @property
-    def name(self) -> str:
+    def _name(self) -> str:
         """The names of the two programs."""
         model, guide = (getattr(p, "__name__", type(p).__name__) for p in self._programs.values())
         return f"({model}, {guide})"
 
     def signatures(self) -> tuple[Signature, Signature]:
         """What model and guide ask for."""
-        model = Signature(self._programs["model"], f"model '{self.name}'")
-        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", like=model)
+        model = Signature(self._programs["model"], f"model '{self._name}'")
+        return model, Signature(self._programs["guide"], f"guide of '{self._name}'", like=model)
 
     def trainable(self) -> dict[str, Tensor]:
         """The unconstrained parameters by name, as Pyro's store has them."""
@@ -87,7 +87,7 @@ class Pair(Story):
         """Every module that the programs use."""
         return [self, *(part for module in self._found.values() for part in module.modules())]
 
-    def networks(self) -> list[nn.Module]:
+    def _networks(self) -> list[nn.Module]:
         """The modules that the programs refer to."""
         return list(self._found.values())
 

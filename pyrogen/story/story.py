@@ -87,6 +87,8 @@ class Story(PyroModule):
         self.__dict__.setdefault("arguments", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            raise AttributeError(f"{self._name} cannot set '{name}', which is a Story's own: use another name")
         super().__setattr__(name, value)
         if name in ("model", "guide") and isinstance(value, nn.Module):
             # An AutoGuide is called as a module, so it comes home by hooks where a method would be wrapped.
@@ -94,12 +96,12 @@ class Story(PyroModule):
             value.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
 
     @property
-    def name(self) -> str:
+    def _name(self) -> str:
         """How messages and files call the story: the name of its class."""
         return type(self).__name__
 
     @property
-    def device(self) -> torch.device:
+    def _device(self) -> torch.device:
         """Where the story's parameters are."""
         tensors = itertools.chain(self.trainable().values(), self.buffers())
         return next((t.device for t in tensors), torch.device("cpu"))
@@ -118,15 +120,15 @@ class Story(PyroModule):
     def decline(self, what: str) -> None:
         """Raise ValueError with the story's own reason if it declares to be `without` `what`."""
         if what in self.without:
-            raise ValueError(f"{self.name} has no {what}: {self.without[what]}")
+            raise ValueError(f"{self._name} has no {what}: {self.without[what]}")
 
     def signatures(self) -> tuple[Signature, Signature]:
         """What `model` and `guide` ask for."""
         for role in ("model", "guide"):
             if not callable(getattr(self, role, None)):
-                raise TypeError(f"{self.name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
-        model = Signature(self.model, f"{self.name}.model")
-        return model, Signature(self.guide, f"{self.name}.guide", like=model)
+                raise TypeError(f"{self._name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
+        model = Signature(self.model, f"{self._name}.model")
+        return model, Signature(self.guide, f"{self._name}.guide", like=model)
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.
@@ -163,7 +165,7 @@ class Story(PyroModule):
     def predicting(self) -> Iterator[None]:
         """At home, in evaluation mode, without gradients, new tensors on the story's device."""
         modes = [(module, module.training) for module in self.all_modules()]
-        device = self.device
+        device = self._device
         with ExitStack() as stack:
             stack.enter_context(self.home())
             stack.enter_context(torch.no_grad())
@@ -190,7 +192,7 @@ class Story(PyroModule):
         """The story and every module in it."""
         return list(self.modules())
 
-    def networks(self) -> list[nn.Module]:
+    def _networks(self) -> list[nn.Module]:
         """The modules that model and guide call themselves."""
         return list(self.children())
 
@@ -242,11 +244,14 @@ class Story(PyroModule):
         """
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                unique = f"{self.name}[{self._serial}].{name}"
+                unique = f"{self._name}[{self._serial}].{name}"
                 outer.put(unique, parameter)
                 parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
                 effectful(_identity, type="param")(parameter, name=unique)
 
+
+_OWN = {name for name, value in vars(Story).items() if callable(value) and not name.startswith("_")}
+"""The methods that an attribute of a subclass would hide, or be hidden by."""
 
 _REMEDY = {"model": "", "guide": " or set `self.guide = AutoNormal(self.model)`; without latents its body is `pass`"}
 

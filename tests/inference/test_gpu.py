@@ -20,7 +20,7 @@ def test_a_story_trains_and_resumes(tmp_path):
             torch.manual_seed(1)
             options = {"device": "cuda", "batch_size": 25, "out": tmp_path / out, "resume": epochs != stages[0]}
             runs[out] = fit(Topics(), {"x": x}, validation={"x": x}, epochs=epochs, **options)
-    assert runs["whole"].story.device.type == "cuda"
+    assert runs["whole"].story._device.type == "cuda"
     for one, other in zip(runs["whole"].history, runs["parts"].history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     assert runs["whole"].story.sample(3).device.type == "cuda"

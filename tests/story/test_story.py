@@ -261,3 +261,17 @@ def test_a_story_without_a_guide_is_refused_with_the_remedy():
 
     with pytest.raises(TypeError, match=r"Half defines no guide: .*AutoNormal\(self.model\)"):
         fit(Half(), torch.randn(5))
+
+
+def test_attributes_may_be_called_anything_but_what_a_story_has_itself():
+    class Named(Topics):
+        def __init__(self, **attributes):
+            super().__init__()
+            for name, value in attributes.items():
+                setattr(self, name, value)
+
+    story = Named(device="cuda", name="mine", networks=nn.ModuleList([nn.Linear(2, 2)]))
+    fit(story, counts(), steps=1, freeze=["networks"])
+    assert (story.device, story.name) == ("cuda", "mine")
+    with pytest.raises(AttributeError, match="Named cannot set 'sample', which is a Story's own"):
+        Named(sample=3)
