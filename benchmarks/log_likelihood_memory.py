@@ -40,7 +40,7 @@ def measure(folder: Path, data_dir: str | None, k: int) -> Row:
     seconds = time.perf_counter() - start
     value, error = result.mean()
     return {
-        **environment(story.device),
+        **environment(story._device),
         "story": f"{type(story).__name__}, {sum(p.numel() for p in story.parameters())} parameters",
         "data": {"data": "mnist", "split": "test", "binarize": "static", "binarize_seed": splits.seed},
         "n": len(result.value),
@@ -64,7 +64,7 @@ def render(rows: list[Row]) -> str:
         "peak": lambda r: f"{r['peak_gib']:.2f} GiB",
         "of it before": lambda r: f"{r['peak_gib_before']:.2f} GiB",
         "time": lambda r: f"{r['seconds'] / 60:.1f} min",
-        "test NLL": lambda r: f"{r['test_nll']:.2f} ± {r['test_nll_error']:.2f}",
+        "test NLL": lambda r: f"{r['test_nll']:.2f} ± {r['test_nll_error']:.3f}",
         "device": lambda r: r["device"],
         "threads": lambda r: str(r["threads"]),
         "date": lambda r: r["date"],
@@ -76,7 +76,8 @@ def render(rows: list[Row]) -> str:
     return (
         heading
         + source
-        + "Peak: the largest resident set of the process; before: with torch and data loaded.\n\n"
+        + "Peak: the largest resident set of the process; before: with torch and data loaded. Where both are equal,\n"
+        + "evaluating took no more than loading had.\n\n"
         + table(rows, columns)
     )
 

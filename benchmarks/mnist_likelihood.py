@@ -144,8 +144,8 @@ def render(rows: list[Row]) -> str:
         "run": lambda r: r["run"],
         "device": lambda r: r["device"],
         "k": lambda r: str(r["k"]),
-        "test NLL": lambda r: f"{r['test_nll']:.2f} ± {r['test_nll_error']:.2f}",
-        "test ELBO": lambda r: f"{r['test_elbo']:.2f} ± {r['test_elbo_error']:.2f}",
+        "test NLL": lambda r: f"{r['test_nll']:.2f} ± {r['test_nll_error']:.3f}",
+        "test ELBO": lambda r: f"{r['test_elbo']:.2f} ± {r['test_elbo_error']:.3f}",
         "validation ELBO": lambda r: f"{r['best_validation_elbo']:.2f}",
         "best epoch": lambda r: f"{r['best_epoch']} of {r['epochs']}",
         "training": lambda r: f"{r['training_seconds'] / 60:.1f} min",
@@ -183,14 +183,14 @@ def main() -> None:
     settings: Any = RUNS[options.run]
     splits = data.load("mnist", options.data_dir, "static", seed=SEED)
     run = train(settings, splits, options.runs / f"mnist-{options.run}", options.device)
-    about = {"run": options.run, "settings": dataclasses.asdict(settings), **environment(run.story.device)}
+    about = {"run": options.run, "settings": dataclasses.asdict(settings), **environment(run.story._device)}
     for k in options.k:
         if any(row["run"] == options.run and row["k"] == k and row["device"] == about["device"] for row in read(NAME)):
             print(f"{options.run} at k={k} is in results/{NAME}.json already: remove that row to evaluate it anew")
             continue
         row = {**about, **evaluate(run, splits, k)}
         record(NAME, row, KEY, render)
-        print(f"{options.run}: test NLL {row['test_nll']:.2f} ± {row['test_nll_error']:.2f} at k={k}")
+        print(f"{options.run}: test NLL {row['test_nll']:.2f} ± {row['test_nll_error']:.3f} at k={k}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings(shown=debug):
             command = typer.main.get_command(app)
             # Not command.main(), which exits, prints on several lines and swallows interrupts.
-            with command.make_context("pyrogen", list(arguments), obj=arguments) as ctx:
+            with command.make_context("pyrogen", list(arguments)) as ctx:
                 command.invoke(ctx)
             sys.stdout.flush()
     except typer.Exit as stopped:
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
-        return _told("interrupted", INTERRUPTED)
+        return _told(f"interrupted{_resuming(arguments)}", INTERRUPTED)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -89,6 +90,14 @@ def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end
+
+
+def _resuming(arguments: list[str]) -> str:
+    """How to go on with what was interrupted."""
+    if arguments[:1] != ["train"]:
+        return ""
+    again = [] if "--resume" in arguments else ["--resume"]
+    return f"; to go on: {shlex.join(['pyrogen', *arguments, *again])}"
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def usage_line(error: Exception) -> str:
     if wrong is not None and text.startswith("No such option"):
         known = [name for parameter in ctx.command.params for name in parameter.opts] if ctx is not None else []
         text = f"no such option {wrong}{nearest(str(wrong), [*known, '--debug', '--help'])}"
+    text = text.replace("Value error, ", "")
     place = f" (see {ctx.command_path} --help)" if ctx is not None else ""
     return " ".join((text[:1].lower() + text[1:]).split()) + place
 

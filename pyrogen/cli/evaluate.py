@@ -41,11 +41,11 @@ def evaluate(
         splits = rebuilt(run.story, run.config, data, data_dir)
         report, errors = _report(run.story, splits, split, k, seed)
     if report["kind"] is None:
-        print(f"pyrogen: {run.story.name} has no density: {run.story.without['density']}", file=sys.stderr)
+        print(f"pyrogen: {run.story._name} has no density: {run.story.without['density']}", file=sys.stderr)
     if as_json:
         print(json.dumps(report, allow_nan=False))
     elif report["kind"] is not None:
-        _show(run.story.name, report, errors, splits)
+        _show(run.story._name, report, errors, splits)
 
 
 def _report(story: Story, splits: Splits, split: str, k: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -60,8 +60,8 @@ def support_of(story: Story, columns: Columns) -> Any:
     program = Program(story)
     for x in (rows["x"], None):
         drawn: dict[str | int, Any] = {name: x if name == "x" else c for name, c in rows.items()}
-        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
-        with suppress(Exception), probed(story), torch.device(story.device):
+        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story._device)
+        with suppress(Exception), probed(story), torch.device(story._device):
             trace = poutine.trace(program.model).get_trace(batch)
             support = _site_of_x(trace.nodes, batch.columns["x"])["fn"].support
             while hasattr(support, "base_constraint"):

@@ -47,7 +47,7 @@ def sample(
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, suffix, columns)
     shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
-    print(f"drew {shapes} from {run.story.name}, seed {seed}, into {out}")
+    print(f"drew {shapes} from {run.story._name}, seed {seed}, into {out}")
 
 
 def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         asked = name in specs and story.signatures()[0].wants(name)
         if asked and name not in columns and seen is not None and name not in seen.sites:
             columns[name] = torch.multinomial(torch.tensor(counts, dtype=torch.float64), n, replacement=True)
-    return {name: column.to(story.device) for name, column in columns.items()}
+    return {name: column.to(story._device) for name, column in columns.items()}
 
 
 def _spread(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +25,6 @@ _RATE = 1e-3
 
 
 def train(
-    ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A story of `pyrogen list`, or path/to/file.py:Class.")],
     data: Annotated[str, typer.Option(metavar="DATA", help="Data of `pyrogen list`, or a path.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to keep the run in.")],
@@ -35,7 +33,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="How long; or --steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="How long; or --epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, metavar="B", help="Rows in a step.")] = None,
-    lr: Annotated[float | None, typer.Option(metavar="F", help="Learning rate of Adam.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, metavar="F", help="Learning rate of Adam.")] = None,
     objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -50,7 +48,7 @@ def train(
 ) -> None:
     """Train a story on data, and keep the run in a folder."""
     if epochs is not None and steps is not None:
-        raise typer.BadParameter("pass --epochs or --steps, not both")
+        raise typer.BadParameter("pass --epochs or --steps, not both", param_hint="'--steps'")
     asked: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "patience": patience}
     asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision}
     settings = parse_pairs("--set", setting or [])
@@ -60,12 +58,7 @@ def train(
     columns = ProtocolColumns(splits.train, protocol_of(splits, data, data_dir))
     before = _epochs_of_finished(RunFolder(out)) if resume else None
     options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
-    try:
-        run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
-    except KeyboardInterrupt:
-        again = shlex.join(["pyrogen", *ctx.obj, *([] if resume else ["--resume"])])
-        print(f"pyrogen: interrupted; to go on: {again}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
     if before == len(run.history):
         print(f"nothing to do: {out} is finished after {before} epochs; --epochs or --steps may be raised")
     else:
@@ -108,7 +101,7 @@ def _epochs_of_finished(folder: RunFolder) -> int | None:
 
 def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
     size = sum(parameter.numel() for parameter in run.story.trainable().values())
-    print(f"trained {run.story.name}, {size:,} parameters, on {splits.train.rows:,} rows of {splits.name}")
+    print(f"trained {run.story._name}, {size:,} parameters, on {splits.train.rows:,} rows of {splits.name}")
     if run.history:
         last = run.history[-1]
         took = f"{last['epoch']} epochs, {last['step']} steps ({run.mode}), {last['seconds']:.1f} s"

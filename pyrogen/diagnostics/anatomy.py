@@ -159,7 +159,8 @@ def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
     own = rows is not None and plate.size != plate.full_size
     if own and (batch.index is None or not torch.equal(rows["value"].to(batch.index.device), batch.index)):
         raise ValueError(
-            f"{story.name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs to "
+            f"{story._name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs "
+            "to "
             f'a row of the data: write `pyro.plate("{plate.name}", total, subsample=index)`'
         )
     return plate

@@ -140,7 +140,7 @@ def _check_trained(story: Story, known: set[int]) -> None:
     new = [name for name, p in story.trainable().items() if id(p) not in known]
     if new:
         raise ValueError(
-            f"the pair {story.name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
+            f"the pair {story._name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
             "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
         )
 

@@ -53,12 +53,8 @@ def _plan(story: Story, batch: Batch, num_samples: int) -> list[Anatomy]:
         known = len(story.trainable())
         try:
             plan = [examine(story, piece, times) for piece in pieces]
-        except (
-            RuntimeError,
-            ValueError,
-            IndexError,
-        ):  # a program that is wrong, and not fixed in its rows, says so below
-            plan = []
+        except (RuntimeError, ValueError, IndexError):
+            plan = []  # a program that is wrong, and not only fixed in its rows, says so below
         # Parameters that are made by a first run may have one entry for each row.
         free = len(story.trainable()) == known and all(a.local and a.plate.size == a.batch.n for a in plan)
     return plan if plan and free else [examine(story, batch)]

@@ -1,6 +1,7 @@
 """What the tree's draws and densities say, against exact answers."""
 
 import math
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -55,9 +56,9 @@ def test_densities_are_those_of_the_draws(solved, x):
     torch.testing.assert_close(values(tree, "importance", "log_q"), solved.exact_posterior(x).log_prob(z).detach())
 
 
-def test_draws_have_the_moments_of_the_exact_posterior(solved, x):
+def test_draws_have_the_moments_of_the_exact_posterior(solved, x, seed):
     samples = 4000
-    z = values(to_datatree(solved, {"x": x[:3]}, samples, groups=["posterior"]), "posterior", "z")
+    z = values(to_datatree(solved, {"x": x[:3]}, samples, seed=seed, groups=["posterior"]), "posterior", "z")
     exact = solved.exact_posterior(x[:3])
     variance = exact.covariance_matrix.diagonal(dim1=-2, dim2=-1)
     assert_within(z.mean(0), exact.mean, (variance / samples).sqrt(), what="mean")
@@ -68,9 +69,9 @@ def test_draws_have_the_moments_of_the_exact_posterior(solved, x):
     assert_within((z - exact.mean).square().mean(0), variance, variance * math.sqrt(2 / samples), what="variance")
 
 
-def test_predictions_have_the_exact_moments(solved, x):
+def test_predictions_have_the_exact_moments(solved, x, seed):
     samples = 4000
-    tree = to_datatree(solved, {"x": x[:2]}, samples)
+    tree = to_datatree(solved, {"x": x[:2]}, samples, seed=seed)
     W, noise = solved.weight, (2 * solved.log_sigma).exp()
     exact = solved.exact_posterior(x[:2])
     mean = exact.mean @ W.T + solved.mean
@@ -84,20 +85,24 @@ def test_predictions_have_the_exact_moments(solved, x):
     assert_within(new.square().mean(0), marginal, error, what="prior predictive variance")
 
 
-def test_a_meanfield_guide_has_its_closed_form_gap(x):
-    story = PPCA(5, 2, guide="meanfield").double().maximum_likelihood(x)
-    story.weight.data = story.weight.data @ torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
-    story.solve_guide()
-    assert story.meanfield_gap() > 0.01
-    summary = to_datatree(story, {"x": x}, 2000)["importance_summary"]
-    exact = story.log_prob(x)
+def test_a_meanfield_guide_has_its_closed_form_gap(seed):
+    story = PPCA(5, 2, guide="meanfield").double()
+    story.weight.data = torch.tensor([[1.0, 0.3], [0.3, 1.0], [0.5, -0.2], [0.0, 0.5], [0.4, 0.4]]).double()
+    x = story.solve_guide().sample(40)
+    summary = to_datatree(story, {"x": x}, 2000, seed=seed)["importance_summary"]
     found = {name: torch.from_numpy(summary[name].values) for name in summary.data_vars}
+    exact = story.log_prob(x)
+    assert story.meanfield_gap() > 0.01
     assert_within(found["elbo"], exact - story.meanfield_gap(), found["elbo_error"], what="elbo")
     assert_within(found["log_likelihood"], exact, found["log_likelihood_error"], what="log-likelihood")
+    # The weights' chi-square divergence in closed form: precision P = M / sigma^2, guide's variances B = 1 / P_ii.
+    W = story.weight.detach()
+    precision = W.T @ W + torch.eye(2, dtype=torch.float64)
+    B = (1 / precision.diagonal()).diag()
+    chi2 = B.det().sqrt() * precision.det() / (2 * precision - torch.linalg.inv(B)).det().sqrt() - 1
+    assert abs(float(found["ess"].mean()) / 2000 * (1 + float(chi2)) - 1) < 0.02
     other = log_likelihood(story, {"x": x}, 2000, exact=False)
-    ratio = found["log_likelihood_error"] / other.error
-    assert 0.5 < float(ratio.min()) <= float(ratio.max()) < 2
-    assert float(found["ess"].max()) < 2000
+    assert abs(float(found["log_likelihood_error"].mean() / other.error.mean()) - 1) < 0.2
 
 
 def test_rows_a_few_at_a_time_are_the_same_rows(solved, x, monkeypatch):
@@ -117,12 +122,12 @@ def coin_guide(flips):
     pyro.sample("p", dist.Beta(5.0, 3.0))
 
 
-def test_a_shared_latent_has_sample_stats_that_correct_its_guide():
+def test_a_shared_latent_has_sample_stats_that_correct_its_guide(seed):
     import arviz_stats
 
     flips = torch.tensor([1.0] * 6 + [0.0] * 4)
     wanted = ["posterior", "log_likelihood", "sample_stats"]
-    tree = to_datatree((coin_model, coin_guide), {"flips": flips}, 400, groups=wanted)
+    tree = to_datatree((coin_model, coin_guide), {"flips": flips}, 400, seed=seed, groups=wanted)
     p = values(tree, "posterior", "p")
     likelihood = dist.Bernoulli(p[:, None]).log_prob(flips)
     torch.testing.assert_close(values(tree, "log_likelihood", "flip"), likelihood)
@@ -131,9 +136,10 @@ def test_a_shared_latent_has_sample_stats_that_correct_its_guide():
     torch.testing.assert_close(values(tree, "sample_stats", "log_q"), dist.Beta(5.0, 3.0).log_prob(p))
     # Left out, a flip is predicted by the other nine: (2 + 5) / (4 + 9) for a head, (2 + 3) / (4 + 9) for a tail.
     exact = 6 * math.log(7 / 13) + 4 * math.log(5 / 13)
-    plain = arviz_stats.loo(tree)
     lp, log_q = (tree["sample_stats"][name].values.flatten() for name in ("lp", "log_q"))
-    corrected = arviz_stats.loo_approximate_posterior(tree, lp, log_q)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # with so few draws a Pareto shape may come out large
+        plain, corrected = arviz_stats.loo(tree), arviz_stats.loo_approximate_posterior(tree, lp, log_q)
     assert abs(corrected.elpd - exact) < 0.2 < abs(plain.elpd - exact)
 
 
@@ -218,9 +224,9 @@ class Bias(Story):
         pass
 
 
-def test_a_story_without_latents_has_a_likelihood_and_predictions():
+def test_a_story_without_latents_has_a_likelihood_and_predictions(seed):
     x = torch.randn(5)
-    tree = to_datatree(Bias(), {"x": x}, 400)
+    tree = to_datatree(Bias(), {"x": x}, 400, seed=seed)
     assert not {"posterior", "prior", "sample_stats"} & set(tree.children)
     exact = dist.Normal(101.0, 2.0).log_prob(x).expand(400, 5)
     torch.testing.assert_close(values(tree, "importance", "log_weight"), exact)
@@ -254,6 +260,17 @@ def test_parameters_of_each_datum_keep_to_their_row(samples, monkeypatch):
     assert z.round().tolist() == [list(range(12))] * samples
     by_hand = dist.Normal(torch.arange(12.0), 0.1).log_prob(z)
     torch.testing.assert_close(values(tree, "importance", "log_q"), by_hand)
+
+
+def test_parameters_that_a_first_run_makes_have_as_many_rows_as_the_data():
+    class Fresh(PerDatum):
+        def guide(self, n):
+            with pyro.plate("data", n):
+                pyro.sample("z", dist.Normal(pyro.param("loc_of", torch.zeros(n)), 0.1))
+
+    story = Fresh(5)
+    assert to_datatree(story, {"x": torch.zeros(5)}, 4)["posterior"]["z"].shape == (1, 4, 5)
+    assert story.trainable()["loc_of"].shape == (5,)
 
 
 def test_a_story_that_fixes_its_rows_is_run_once_for_each_draw():
