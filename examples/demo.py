@@ -52,7 +52,7 @@ def train(splits: Splits, folder: Path, epochs: int) -> Fit:
         seed=SEED,
         out=folder,
     )
-    best = run.history[run.best_epoch - 1]
+    best = next(record for record in run.history if record["epoch"] == run.best_epoch)
     print(
         f"  {len(run.history)} epochs in {run.history[-1]['seconds']:.0f} s; kept: epoch {best['epoch']}, the best on "
         f"validation data (ELBO {best['validation_elbo']:.2f} nats)"

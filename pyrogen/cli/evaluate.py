@@ -36,7 +36,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Give the log-likelihood on a split of the data, with its protocol."""
-    with redirect_stdout(sys.stderr):  # whatever a user's own file prints
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # whatever a user's own file prints
         run = opened(directory, story, device)
         splits = rebuilt(run.story, run.config, data, data_dir)
         report, errors = _report(run.story, splits, split, k, seed)

@@ -60,7 +60,7 @@ def train(
     options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
     run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
     if before == len(run.history):
-        print(f"nothing to do: {out} is finished after {before} epochs; --epochs or --steps may be raised")
+        print(f"nothing to do: {out} is finished after {_count(before, 'epoch')}; --epochs or --steps may be raised")
     else:
         _summarize(run, splits, out, name)
 
@@ -104,7 +104,7 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
     print(f"trained {run.story._name}, {size:,} parameters, on {splits.train.rows:,} rows of {splits.name}")
     if run.history:
         last = run.history[-1]
-        took = f"{last['epoch']} epochs, {last['step']} steps ({run.mode}), {last['seconds']:.1f} s"
+        took = f"{_count(last['epoch'], 'epoch')}, {_count(last['step'], 'step')} ({run.mode}), {last['seconds']:.1f} s"
         best = [r["validation_elbo"] for r in run.history if r["epoch"] == run.best_epoch]
         scale = " on the scale of grey levels" if splits.log_scale else ""
         elbo = f"; best validation ELBO {best[0] - splits.log_scale:.2f} nats{scale}, at epoch {run.best_epoch}"
@@ -112,3 +112,7 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
     print(f"kept in {out}")
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
     print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

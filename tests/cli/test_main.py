@@ -1,0 +1,152 @@
+"""The command as a whole: help, versions, errors in one line, exit statuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyrogen
+from pyrogen.catalog import CATALOG
+from pyrogen.data import describe
+
+ROOT = Path(pyrogen.__file__).parents[1]
+TRAIN = "train vae --data digits --out OUT"
+
+USAGE = {
+    "--vrsion": "no such option --vrsion; did you mean '--version'?",
+    "trian": "no such command 'trian'. Did you mean 'train'?",
+    "diagnos run": "no such command 'diagnos'",
+    "train": "missing argument 'NAME'",
+    "train vae --data digits": "missing option '--out'",
+    f"{TRAIN} --epoch 3": "no such option --epoch; did you mean '--epochs'?",
+    f"{TRAIN} --epochs 0": "'--epochs'",
+    f"{TRAIN} --epochs three": "'--epochs'",
+    f"{TRAIN} --epochs 3 --steps 4": "pass --epochs or --steps, not both",
+    f"{TRAIN} --seed -1": "'--seed'",
+    f"{TRAIN} --binarize statik": "'statik' is not one of 'static', 'dynamic', 'threshold', 'none'",
+    f"{TRAIN} --precision float16": "'float16' is not one of 'float32'",
+    f"{TRAIN} --set latent": "expected key=value, got 'latent'",
+    f"{TRAIN} --objective bta=4": "no objective is called 'bta'; did you mean 'beta'?",
+    f"{TRAIN} surplus": "unexpected extra argument",
+    "evaluate": "missing argument 'DIR'",
+    "evaluate VAE --jsn": "no such option --jsn; did you mean '--json'?",
+    "evaluate VAE --split tst": "'tst' is not one of 'train', 'validation', 'test'",
+    "evaluate VAE -k 0": "'-k'",
+    "evaluate VAE --story vae": "expected path/to/file.py:Class, got 'vae'",
+    "sample VAE": "missing option '--out'",
+    "sample VAE --out OUT.gif": "expected a file .png, .npz, .safetensors, got 'OUT.gif'",
+    "sample VAE --out OUT.png -n 0": "'-n'",
+    "sample VAE --out OUT.png --given y": "expected key=value, got 'y'",
+    "list surplus": "unexpected extra argument",
+}
+
+FAILURES = {
+    "train vea --data digits --out OUT": "no story is called 'vea'; did you mean 'vae'?",
+    "train vae --data digts --out OUT": "unknown data 'digts'",
+    "train vae --data no/such.npz --out OUT": "no/such.npz: no such file or folder",
+    "train vae --data mnist --data-dir OUT --out OUT": "is missing, looked in OUT/MNIST/raw",
+    "train none.py:Own --data digits --out OUT": "story file 'none.py' does not exist",
+    "train OWN:Clases --data digits --out OUT": "has no Story called 'Clases'",
+    "train OWN:Classes --data linear_gaussian --out OUT": "Classes needs 'classes': the data does not tell it",
+    "train OWN:Broken --data BARS --out OUT": "NameError: name 'undefined' is not defined (--debug shows where)",
+    f"{TRAIN} --set latnt=3": "vae has no setting 'latnt'; did you mean 'latent'?",
+    f"{TRAIN} --set likelihood=poisson": "likelihood is one of bernoulli, gaussian",
+    f"{TRAIN} --binarize none": "and a Bernoulli likelihood",
+    f"{TRAIN} --device cuda:77": "device 'cuda:77' is not there",
+    f"{TRAIN} --ema 2": "ema must lie between 0 and 1",
+    "train vae --data linear_gaussian --out OUT": "and a Bernoulli likelihood",
+    "train vae --data linear_gaussian --binarize static --out OUT": "needs x within [0, 1]",
+    "train vae --data digits --out OWN": "is a file, expected a folder",
+    "train vae --data digits --out VAE": "already holds a run: pass resume=True (--resume)",
+    "evaluate OUT": "OUT does not exist",
+    "evaluate .": "holds no config.json",
+    "evaluate VAE --data ring": "needs x within [0, 1]",
+    "evaluate VAE --story OWN:Classes": "is a run of pyrogen.models.VAE, and the class given is Classes",
+    "evaluate VAE --device cuda:77": "device 'cuda:77' is not there",
+    "sample VAE --out OUT.png --given y=3": "VAE.model has no column 'y'",
+}
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch, vae, own, bars):
+    """Fills in paths; files of no name are in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda text: text.replace("VAE", str(vae)).replace("OWN", str(own)).replace("BARS", str(bars)).split()
+
+
+@pytest.mark.parametrize("arguments", USAGE)
+def test_wrong_usage_is_one_line_and_2(call, filled, arguments):
+    called = call(*filled(arguments))
+    assert called.status == 2
+    assert USAGE[arguments] in called.line
+    assert called.line.endswith("--help)")
+    assert not called.out
+    assert not Path("OUT").exists()
+
+
+@pytest.mark.parametrize("arguments", FAILURES)
+def test_a_failure_is_one_line_and_1(call, filled, arguments):
+    called = call(*filled(arguments))
+    assert called.status == 1
+    assert FAILURES[arguments] in called.line
+    assert not Path("OUT", "resume.safetensors").exists()
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_adds_the_traceback_wherever_it_stands(call, place):
+    arguments = ["evaluate", "nowhere", "--json"]
+    arguments.insert(place, "--debug")
+    called = call(*arguments)
+    assert called.status == 1
+    assert called.err.startswith("Traceback (most recent call last)")
+    assert called.err.splitlines()[-1].startswith("pyrogen: nowhere does not exist")
+
+
+def test_version(call):
+    assert call("--version") == (0, f"pyrogen {pyrogen.__version__}\n", "")
+
+
+def test_help_names_every_command_and_explains_every_option(call):
+    bare, asked = call(), call("--help")
+    assert bare.out.split() == asked.out.split()
+    assert bare.status == asked.status == 0
+    for command in ("train", "evaluate", "sample", "list"):
+        assert f"  {command} " in asked.out
+        shown = call(command, "--help")
+        assert (shown.status, shown.err) == (0, "")
+        options = [line.split() for line in shown.out.splitlines() if line.startswith("  -")]
+        assert options
+
+
+def test_list_has_every_story_with_its_settings_and_every_data_set(call):
+    listed = call("list")
+    assert (listed.status, listed.err) == (0, "")
+    for entry in CATALOG.values():
+        assert entry.name in listed.out
+        assert entry.summary in listed.out
+    assert "latent=16 likelihood=bernoulli network=dense hidden=[400] channels=[32,64]" in listed.out
+    for name, summary in describe():
+        assert name in listed.out
+        assert summary in listed.out
+
+
+def test_as_a_process():
+    def process(*arguments, **options):
+        command = [sys.executable, "-m", "pyrogen", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+    listed = process("list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "vae" in listed.stdout
+    wrong = process("lst")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "pyrogen: no such command 'lst'. Did you mean 'list'? (see pyrogen --help)\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_reader_who_leaves_early_is_no_matter():
+    command = f"{sys.executable} -m pyrogen list | true"
+    ended = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
