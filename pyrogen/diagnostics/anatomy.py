@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.inference.predict import blank_batch
 from pyrogen.inference.program import Program
 from pyrogen.story import Batch, Story, data_plate, enumerated, latent_sites, observed_sites, outside
 
-__all__ = ["Anatomy", "deterministic_sites", "examine", "laid_out", "observes"]
+__all__ = ["Anatomy", "deterministic_sites", "examine", "laid_out"]
 
 Runner = Callable[[Batch], Any]
 
@@ -92,7 +93,7 @@ def examine(story: Story, batch: Batch, times: int = 1) -> Anatomy:
         runner,
         batch,
         times,
-        _blank(program, batch, model, observed),
+        blank_batch(program, batch, model, observed),
         plate,
         observed,
         tuple(name for name in latents if name in drawn),
@@ -132,21 +133,6 @@ def laid_out(site: Any) -> tuple[Tensor, list[str | None]]:
     return value.reshape([value.shape[i] for i in kept]), [names[i] for i in kept]
 
 
-def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any) -> bool:
-    """Whether a column is what one of the observed sites observes: by name, memory or content."""
-    if key in sites or not isinstance(column, Tensor):
-        return key in sites
-    return any(_same(trace.nodes[name]["value"], column) for name in sites)
-
-
-def _same(value: Any, column: Tensor) -> bool:
-    if not isinstance(value, Tensor) or value.is_meta:
-        return False
-    if value.untyped_storage().data_ptr() == column.untyped_storage().data_ptr():
-        return True
-    return value.numel() == column.numel() and bool((value.reshape(-1) == column.reshape(-1)).all())
-
-
 def _nothing(batch: Batch) -> None:
     """The guide of a story without one."""
 
@@ -164,21 +150,3 @@ def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
             f'a row of the data: write `pyro.plate("{plate.name}", total, subsample=index)`'
         )
     return plate
-
-
-def _blank(program: Program, batch: Batch, model: Any, observed: tuple[str, ...]) -> Batch | None:
-    """The batch whose observed columns are None, if the model draws all its observed sites from it."""
-    columns = {key: None if observes(model, observed, key, c) else c for key, c in batch.columns.items()}
-    blank = replace(batch, columns=columns)
-    try:
-        nodes = poutine.trace(program.model).get_trace(blank).nodes
-    except Exception:  # no x=None path, in whatever way the program says so
-        return None
-    drawn = latent_sites(nodes.values())
-    alike = all(n in drawn and drawn[n]["value"].shape == drawn_shape(model.nodes[n]) for n in observed)
-    return blank if alike else None
-
-
-def drawn_shape(site: Any) -> torch.Size:
-    """The shape that a draw of an observed site would have."""
-    return torch.Size(torch.broadcast_shapes(torch.as_tensor(site["value"]).shape, site["fn"].shape()))

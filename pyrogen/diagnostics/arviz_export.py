@@ -15,10 +15,9 @@ from pyrogen.diagnostics.importance import summary
 from pyrogen.diagnostics.tree import GROUPS, built
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
-from pyrogen.inference.random_state import seeded
-from pyrogen.inference.result import Fit
+from pyrogen.inference.result import Fit, answering
 from pyrogen.inference.run_folder import describe_story, versions
-from pyrogen.story import Store, Story, as_story
+from pyrogen.story import Story
 
 if TYPE_CHECKING:
     import xarray
@@ -80,15 +79,10 @@ def to_datatree(
     wanted = _wanted(groups)
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    story = _story_of(fitted)
-    with seeded(seed), story.predicting():
-        known = _parameters(story)
+    with answering(fitted, seed) as story:
         batch = whole_batch(story, Program(story), data)
-        shelf, rows = collect(
-            story, batch, {*wanted, "importance"} if "importance_summary" in wanted else wanted, num_samples
-        )
-        if isinstance(fitted, tuple):
-            _check_trained(story, known)
+        asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
+        shelf, rows = collect(story, batch, asked, num_samples)
     if "importance" in shelf.groups:
         shelf.groups["importance_summary"] = summary(shelf.groups["importance"]["log_weight"])
     shelf.groups = {group: shelf.groups[group] for group in wanted if group in shelf.groups}
@@ -119,30 +113,6 @@ def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"groups: there is no group '{group}'{hint} (have: {', '.join(GROUPS)})")
     return tuple(group for group in GROUPS if group in wanted)
-
-
-def _story_of(fitted: Any) -> Story:
-    if isinstance(fitted, Fit):
-        return fitted.story
-    story = as_story(fitted)
-    if isinstance(fitted, tuple):
-        story._store.update(Store.current())
-    return story
-
-
-def _parameters(story: Story) -> set[int]:
-    made = [p for module in story.all_modules() for p in module.parameters(recurse=False)]
-    return {id(p) for p in [*made, *story.trainable().values()]}
-
-
-def _check_trained(story: Story, known: set[int]) -> None:
-    """A pair may not make parameters only now: what it says would be of its initial values."""
-    new = [name for name, p in story.trainable().items() if id(p) not in known]
-    if new:
-        raise ValueError(
-            f"the pair {story._name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
-            "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
-        )
 
 
 def _attributes(fitted: Any, story: Story, seed: int, num_samples: int) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.diagnostics.anatomy import Anatomy, deterministic_sites, examine, observes
+from pyrogen.diagnostics.anatomy import Anatomy, deterministic_sites, examine
 from pyrogen.diagnostics.densities import Densities
 from pyrogen.diagnostics.shelf import Shelf
 from pyrogen.inference.doors import is_auto
+from pyrogen.inference.predict import observes
 from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.draw import Released

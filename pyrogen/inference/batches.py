@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from pyrogen.data import check_columns
@@ -19,10 +20,11 @@ Columns = dict[str | int, Any]
 Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def as_columns(data: Any, dtype: torch.dtype) -> Columns:
+def as_columns(data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool] | None = None) -> Columns:
     """Data in memory as columns: by name from a mapping, by position from a tuple or one bare tensor or array.
 
-    Floating columns become `dtype`.
+    Floating columns become `dtype`. Columns that are not wanted are left out, unless none is wanted: what a program
+    lacks is said with what there is.
 
     Raises:
         TypeError: not data that fit knows.
@@ -30,6 +32,8 @@ def as_columns(data: Any, dtype: torch.dtype) -> Columns:
     """
     if isinstance(data, TensorDataset):
         data = data.tensors
+    elif isinstance(data, Dataset) and _length(data):
+        data = _leaves(default_collate([data[i] for i in range(len(data))]))  # type: ignore[arg-type]
     if isinstance(data, Mapping):
         columns: Columns = dict(data)
     elif isinstance(data, tuple):
@@ -39,9 +43,10 @@ def as_columns(data: Any, dtype: torch.dtype) -> Columns:
     else:
         raise TypeError(
             f"data is a {type(data).__name__}, expected a tensor, an array, a tuple of them, a dict of columns, a "
-            "Dataset or "
-            "a DataLoader"
+            "Dataset or a DataLoader"
         )
+    if wants is not None:
+        columns = {key: column for key, column in columns.items() if wants(key)} or columns
     tensors = {key: _as_tensor(key, column, dtype) for key, column in columns.items()}
     check_columns({str(key): column for key, column in tensors.items()})
     return dict(tensors)
@@ -54,6 +59,10 @@ def _as_tensor(key: str | int, column: Any, dtype: torch.dtype) -> Tensor:
         raise TypeError(f"column '{key}' is no array of numbers ({error})") from None
     if tensor.dim() == 0:
         raise ValueError(f"column '{key}' is a single number, expected one value for each row")
+    return _cast(tensor, dtype)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
@@ -66,9 +75,14 @@ class Batches(Protocol):
     """Batches in an epoch, where known."""
     exact: bool
     """Whether the position within an epoch can be restored."""
+    cut: bool
+    """Whether an epoch was left half-way and can be gone on with."""
 
     def epoch(self) -> Iterator[Batch]:
         """The batches of an epoch, or what is left of one that was restored."""
+
+    def close(self) -> None:
+        """The epoch ends here; one that was left half-way is gone on with."""
 
     def state(self) -> dict[str, Any]:
         """Order and position, for a checkpoint."""
@@ -143,6 +157,16 @@ class RowBatches:
         columns = self.take(index)
         return columns if self.transform is None else dict(self.transform(columns))  # type: ignore[arg-type]
 
+    def close(self) -> None:
+        """The epoch ends here; one that was left half-way is gone on with."""
+        if self.position >= (self.steps or 0):
+            self.position = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether an epoch was left half-way."""
+        return self.position > 0
+
     def state(self) -> dict[str, Any]:
         """Order, position in it, and the generator of orders to come."""
         generator = None if self.generator is None else self.generator.get_state()
@@ -159,6 +183,7 @@ class LoaderBatches:
     """The batches of a `DataLoader` as they are: a dict by name, a tuple by position, leaves of any type."""
 
     exact = False
+    cut = False
 
     def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
         self.loader, self.total, self.device = loader, total, device
@@ -182,11 +207,20 @@ class LoaderBatches:
         return next(self.epoch())
 
     def state(self) -> dict[str, Any]:
-        """Nothing: a loader starts its epochs anew."""
-        return {}
+        """The generators of the loader and its sampler; it starts its epochs anew."""
+        return {"generators": [g.get_state() for g in self._generators()]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""
+        """Go on where `state` was taken."""
+        for generator, value in zip(self._generators(), state["generators"], strict=True):
+            generator.set_state(value)
+
+    def _generators(self) -> list[torch.Generator]:
+        held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
+        return list({id(g): g for g in held if isinstance(g, torch.Generator)}.values())
+
+    def close(self) -> None:
+        """The epoch ends here."""
 
 
 def _length(sized: Any) -> int | None:
@@ -197,6 +231,8 @@ def _length(sized: Any) -> int | None:
 
 
 def _leaves(leaves: Any) -> Columns:
+    if isinstance(leaves, PackedSequence):
+        return {0: leaves}
     if isinstance(leaves, Mapping):
         return dict(leaves)
     return dict(enumerate(leaves)) if isinstance(leaves, Sequence) and not isinstance(leaves, str) else {0: leaves}
@@ -204,6 +240,8 @@ def _leaves(leaves: Any) -> Columns:
 
 def _rows_in(columns: Columns) -> int:
     for column in columns.values():
+        if isinstance(column, PackedSequence):
+            return int(column.batch_sizes[0])
         if isinstance(column, Tensor) and column.dim():
             return len(column)
     lengths = [length for column in columns.values() if (length := _length(column)) is not None]
@@ -244,12 +282,11 @@ def batches_of(
 
         def fetch(index: Tensor) -> Columns:
             columns = _leaves(default_collate([data[i] for i in index.tolist()]))
-            return {k: c.to(device) if isinstance(c, Tensor) else c for k, c in columns.items() if wants(k)}
+            wanted = {key: column for key, column in columns.items() if wants(key)} or columns
+            return {k: _cast(c, dtype).to(device) if isinstance(c, Tensor) else c for k, c in wanted.items()}
 
         return RowBatches(fetch, rows, batch_size or rows, total or rows, seed, device)
-    everything = as_columns(data, dtype)
-    # Where nothing is asked for all is kept: what a program lacks is said with what there is.
-    columns = {key: column for key, column in everything.items() if wants(key)} or everything
+    columns = as_columns(data, dtype, wants)
     resident = _resident(columns, device)
 
     def take(index: Tensor) -> Columns:

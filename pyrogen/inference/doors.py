@@ -73,12 +73,11 @@ def check_sites(story: Story, recording: Recording) -> None:
             "or "
             'remove it, or mark it infer={"is_auxiliary": True}'
         )
-    if not observed_sites(recording.model.sites.values()) and recording.batch.columns:
+    factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
+    if not observed_sites(recording.model.sites.values()) and not factors:
         raise ValueError(
             f"{story._name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
-            "of "
-            "its "
-            f"sample statements ({_names(latents)})"
+            f"of its sample statements ({_names(latents)})"
         )
 
 
@@ -110,9 +109,7 @@ def check_values(story: Story, recording: Recording) -> None:
         sample = "" if wrong != wrong else f", such as {wrong:.4g}"
         raise ValueError(
             f"{story._name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
-            "lies "
-            "in "
-            f"[{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
+            f"lies in [{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
         )
 
 
@@ -131,37 +128,46 @@ def _remedy(base: Any) -> str:
     return "use a likelihood that can give such values, or change the data"
 
 
-def check_batch_scale(story: Story, recording: Recording, rows: int | None) -> None:
+def check_batch_scale(story: Story, recording: Recording, rows: int | None, what: str = "batches hold") -> None:
     """A batch smaller than the data set must weigh as much as the whole wherever a latent is shared by all data.
 
     Raises:
         ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set.
     """
     n, plate = recording.batch.n, recording.plate
-    if rows is None or n >= rows:
+    if rows is None or n == rows:
         return
     name = plate.name if plate is not None else None
     latents = {**recording.latents(), **latent_sites(recording.guide.sites.values())}
-    observed = observed_sites(recording.model.sites.values())
-    scale = max((float(torch.as_tensor(s["scale"]).max()) for s in observed.values()), default=1.0)
+    scale = _data_scale(recording, name)
     for shared in outside(latents, name):
-        weight = float(torch.as_tensor(latents[shared]["scale"]).max())
-        if abs(scale * n / (weight * rows) - 1) > 1e-3:
-            raise ValueError(_unscaled(story, shared, n, rows))
+        recorder = recording.model if shared in recording.model.scales else recording.guide
+        weight = float(torch.as_tensor(recorder.scales[shared]).max())
+        if weight == 0 or abs(scale * n / (weight * rows) - 1) > 1e-3:
+            raise ValueError(_unscaled(story, shared, f"{what} {n} of {rows} rows"))
     local = [s for s in latents if inside(latents[s], name)]
-    if local and is_auto(story) and (plate.full_size in (None, plate.size)):
-        raise ValueError(
-            _unscaled(story, local[0], n, rows, "belongs to single rows, and the AutoGuide keeps one for each")
-        )
+    if local and is_auto(story) and plate.full_size in (None, plate.size):
+        why = "belongs to single rows, and the AutoGuide keeps one for each"
+        raise ValueError(_unscaled(story, local[0], f"{what} {n} of {rows} rows", why))
 
 
-def _unscaled(story: Story, site: str, n: int, rows: int, why: str = "is shared by all data") -> str:
+def _data_scale(recording: Recording, plate: str | None) -> float:
+    """The scale of the observed sites, but for other plates' share in it."""
+    scales = []
+    for name, site in observed_sites(recording.model.sites.values()).items():
+        scale = float(torch.as_tensor(recording.model.scales[name]).max())
+        for frame in site["cond_indep_stack"]:
+            if frame.name != plate:
+                scale *= frame.size / float(frame.full_size or frame.size)
+        scales.append(scale)
+    return max(scales, default=1.0)
+
+
+def _unscaled(story: Story, site: str, rows: str, why: str = "is shared by all data") -> str:
     return (
-        f"{story._name}: latent '{site}' {why}, and batches hold {n} of {rows} rows that the model does not scale to "
-        "the whole: "
-        'the posterior would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and '
-        "guide may "
-        "ask for total and index by name), or pass batch_size=None for the whole data set in each step"
+        f"{story._name}: latent '{site}' {why}, and {rows} that the model does not scale to the whole: the posterior "
+        'would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and guide may ask '
+        "for total and index by name), or pass batch_size=None for the whole data set in each step"
     )
 
 
@@ -172,17 +178,31 @@ def is_auto(story: Story) -> bool:
 
 
 def explain(story: Story, recording: Recording, error: Exception) -> Exception:
-    """The readable error for a first run that failed: what the doors say of it, else the program's own words."""
+    """The one-line error for a first run that failed: what the doors say of it, else the program's first line."""
     try:
         check_values(story, recording)
     except ValueError as readable:
         return readable
-    if isinstance(error, RuntimeError) and "shape" in str(error):
-        shapes = ", ".join(
-            f"{key} {tuple(c.shape)}" for key, c in recording.batch.columns.items() if isinstance(c, Tensor)
-        )
-        return ValueError(f"{story._name} cannot take columns of these shapes ({shapes}): {str(error).splitlines()[0]}")
-    return error
+    text, own = str(error), _raised_in(error).startswith("pyrogen.inference")
+    if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
+        return error
+    columns = ", ".join(_told(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
+    first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
+    return ValueError(f"{story._name} cannot take these columns ({columns}): {first}")
+
+
+def _raised_in(error: Exception) -> str:
+    """The module whose line raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def _told(key: str | int, column: Tensor) -> str:
+    told = f"{key} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}"
+    whole = not column.is_floating_point() and column.dtype is not torch.bool and column.numel() > 0
+    return f"{told} in {int(column.min())} to {int(column.max())}" if whole else told
 
 
 def name_nonfinite(recording: Recording) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pyrogen.inference.batches import Batches
+from pyrogen.inference.batches import Batches, LoaderBatches, RowBatches
 from pyrogen.inference.program import Program, divisor_for
 from pyrogen.inference.random_state import seeded
 
 __all__ = ["mean_elbo"]
 
 
-def mean_elbo(program: Program, objective: Any, batches: Batches, seed: int, divisors: dict[int, float]) -> float:
+def mean_elbo(
+    program: Program,
+    objective: Any,
+    batches: Batches | RowBatches | LoaderBatches,
+    seed: int,
+    divisors: dict[int, float],
+    step: int = 0,
+) -> float:
     """The objective's bound in nats per datum over all batches, one run for each, from a fixed seed.
 
     `total` stays the training set's, so that latents shared by all data weigh as much as in training.
@@ -22,13 +29,14 @@ def mean_elbo(program: Program, objective: Any, batches: Batches, seed: int, div
         objective: a Pyro ELBO or one of pyrogen's; a tempered one is measured untempered.
         batches: the data.
         seed: of the draws, the same each time so that epochs compare.
+        step: at which further arguments are taken.
         divisors: what losses on a batch of n rows are divided by; filled in as sizes are met.
     """
     elbo = objective.evaluation() if hasattr(objective, "evaluation") else objective
     total, rows = 0.0, 0
     with seeded(seed), program.story.predicting():
         for batch in batches.epoch():
-            batch = program.at_step(batch, 0)
+            batch = program.at_step(batch, step)
             if batch.n not in divisors:
                 divisors[batch.n] = divisor_for(program, batch)
             loss = elbo.loss(program.model, program.guide, batch)

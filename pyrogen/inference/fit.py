@@ -21,7 +21,7 @@ __all__ = ["fit"]
 
 
 def fit(
-    story: Any,
+    story_or_pair: Any,
     data: Any,
     *,
     validation: Any = None,
@@ -52,7 +52,7 @@ def fit(
     Pyro's global parameter store, the caller's random state and torch's defaults are afterwards as they were before.
 
     Args:
-        story: a `Story`, or a pair `(model, guide)` of plain Pyro functions.
+        story_or_pair: a `Story`, or a pair `(model, guide)` of plain Pyro functions.
         data: a tensor, an array, a tuple of them, a dict of named columns, a map-style `Dataset`, or a `DataLoader`,
             whose batches pass through as they are. The columns share their first dimension. Floating columns take the
             run's type.
@@ -98,7 +98,7 @@ def fit(
     given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
-    told = as_story(story)
+    told = as_story(story_or_pair)
     with ExitStack() as stack:
         stack.enter_context(seeded(seed))
         stack.enter_context(torch.enable_grad())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from pyrogen.inference.choices import default_objective
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.precision import story_dtype
 from pyrogen.inference.program import Program
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.result import answering
 from pyrogen.inference.weights import row_log_weights
-from pyrogen.story import Batch, Signature, Story, as_story
+from pyrogen.story import Batch, Signature, Story
 
 __all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "whole_batch"]
 
@@ -62,10 +62,12 @@ def whole_batch(story: Story, program: Program, data: Any) -> Batch:
     if not isinstance(data, Batch):
         check = getattr(story, "check", None)
         dtype = story_dtype(story, torch.get_default_dtype())
-        everything = as_columns(data, dtype)
-        columns = {key: column for key, column in everything.items() if program.wants(key)} or everything
-        if check is not None and isinstance(data, dict):
-            check(columns)
+        columns = as_columns(data, dtype, program.wants)
+        transform = getattr(data, "transform", None)
+        if transform is not None:
+            columns = dict(transform(columns))
+        if check is not None:
+            check(program.named(columns))
         n = len(next(iter(columns.values())))
         seen = story.seen
         total = seen.total if seen is not None and seen.total is not None else n
@@ -77,7 +79,7 @@ def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | No
     r"""Log weights $\log p(x_i, z_{si}) - \log q(z_{si}|x_i)$ of draws from the guide, unscaled by any plate.
 
     Args:
-        story: a story, or a pair of Pyro functions.
+        story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
         num_samples: draws S for each datum.
         seed: of the draws; None goes on with torch's own generator.
@@ -91,7 +93,8 @@ def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | No
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    chunks = [torch.cat([w.cpu() for w in weights]) for weights in _chunks(as_story(story), data, num_samples, seed)]
+    with _scoring(story, data, seed) as (program, batch):
+        chunks = [torch.cat([w.cpu() for w in weights]) for weights in _chunks(program, batch, num_samples)]
     return torch.cat(chunks, 1)
 
 
@@ -103,7 +106,7 @@ def log_likelihood(
     Memory is bounded: weights are summed up in chunks of data and draws.
 
     Args:
-        story: a story, or a pair of Pyro functions.
+        story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
         num_samples: draws k for each datum.
         seed: of the draws; None goes on with torch's own generator.
@@ -113,23 +116,20 @@ def log_likelihood(
         NoWeights (a ValueError): there is no weight for each datum; see `log_weights` and `held_out_elbo`.
         ValueError: the story declares to be without a density.
     """
-    told = as_story(story)
-    told.decline("density")
-    exactly = hasattr(told, "log_prob") if exact is None else exact
-    if exactly and not hasattr(told, "log_prob"):
-        raise ValueError(f"{told._name} has no exact log_prob: pass exact=False")
-    sums = None
-    if "guide" not in told.without and num_samples > 0:
-        parts = [_Sums.of(weights) for weights in _chunks(told, data, num_samples, seed)]
-        sums = _Sums(*(torch.cat([getattr(p, f) for p in parts]) for f in ("top", "first", "second", "mean", "square")))
-    elif not exactly:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    if not exactly:
-        assert sums is not None
-        return sums.result(num_samples)
-    with told.predicting():
-        program = Program(told)
-        args, kwargs = Signature(told.log_prob, f"{told._name}.log_prob").bind(whole_batch(told, program, data))
+    with _scoring(story, data, seed) as (program, batch):
+        told = program.story
+        exactly = hasattr(told, "log_prob") if exact is None else exact
+        if exactly and not hasattr(told, "log_prob"):
+            raise ValueError(f"{told._name} has no exact log_prob: pass exact=False")
+        sums = None
+        if "guide" not in told.without and num_samples > 0:
+            parts = [_Sums.of(weights) for weights in _chunks(program, batch, num_samples)]
+            sums = _Sums(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(_Sums)))
+        if not exactly:
+            if sums is None:
+                raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+            return sums.result(num_samples)
+        args, kwargs = Signature(told.log_prob, f"{told._name}.log_prob").bind(batch)
         value = torch.as_tensor(told.log_prob(*args, **kwargs)).cpu()
     nothing = torch.full_like(value, math.nan)
     elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
@@ -199,7 +199,7 @@ def held_out_elbo(
     set's.
 
     Args:
-        story: a story, or a pair of Pyro functions.
+        story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: anything that `fit` takes.
         num_samples: runs over the data; the error is that of their mean.
         seed: of the draws.
@@ -207,12 +207,11 @@ def held_out_elbo(
             marked.
         batch_size: rows in a run; None for all of them.
     """
-    told = as_story(story)
-    program = Program(told)
-    dtype = story_dtype(told, torch.get_default_dtype())
-    total = told.seen.total if told.seen is not None else None
-    batches = batches_of(data, program.wants, batch_size=batch_size, device=told._device, dtype=dtype, total=total)
-    with told.home():
+    with answering(story, None) as told:
+        program = Program(told, told.seen.extra if told.seen is not None else None)
+        dtype = story_dtype(told, torch.get_default_dtype())
+        total = told.seen.total if told.seen is not None else None
+        batches = batches_of(data, program.wants, batch_size=batch_size, device=told._device, dtype=dtype, total=total)
         chosen = objective if objective is not None else default_objective(program, batches)
         divisors: dict[int, float] = {}
         runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
@@ -221,17 +220,22 @@ def held_out_elbo(
     return mean, math.sqrt(variance / num_samples)
 
 
-def _chunks(story: Story, data: Any, samples: int, seed: int | None) -> Iterator[Iterator[Tensor]]:
+@contextmanager
+def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program, Batch]]:
+    """The program at home and predicting, and all of the data as one batch."""
+    with answering(fitted, seed) as story:
+        story.decline("density")
+        program = Program(story)
+        yield program, whole_batch(story, program, data)
+
+
+def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:
     """For each chunk of rows, an iterator over log weights (some draws, rows)."""
-    story.decline("density")
-    story.decline("guide")
-    program = Program(story)
-    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
-        batch = whole_batch(story, program, data)
-        size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
-        budget = max(1, ELEMENTS // max(size, 256))
-        for start in range(0, batch.n, budget):
-            yield _draws(program, batch.rows(start, start + budget), samples, budget)
+    program.story.decline("guide")
+    size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
+    budget = max(1, ELEMENTS // max(size, 256))
+    for start in range(0, batch.n, budget):
+        yield _draws(program, batch.rows(start, start + budget), samples, budget)
 
 
 def _draws(program: Program, rows: Batch, samples: int, budget: int) -> Iterator[Tensor]:

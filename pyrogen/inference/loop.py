@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,12 +95,14 @@ class Loop:
         self.finished: str | None = None
         self._sum, self._rows, self._seconds = 0.0, 0, 0.0
         self._saved = time.monotonic()
+        self._begun = False
+        self._reopen: dict[str, Any] | None = None
 
     def run(self) -> None:
         """Train to the limit, and leave the selected weights in place: best on validation, else averaged, else last."""
         if self.finished is None and not self._left():
             self.finished = "limit"
-            if not self.history and self.folder is not None:
+            if not self.history:
                 self.save()
         bar = ProgressBar(self._total(), self.step, self.progress)
         started = time.monotonic() - self._seconds
@@ -117,12 +120,23 @@ class Loop:
     def _take(self, batch: Batch, bar: ProgressBar) -> None:
         within = self._rows / self.batches.rows if self.batches.rows else 0.0
         loss = float(self.steps(batch, self.epoch + within))
+        self._begin()
         self._sum -= loss * batch.n
         self._rows += batch.n
         self.step += 1
         bar.advance(self.epoch + 1, -loss)
 
+    def _begin(self) -> None:
+        """Make the folder, once the first step has shown that there is a run to keep."""
+        if self.folder is not None and not self._begun:
+            self.folder.begin(self.config)
+        self._begun = True
+
     def _close_epoch(self) -> None:
+        # An epoch that the limit cuts is gone on with, should a resumed run have a later limit.
+        cut = {"partial": (self._sum, self._rows), "best": self.best, "best_epoch": self.best_epoch}
+        self.batches.close()
+        self._reopen = cut if self.batches.cut else None
         self.epoch += 1
         self._check_finite()
         record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "train_elbo": self._sum / self._rows}
@@ -147,8 +161,8 @@ class Loop:
             self.save()
 
     def _keep_best(self, record: dict[str, Any]) -> None:
-        known = [r["validation_elbo"] for r in self.history]
-        if not known or record["validation_elbo"] > max(known):
+        known = [r["validation_elbo"] for r in self.history if math.isfinite(r["validation_elbo"])]
+        if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > max(known, default=-math.inf):
             self.best_epoch = self.epoch
             self.best = {name: tensor.detach().clone() for name, tensor in self.steps.weights().items()}
 
@@ -204,6 +218,7 @@ class Loop:
     def save(self) -> None:
         """Write the checkpoint, then the weights."""
         if self.folder is not None:
+            self._begin()
             self.folder.write_checkpoint(self.state(), self.config)
             self.folder.write_weights(self.selected(), self.config, **self.about())
         self._saved = time.monotonic()
@@ -222,12 +237,20 @@ class Loop:
             "partial": (self._sum, self._rows, self._seconds),
             "history": self.history,
             "finished": self.finished,
+            "reopen": self._reopen,
             "about": self.about(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken; what is trained is set up already."""
-        _put(self.steps.weights(), state["weights"])
+        live = self.steps.weights()
+        unknown = sorted(set(state["weights"]) - set(live))
+        if unknown:
+            raise ValueError(
+                f"resume: parameter '{unknown[0]}' is made only later than the first step, and cannot be restored: "
+                "make all parameters in the first step"
+            )
+        _put(live, state["weights"])
         self.steps.restore(state["steps"])
         self.batches.restore(state["batches"])
         device = next((t.device for t in self.steps.weights().values()), torch.device("cpu"))
@@ -236,7 +259,16 @@ class Loop:
         self._sum, self._rows, self._seconds = state["partial"]
         self.history[:] = state["history"]
         self.finished = state["finished"] if state["finished"] != "limit" else None
+        self._begun, self._reopen = True, state["reopen"]
+        if self._reopen is not None and self.finished is None and self._left():
+            self._go_on_with_cut_epoch(self._reopen)
         set_random_state(state["random"])
+
+    def _go_on_with_cut_epoch(self, cut: dict[str, Any]) -> None:
+        self.history.pop()
+        self.epoch -= 1
+        self._sum, self._rows = cut["partial"]
+        self.best, self.best_epoch = cut["best"], cut["best_epoch"]
 
 
 def _put(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:

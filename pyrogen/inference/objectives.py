@@ -28,18 +28,49 @@ Runner = Callable[[Batch], Any]
 
 
 class _ScaledLatents(Messenger):
-    """Multiplies the log density of every latent that the guide samples by beta, in model and guide alike."""
+    """Multiplies the log density of every latent that the guide samples by beta, in guide and model alike.
 
-    def __init__(self, beta: Tensor) -> None:
+    Args:
+        beta: the weight.
+        sampled: names of the guide's latents, noted while it runs and heeded while the model does.
+        guide: whether this is around the guide.
+    """
+
+    def __init__(self, beta: Tensor, sampled: set[str], guide: bool) -> None:
         super().__init__()
-        self.beta = beta
+        self.beta, self.sampled, self.guide = beta, sampled, guide
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] and type(msg["fn"]).__name__ != "_Subsample" and not enumerated(msg):
+        if msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample":
+            return
+        if self.guide:
+            self.sampled.add(msg["name"])
+        if msg["name"] in self.sampled:
             msg["scale"] = msg["scale"] * self.beta
 
 
-class TemperedELBO(ELBO):
+class _Objective(ELBO):
+    """What pyrogen's objectives share with Pyro's."""
+
+    def differentiable_loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> Tensor:
+        """Minus the objective, for the whole batch, as Pyro's ELBOs give it."""
+        raise NotImplementedError
+
+    def loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> float:
+        """Minus the objective as a number."""
+        return float(self.differentiable_loss(model, guide, *args, **kwargs).detach())
+
+    def loss_and_grads(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> float:
+        """Minus the objective as a number, gradients added up; stock SVI asks for this."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        return float(loss.detach())
+
+    def _get_trace(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Any:
+        return get_importance_trace("flat", math.inf, model, guide, args, kwargs)
+
+
+class TemperedELBO(_Objective):
     r"""The ELBO with a weight on its divergence term, and free bits.
 
     $$ E_q[\log p(x|z)] - \beta_t \sum_j \max(\lambda, KL_j), \qquad \beta_t = \beta \min(1, t / \text{warmup}) $$
@@ -80,15 +111,10 @@ class TemperedELBO(ELBO):
         """Minus the objective, for the whole batch, as Pyro's ELBOs give it."""
         if self.free_bits:
             return self._with_free_bits(model, guide, args, kwargs)
-        tempered = _ScaledLatents(self.weight)
-        return self.base.differentiable_loss(tempered(model), tempered(guide), *args, **kwargs)
-
-    def loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> float:
-        """Minus the objective as a number."""
-        return float(self.differentiable_loss(model, guide, *args, **kwargs).detach())
-
-    def _get_trace(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Any:
-        return get_importance_trace("flat", math.inf, model, guide, args, kwargs)
+        sampled: set[str] = set()
+        scaled = (_ScaledLatents(self.weight, sampled, guide=of_guide) for of_guide in (False, True))
+        tempered_model, tempered_guide = (handler(f) for handler, f in zip(scaled, (model, guide), strict=True))
+        return self.base.differentiable_loss(tempered_model, tempered_guide, *args, **kwargs)
 
     def _with_free_bits(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Tensor:
         loss = torch.zeros(())
@@ -100,7 +126,10 @@ class TemperedELBO(ELBO):
                 if site["type"] == "sample" and name not in latents:
                     loss = loss - site["log_prob_sum"]
             for name, site in latents.items():
-                loss = loss + self.weight * self._floored(model_trace.nodes[name], site, plate)
+                if name in model_trace.nodes:
+                    loss = loss + self.weight * self._floored(model_trace.nodes[name], site, plate)
+                else:  # an AutoGuide's auxiliary latent
+                    loss = loss + self.weight * site["log_prob_sum"]
         return loss / self.base.num_particles
 
     def _floored(self, prior: Any, site: Any, plate: Any) -> Tensor:
@@ -143,7 +172,7 @@ class _Reparameterized(Messenger):
             )
 
 
-class ImportanceWeightedELBO(ELBO):
+class ImportanceWeightedELBO(_Objective):
     r"""The importance-weighted bound of every datum (IWAE; Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519).
 
     $$ \sum_i \log \frac1K \sum_k \frac{p(x_i, z_{ik})}{q(z_{ik}|x_i)}, \quad z_{ik} \sim q(z|x_i) $$
@@ -165,18 +194,12 @@ class ImportanceWeightedELBO(ELBO):
             raise ValueError(f"num_particles must be at least 1, got {num_particles}")
         super().__init__(num_particles=num_particles)
 
-    def differentiable_loss(self, model: Runner, guide: Runner, batch: Batch) -> Tensor:
+    def differentiable_loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the bound, for the whole batch, as Pyro's ELBOs give it."""
+        batch = args[0] if args else None
         if not isinstance(batch, Batch):
             raise TypeError(
                 "ImportanceWeightedELBO trains under pyrogen's fit; with stock SVI use pyro.infer.RenyiELBO"
             )
         log_weights, scale = row_log_weights(model, _Reparameterized()(guide), batch, self.num_particles)
         return -scale * (torch.logsumexp(log_weights, 0) - math.log(self.num_particles)).sum()
-
-    def loss(self, model: Runner, guide: Runner, batch: Batch) -> float:
-        """Minus the bound as a number."""
-        return float(self.differentiable_loss(model, guide, batch).detach())
-
-    def _get_trace(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Any:
-        return get_importance_trace("flat", math.inf, model, guide, args, kwargs)

@@ -47,10 +47,19 @@ class Optimizing:
         new = {name: p for name, p in parameters.items() if name not in self.parameters}
         self.parameters.update(new)
         if self.optimizer is None:
-            self.optimizer = self.make(list(new.items()))
+            self.optimizer = _checked(self.make(list(new.items())))
             self.schedule = self.make_schedule(self.optimizer) if self.make_schedule is not None else None
+            if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                raise ValueError(
+                    "schedule: ReduceLROnPlateau waits for a figure each epoch, and schedules here are stepped "
+                    "each step: use cosine(steps), or patience="
+                )
         elif new:
-            self.optimizer.add_param_group({"params": list(new.items())})
+            # Into the first group, so that options and schedule hold for parameters that come late as well.
+            group = self.optimizer.param_groups[0]
+            group["params"].extend(new.values())
+            if "param_names" in group:
+                group["param_names"].extend(new)
         if self.decay is not None:
             self.average = {**{n: p.detach().clone() for n, p in new.items()}, **(self.average or {})}
 
@@ -93,3 +102,14 @@ class Optimizing:
             for name, value in state["average"].items():
                 self.average[name].copy_(value)
         self.taken = state["taken"]
+
+
+def _checked(optimizer: Any) -> torch.optim.Optimizer:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer must make a torch.optim.Optimizer from (name, parameter) pairs, got a "
+            f"{type(optimizer).__name__}"
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError("optimizer: LBFGS evaluates the loss several times a step, which a noisy ELBO does not allow")
+    return optimizer

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.optim import PyroOptim
 
 from pyrogen.inference.loop import Limit
 from pyrogen.inference.run_folder import describe
@@ -56,6 +57,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        self._check_types()
         if self.patience is not None and not validated:
             raise ValueError("patience needs validation data to watch: pass validation=")
         if self.clip_norm is not None and not self.clip_norm > 0:
@@ -71,6 +73,28 @@ class Options:
         reserved = [name for name in self.arguments if name in ("n", "total", "index")]
         if reserved:
             raise ValueError(f"arguments may not be called '{reserved[0]}': n, total and index are given by fit")
+
+    def _check_types(self) -> None:
+        if isinstance(self.optimizer, PyroOptim | torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer is a {type(self.optimizer).__name__}, expected a callable from (name, parameter) pairs to "
+                "a torch optimizer, such as pyrogen.inference.adam(1e-3)"
+            )
+        if isinstance(self.objective, type | str):
+            raise TypeError(f"objective is {self.objective!r}, expected an instance, such as Trace_ELBO()")
+        for name, kind, what in (
+            ("seed", int, "a whole number"),
+            ("clip_norm", (int, float, type(None)), "a number"),
+            ("ema", (int, float, type(None)), "a number"),
+            ("out", (str, Path, type(None)), "a path"),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be {what}, got {getattr(self, name)!r}")
+        called = {"optimizer": self.optimizer, "schedule": self.schedule}
+        called.update({f"callbacks[{i}]": callback for i, callback in enumerate(self.callbacks)})
+        for name, value in called.items():
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be callable, got {value!r}")
 
     @property
     def limit(self) -> Limit:

@@ -47,6 +47,11 @@ class Program:
         """Whether model or guide can receive the column."""
         return any(signature.wants(key) for signature in self.signatures)
 
+    def named(self, columns: Mapping[str | int, Any]) -> dict[str, Any]:
+        """Columns by name; those that came without one are called as the model calls them."""
+        names = self.signatures[0].columns
+        return {names[k] if isinstance(k, int) and k < len(names) else str(k): c for k, c in columns.items()}
+
     def at_step(self, batch: Batch, step: int) -> Batch:
         """The batch with the further arguments as they are at this step."""
         if not self.arguments:
@@ -62,6 +67,7 @@ class Recorder(Messenger):
         super().__init__()
         self.rows = 0
         self.sites: dict[str, Any] = {}
+        self.scales: dict[str, Any] = {}
         self.parameters: dict[int, str] = {}
 
     def around(self, function: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
@@ -74,6 +80,10 @@ class Recorder(Messenger):
                 return function(batch)
 
         return run
+
+    def _pyro_sample(self, msg: Any) -> None:
+        # The program's own scale: what an objective puts around the program comes later.
+        self.scales[msg["name"]] = msg["scale"]
 
     def _pyro_post_sample(self, msg: Any) -> None:
         self.sites[msg["name"]] = msg.copy()
@@ -136,8 +146,9 @@ def probed(story: Story, keep: bool = False) -> Iterator[None]:
         story: the story that runs.
         keep: keep the parameters that are made; that is a set-up call.
     """
-    buffers = [(b, b.clone()) for module in story.all_modules() for b in module.buffers(recurse=False)]
+    held = [(m, name, b, b.clone()) for m in story.all_modules() for name, b in m.named_buffers(recurse=False)]
     with ExitStack() as stack:
+        stack.callback(_put_back, held)
         stack.enter_context(story.home())
         if not keep:
             store = Store.current()
@@ -146,8 +157,13 @@ def probed(story: Story, keep: bool = False) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         stack.enter_context(pyro.validation_enabled(False))
         yield
-        for buffer, value in buffers:
-            buffer.copy_(value)
+
+
+def _put_back(held: list[tuple[torch.nn.Module, str, Tensor, Tensor]]) -> None:
+    for module, name, buffer, value in held:
+        module._buffers[name] = buffer
+        if not torch.nn.parameter.is_lazy(buffer):
+            buffer.data.copy_(value)
 
 
 def divisor_for(program: Program, batch: Batch) -> float:

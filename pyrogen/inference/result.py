@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
+from pyrogen.inference.random_state import seeded
 from pyrogen.inference.run_folder import RunFolder, seen_from, seen_to
-from pyrogen.story import Seen, Story
+from pyrogen.story import Seen, Store, Story, as_story
 
 __all__ = ["Fit"]
 
@@ -73,6 +76,30 @@ class Fit:
         put_weights(story, weights, seen, folder.path)
         story.seen = seen
         return cls(story, folder.history(), about["best_epoch"], about["mode"], config)
+
+
+@contextmanager
+def answering(fitted: Any, seed: int | None) -> Iterator[Story]:
+    """The story of a `Fit`, a story or a pair, at home and predicting; drawing from `seed`, or on from where torch is.
+
+    A bare pair is one that stock SVI trained: its parameters are looked for in Pyro's own store.
+
+    Raises:
+        ValueError: a bare pair makes parameters only now, so that what it says would be of their initial values.
+    """
+    story = fitted.story if isinstance(fitted, Fit) else as_story(fitted)
+    if isinstance(fitted, tuple):
+        story._store.update(Store.current())
+    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
+        known = {id(p) for module in story.all_modules() for p in module.parameters(recurse=False)}
+        known |= {id(p) for p in story.trainable().values()}
+        yield story
+        new = [name for name, p in story.trainable().items() if id(p) not in known]
+        if new and isinstance(fitted, tuple):
+            raise ValueError(
+                f"the pair {story._name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
+                "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
+            )
 
 
 def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, path: Path) -> None:

@@ -6,24 +6,27 @@ import json
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from pyrogen.inference.batches import LoaderBatches, as_columns, batches_of
+from pyrogen.inference.batches import LoaderBatches, RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
+from pyrogen.inference.doors import check_batch_scale, check_values, explain
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.loop import Limit, Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.random_state import kept_random_state
-from pyrogen.inference.result import Fit, set_up
+from pyrogen.inference.result import Fit
 from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
 from pyrogen.inference.step import Step
 from pyrogen.story import Batch, Seen, Story
@@ -45,7 +48,7 @@ class Run:
         size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
         self.batches = self._batches(data, size, options.seed)
         total = self.batches.rows
-        self.validation = None
+        self.validation, self._validation_data = None, validation
         if validation is not None:
             self.validation = self._batches(validation, size, None, total)
             self._check(validation, "validation")
@@ -56,9 +59,9 @@ class Run:
     def _check(self, data: Any, what: str) -> None:
         """Let the story refuse columns; those that are drawn anew for each batch are shown to it as one draw."""
         check = getattr(self.story, "check", None)
-        if check is None or not isinstance(data, Mapping):
+        if check is None or isinstance(data, DataLoader | Dataset):
             return
-        columns = {name: torch.as_tensor(column) for name, column in data.items()}
+        columns = self.program.named(as_columns(data, self.dtype, self.program.wants))
         transform = getattr(data, "transform", None)
         if transform is not None:
             with kept_random_state():
@@ -67,6 +70,19 @@ class Run:
             check(columns)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
+
+    def _check_validation(self) -> None:
+        """Run guide and model once on validation data, so that what is wrong with it is said before the first step."""
+        if not isinstance(self.validation, RowBatches):
+            return
+        recording = Recording(self.program.at_step(self.validation.first(), 0))
+        try:
+            with probed(self.story):
+                recording.run(self.program)
+            check_values(self.story, recording)
+        except Exception as error:
+            raise ValueError(f"validation: {explain(self.story, recording, error)}") from error
+        check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
 
     def _batches(self, data: Any, size: int | None, seed: int | None, total: int | None = None) -> Any:
         return batches_of(
@@ -83,22 +99,32 @@ class Run:
         """Train, or go on training, to the limit."""
         folder = RunFolder(self.options.out) if self.options.out is not None else None
         checkpoint = self._checkpoint(folder)
+        for parameter in self.story.trainable().values():
+            if not parameter.is_contiguous():  # Pyro's store would hold a copy, and the parameter would never learn
+                parameter.data = parameter.data.contiguous()
         steps = self._steps()
         loop = self._loop(steps, folder)
         if checkpoint is None:
             self._prepare()
-            if folder is not None:
-                folder.begin(self.fit.config)
+            self._check_validation()
         else:
             self._restore(steps, loop, checkpoint, folder)
         try:
             with _quiet():
                 loop.run()
+            self._remember_arguments()
         finally:
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
         return self.fit
+
+    def _remember_arguments(self) -> None:
+        """What the further arguments are at the end is what they are from now on."""
+        seen, history = self.story.seen, self.fit.history
+        if seen is not None and history:
+            extra = self.program.at_step(Batch({}, seen.n), history[-1]["step"]).extra
+            self.story.seen = replace(seen, extra=extra)
 
     def _steps(self) -> Step | Still:
         if not self.trains:
@@ -116,7 +142,8 @@ class Run:
     def _loop(self, steps: Step | Still, folder: RunFolder | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:
             self.fit.best_epoch = loop.best_epoch
-            answers = [callback(self.fit, record) for callback in self.options.callbacks]
+            with kept_random_state():  # a callback may draw: the run's noise does not depend on it
+                answers = [callback(self.fit, record) for callback in self.options.callbacks]
             return any(answer is True for answer in answers)
 
         loop = Loop(
@@ -135,7 +162,8 @@ class Run:
 
     def _validate(self) -> float:
         assert self.validation is not None
-        return mean_elbo(self.program, self.objective, self.validation, self.options.seed, self.divisors)
+        step, seed = self.fit.history[-1]["step"] if self.fit.history else 0, self.options.seed
+        return mean_elbo(self.program, self.objective, self.validation, seed, self.divisors, step)
 
     def _prepare(self) -> None:
         """Let a new story look at the training columns once; the noise of training starts from the seed all the same.
@@ -151,9 +179,8 @@ class Run:
             )
         assert self.batches.rows is not None
         columns = self.batches.columns(torch.arange(self.batches.rows, device=self.options.device))
-        names = self.program.signatures[0].columns
         with torch.no_grad():
-            prepare({names[key] if isinstance(key, int) else key: column for key, column in columns.items()})
+            prepare(self.program.named(columns))
         if not self.trains:
             self.story.seen = self._look()
         pyro.set_rng_seed(self.options.seed)
@@ -179,6 +206,11 @@ class Run:
                 f"{folder.path} already holds a run: pass resume=True (--resume) to go on with it, or another folder"
             )
         if not folder.can_resume:
+            if (folder.path / "weights.safetensors").exists():
+                raise ValueError(
+                    f"{folder.path} holds weights and no checkpoint to go on from, as Fit.save leaves it: load it, and "
+                    "fit its story into another folder"
+                )
             return None
         state, config = folder.checkpoint()
         mine = self.fit.config
@@ -192,7 +224,9 @@ class Run:
     def _restore(self, steps: Step | Still, loop: Loop, state: dict[str, Any], folder: RunFolder | None) -> None:
         seen = seen_from(state["about"]["seen"]) if state["about"]["seen"] else None
         if isinstance(steps, Step) and seen is not None:
-            steps.meet(set_up(self.program, seen))
+            # The first rows, not placeholders: a program may need data that make sense.
+            with probed(self.story, keep=True):
+                steps.meet(Recording(self.program.at_step(self.batches.first(), 0)).run(self.program))
         self.story.seen = seen
         loop.restore(state)
         if folder is not None:
@@ -207,7 +241,11 @@ class Run:
             "format": FORMAT,
             "run": uuid.uuid4().hex,
             "story": describe_story(self.story),
-            "data": {"training": _account(self.data), "protocol": getattr(self.data, "protocol", None)},
+            "data": {
+                "training": _account(self.data),
+                "validation": None if self._validation_data is None else _account(self._validation_data),
+                "protocol": getattr(self.data, "protocol", None),
+            },
             "options": self.options.told(),
             "limit": {"epochs": limit.epochs, "steps": limit.steps},
             "versions": told,

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,7 +143,7 @@ class RunFolder:
         self.write_history(state["history"])
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_whole(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _check_version(path: Path, version: int, by: str | None) -> None:
@@ -164,10 +165,10 @@ def versions() -> dict[str, str]:
 
 def describe(value: Any) -> Any:
     """A JSON-able account of an option, the same for equal options in another process."""
+    if isinstance(value, torch.device | torch.dtype) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, torch.device | torch.dtype):
-        return str(value)
     if isinstance(value, Mapping):
         return {str(key): describe(v) for key, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -178,9 +179,12 @@ def describe(value: Any) -> Any:
         return {"call": describe(value.func), "args": describe(value.args), "with": describe(value.keywords)}
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
-    public = (
-        {k: describe(v) for k, v in vars(value).items() if not k.startswith("_")} if hasattr(value, "__dict__") else {}
-    )
+    # What an object learns while it works is no option: a live weight, the nesting that an ELBO has found.
+    public = {
+        k: describe(v)
+        for k, v in getattr(value, "__dict__", {}).items()
+        if not k.startswith("_") and k != "max_plate_nesting" and not isinstance(v, Tensor)
+    }
     return {"class": _path(type(value)), **({"with": public} if public else {})}
 
 
@@ -219,10 +223,12 @@ def _path(cls: type) -> str:
 def seen_to(seen: Seen) -> dict[str, Any]:
     """What a story was trained on, in JSON."""
     columns = [[k, list(s.shape), str(s.dtype).removeprefix("torch.")] for k, s in seen.columns.items()]
-    return {"columns": columns, "n": seen.n, "total": seen.total, "plate": seen.plate, "sites": list(seen.sites)}
+    extra = {k: v for k, v in seen.extra.items() if v is None or isinstance(v, bool | int | float | str)}
+    told = {"n": seen.n, "total": seen.total, "plate": seen.plate, "sites": list(seen.sites), "extra": extra}
+    return {"columns": columns, **told}
 
 
 def seen_from(seen: Mapping[str, Any]) -> Seen:
     """The inverse of `seen_to`."""
     columns = {key: Spec(tuple(shape), getattr(torch, dtype)) for key, shape, dtype in seen["columns"]}
-    return Seen(columns, seen["n"], seen["total"], seen["plate"], tuple(seen["sites"]))
+    return Seen(columns, seen["n"], seen["total"], seen["plate"], tuple(seen["sites"]), seen["extra"])

@@ -64,8 +64,7 @@ class Step:
             raise FloatingPointError(self._blame(float(loss.detach()), batch, before))
         if len(Store.current().params) != self._made:
             self._take_charge()
-        if loss.requires_grad:
-            self._set_gradients(loss)
+        self._set_gradients(loss)
         divisor = self.divisor(batch)
         self.optimizing.step(divisor)
         self.number += 1
@@ -131,7 +130,7 @@ class Step:
 
     def _loss(self, model: Any, guide: Any, batch: Batch) -> Tensor:
         if not hasattr(self.objective, "differentiable_loss"):
-            for parameter in self.optimizing.parameters.values():
+            for parameter in self.program.story.trainable().values():
                 parameter.grad = None
             loss = self.objective.loss_and_grads(model, guide, batch)
             return torch.as_tensor(loss[0] if isinstance(loss, tuple) else loss)
@@ -145,7 +144,11 @@ class Step:
 
     def _set_gradients(self, loss: Tensor) -> None:
         parameters = self.optimizing.parameters
-        gradients: Any = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        gradients: Any = [p.grad for p in parameters.values()]
+        if hasattr(self.objective, "differentiable_loss"):
+            gradients = [None] * len(parameters)
+            if loss.requires_grad:
+                gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         if self.number == 0:
             unmoved = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
             if unmoved:

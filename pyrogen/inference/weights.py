@@ -66,8 +66,7 @@ class WeightedTraces:
         if shared:
             raise NoWeights(
                 f"site '{shared[0]}' sits outside the data plate: its weight belongs to all data together, and no "
-                "datum has "
-                "a log weight of its own. Use the held-out ELBO, or condition on a draw of that site"
+                "datum has a log weight of its own. Use the held-out ELBO, or condition on a draw of that site"
             )
         if self.plate is None or self.plate.dim is None:
             raise NoWeights(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from pyro.poutine.messenger import unwrap
 from torch import Tensor, nn
 
 __all__ = ["RESERVED", "Batch", "Signature"]
@@ -80,8 +82,7 @@ class Signature:
     """
 
     def __init__(self, function: Callable[..., Any], who: str, like: Signature | None = None) -> None:
-        target = function.forward if isinstance(function, nn.Module) else function
-        parameters = list(inspect.signature(target).parameters.values())
+        parameters = _parameters(function)
         self.who = who
         self.parameters = [p for p in parameters if p.kind in _NAMED]
         self.open = len(self.parameters) < len(parameters)
@@ -139,3 +140,17 @@ class Signature:
             f"{self.who} asks for '{name}', and the data has no such column (columns: {have}; always there: n, total, "
             f"index){hint} Rename the parameter, give it a default, or add the column"
         )
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    """The parameters of a program, seen through Pyro's handlers that may be put around it."""
+    if isinstance(function, nn.Module):
+        return _parameters(function.forward)
+    if isinstance(function, functools.partial) and getattr(function.func, "_at_home", False):
+        return _parameters(function.func.__wrapped__)  # type: ignore[attr-defined]
+    bound = inspect.ismethod(function)
+    while getattr(function, "__wrapped__", None) is not None:
+        function = function.__wrapped__
+    bare = unwrap(function)
+    parameters = list(inspect.signature(bare).parameters.values())
+    return parameters[1:] if bound and not inspect.ismethod(bare) else parameters

@@ -79,10 +79,10 @@ def draw(story: Story, n: int, given: Mapping[str, Any]) -> Any:
     batch = Batch({k: c for k, c in batch.columns.items() if k not in extra}, n, total, batch.index, extra)
     try:
         trace = _trace(story, batch, {})
-    except Exception:
+    except Exception as error:
         if seen is None or not seen.sites:
             raise
-        return _pick(story, _unconditioned(story, n, columns))
+        return _pick(story, _unconditioned(story, n, columns, error))
     plate = seen.plate if seen is not None else None
     if plate is None:
         frame = data_plate(trace.nodes.values(), n)
@@ -127,8 +127,7 @@ def _pick(story: Story, trace: Any) -> Any:
         columns = ", ".join(story.signatures()[0].columns)
         raise ValueError(
             f"{story._name} was not trained, and none of its sites is named as a column ({columns}), so it is not "
-            "known "
-            "which to return: fit it first, or name the observed site as its column"
+            "known which to return: fit it first, or name the observed site as its column"
         )
     values = {name: trace.nodes[name]["value"] for name in names}
     return values[names[0]] if len(names) == 1 else values
@@ -151,9 +150,7 @@ def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
         if name in draws[0] and not torch.equal(draws[0][name], draws[1][name]):
             raise ValueError(
                 f"{story._name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data "
-                "can "
-                "be "
-                "drawn without them. Use posterior_predictive(story, data)"
+                "can be drawn without them. Use posterior_predictive(story, data)"
             )
     return draws[1]
 
@@ -167,15 +164,16 @@ def _with_one_seed(values: Iterable[int]) -> Iterator[int]:
             yield value
 
 
-def _unconditioned(story: Story, n: int, columns: dict[str | int, Any]) -> Any:
+def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exception) -> Any:
     """The model without an x=None path, run on placeholders with its observations undone."""
     assert story.seen is not None
     traces: list[Any] = []
+    first_line = (str(why).splitlines() or [""])[0] or type(why).__name__
     missing = [str(key) for key in story.seen.columns if key not in columns]
     remedy = (
-        f"{story._name}.model has no x=None path, and its draws change with what is put in the place of data: pass the "
-        f"columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...) "
-        f"(columns: {', '.join(missing)})"
+        f"{story._name}.model cannot draw from x=None ({first_line}), and its draws change with what is put in the "
+        f"place of data: pass the columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...)"
+        f" (columns: {', '.join(missing)})"
     )
     for value in _with_one_seed((1, 0)):
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,7 +47,9 @@ class Pair(Story):
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
         super().__init__()
         self._programs = {"model": model, "guide": guide}
-        self._found = {**_modules_of(model, "model"), **_modules_of(guide, "guide")}
+        self._found: dict[str, nn.Module] = {}
+        for role, program in self._programs.items():
+            _find_modules(program, role, self._found, set())
 
     @property
     def model(self) -> Callable[..., Any]:  # type: ignore[override]
@@ -107,20 +109,33 @@ class Pair(Story):
         return super()._apply(fn, recurse)
 
 
-def _modules_of(program: Any, role: str) -> dict[str, nn.Module]:
-    """The modules that a Pyro program is, belongs to, or refers to, by the names it knows them under."""
-    if isinstance(program, nn.Module):
-        return {role: program}
-    if isinstance(program, functools.partial):
-        bound = {k: v for k, v in program.keywords.items() if isinstance(v, nn.Module)}
-        bound.update({f"{role}{i}": v for i, v in enumerate(program.args) if isinstance(v, nn.Module)})
-        return {**bound, **_modules_of(program.func, role)}
-    if inspect.ismethod(program):
-        owner = program.__self__
-        return {"self": owner} if isinstance(owner, nn.Module) else {}
-    function = inspect.unwrap(program)
-    if not inspect.isfunction(function):
+def _find_modules(value: Any, name: str, found: dict[str, nn.Module], met: set[int]) -> None:
+    """Note the modules that a value is, holds, belongs to or refers to, by the names that lead to them."""
+    if id(value) in met:
+        return
+    met.add(id(value))
+    if isinstance(value, nn.Module):
+        if not any(value is module for known in found.values() for module in known.modules()):
+            found[name] = value
+        return
+    for part, child in _parts(value).items():
+        _find_modules(child, f"{name}.{part}", found, met)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """What to look through for modules: containers, and the owners, closures and helpers of functions."""
+    if isinstance(value, Mapping):
+        return {str(key): child for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return {str(i): child for i, child in enumerate(value)}
+    if isinstance(value, functools.partial):
+        return {"func": value.func, **_parts(value.args), **_parts(value.keywords)}
+    if inspect.ismethod(value):
+        return {"self": value.__self__, "func": value.__func__}
+    if (getattr(value, "__module__", None) or "").split(".")[0] in ("torch", "pyro", "pyrogen", "numpy", "builtins"):
         return {}
-    names = inspect.getclosurevars(function)
-    known = {**names.globals, **names.nonlocals}
-    return {name: value for name, value in known.items() if isinstance(value, nn.Module)}
+    if inspect.isfunction(value):
+        names = inspect.getclosurevars(inspect.unwrap(value))
+        return {**names.globals, **names.nonlocals}
+    plain = inspect.isclass(value) or inspect.ismodule(value)
+    return {} if plain else dict(getattr(value, "__dict__", {}))

@@ -22,6 +22,7 @@ from pyrogen.story.store import Store
 
 __all__ = ["Story"]
 
+_ROLES = ("model", "guide")
 _serial = itertools.count()
 
 
@@ -71,9 +72,10 @@ class Story(PyroModule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("model", "guide"):
-            if inspect.isfunction(cls.__dict__.get(name)):
-                setattr(cls, name, _at_home(cls.__dict__[name]))
+        for name in _ROLES:
+            method = inspect.getattr_static(cls, name, None)
+            if callable(method) and not isinstance(method, property) and not hasattr(method, "_at_home"):
+                setattr(cls, name, _at_home(method))
         if "__init__" in cls.__dict__:
             cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
 
@@ -89,11 +91,21 @@ class Story(PyroModule):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OWN:
             raise AttributeError(f"{self._name} cannot set '{name}', which is a Story's own: use another name")
+        if name in _ROLES and callable(value):
+            if callable(getattr(type(self), name, None)):
+                raise AttributeError(
+                    f"{self._name} has a method '{name}' already: remove it, or do not set the attribute"
+                )
+            value = self._bring_home(value)
         super().__setattr__(name, value)
-        if name in ("model", "guide") and isinstance(value, nn.Module):
-            # An AutoGuide is called as a module, so it comes home by hooks where a method would be wrapped.
-            value.register_forward_pre_hook(lambda *_: self._exits.append(_entered(self._visit())))
-            value.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
+
+    def _bring_home(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        """A model or guide that is set as an attribute: an AutoGuide comes home by hooks, a function is wrapped."""
+        if not isinstance(program, nn.Module):
+            return functools.partial(_at_home(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
+        program.register_forward_pre_hook(lambda *_: self._exits.append(_entered(self._visit())))
+        program.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
+        return program
 
     @property
     def _name(self) -> str:
@@ -154,7 +166,7 @@ class Story(PyroModule):
         """Work in the story's own parameter store, which keeps what `pyro.param` makes; Pyro's is untouched."""
         with ExitStack() as stack:
             if self._depth == 0:
-                store = self._store.select(self._store.params)
+                store = self._home_store()
                 stack.callback(self._keep, store)
                 stack.enter_context(store.swapped_in())
             self._depth += 1
@@ -163,12 +175,15 @@ class Story(PyroModule):
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
-        """At home, in evaluation mode, without gradients, new tensors on the story's device."""
+        """At home, in evaluation mode, without gradients, new tensors on the story's device and in its precision."""
         modes = [(module, module.training) for module in self.all_modules()]
-        device = self._device
+        device, default = self._device, torch.get_default_dtype()
+        floating = [t.dtype for t in (*self.trainable().values(), *self.buffers()) if t.is_floating_point()]
         with ExitStack() as stack:
             stack.enter_context(self.home())
             stack.enter_context(torch.no_grad())
+            stack.callback(torch.set_default_dtype, default)
+            torch.set_default_dtype(torch.float64 if floating[:1] == [torch.float64] else default)
             if device.type != "cpu":
                 stack.enter_context(torch.device(device))
             for module, _ in modes:
@@ -194,7 +209,13 @@ class Story(PyroModule):
 
     def _networks(self) -> list[nn.Module]:
         """The modules that model and guide call themselves."""
-        return list(self.children())
+        found: list[nn.Module] = []
+        left = list(self.children())
+        while left:
+            module = left.pop(0)
+            holds = isinstance(module, nn.ModuleList | nn.ModuleDict)
+            (left if holds else found).extend(module.children() if holds else [module])
+        return found
 
     def _keep(self, store: Store) -> None:
         own = {id(p) for p in self.parameters()}
@@ -208,21 +229,25 @@ class Story(PyroModule):
         """What surrounds a run of `model` or `guide` that does not happen at home."""
         if self._depth:
             yield
-        elif not _PYRO_STACK:
-            with self._store.select(self._store.params).swapped_in(), self._counted():
-                yield
-        else:
-            outer = Store.current()
-            captured = any(isinstance(m, TraceMessenger) and m.param_only for m in _PYRO_STACK)
-            # Entries under the names of this story's modules are another module's: never read, never overwritten.
-            view = outer.select([name for name in outer.params if _root(name) not in self._roots()])
-            view.update(self._store)
-            with view.swapped_in(), self._counted():
-                if captured:
-                    self._announce(outer)
-                yield
-            own = {id(p) for p in self.parameters()} | {id(p) for p in self._store.params.values()}
-            outer.update(view.select([name for name, p in view.params.items() if id(p) not in own]))
+            return
+        outer, store = Store.current(), self._home_store()
+        captured = any(isinstance(m, TraceMessenger) and m.param_only for m in _PYRO_STACK)
+        with store.swapped_in(), self._counted():
+            if captured:
+                self._announce(outer)
+            yield
+        if _PYRO_STACK:
+            self._keep(store)
+
+    def _home_store(self) -> Store:
+        """What `pyro.param` made, and frozen parameters, which Pyro would set free on meeting them."""
+        store = self._store.select(self._store.params)
+        for path, module in self.named_modules():
+            if isinstance(module, PyroModule):
+                for name, parameter in module.named_parameters(path, recurse=False):
+                    if not parameter.requires_grad:
+                        store.put(name, parameter)
+        return store
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -232,17 +257,13 @@ class Story(PyroModule):
         finally:
             self._depth -= 1
 
-    def _roots(self) -> set[str]:
-        own = [name.removesuffix("_unconstrained") for name in self._parameters]
-        return {*own, *self._modules, *self._buffers}
-
     def _announce(self, outer: Store) -> None:
         """Tell stock `pyro.infer.SVI`, which is collecting parameters, of these very tensors.
 
         Pyro knows parameters by name, and would give a second story of the class the first one's. So every tensor is
         announced under a name of this instance alone, and put into the store that SVI's optimizer asks for names.
         """
-        for name, parameter in self.named_parameters():
+        for name, parameter in self.trainable().items():
             if parameter.requires_grad:
                 unique = f"{self._name}[{self._serial}].{name}"
                 outer.put(unique, parameter)
@@ -266,12 +287,7 @@ def _entered(context: Any) -> ExitStack:
     return stack
 
 
-def _root(name: str) -> str:
-    """The attribute in Pyro's name for a parameter: `decoder` in `decoder$$$0.weight` and in `decoder.scale`."""
-    return name.split("$$$")[0].split(".")[0]
-
-
-def _at_home(method: Callable[..., Any]) -> Callable[..., Any]:
+def _at_home(method: Callable[..., Any], like: Any = None) -> Callable[..., Any]:
     """`model` or `guide`, run where parameters are the story's own and `PyroSample` attributes are drawn once."""
 
     @functools.wraps(method)
@@ -279,6 +295,8 @@ def _at_home(method: Callable[..., Any]) -> Callable[..., Any]:
         with self._visit(), nullcontext() if self._shaping else self._pyro_context:
             return method(self, *args, **kwargs)
 
+    run.__wrapped__ = method if like is None else like
+    run._at_home = True  # type: ignore[attr-defined]
     return run
 
 

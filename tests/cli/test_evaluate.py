@@ -1,4 +1,4 @@
-"""`pyrogen evaluate`: its figures against those of the library and exact ones, its protocol, and what it does without."""
+"""`pyrogen evaluate`: figures against the library's and exact ones, the protocol, and what it does without."""
 
 import json
 import math
@@ -7,12 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from pyrogen import load
 from pyrogen import data as datasets
-from pyrogen.inference import held_out_elbo, log_likelihood
+from pyrogen import fit, load
+from pyrogen.inference import log_likelihood
+from pyrogen.models import VAE
 from tests.statistics_of_tests import assert_within
 
-KEYS = "log_likelihood log_likelihood_error elbo bits_per_dim k n data split binarize seed kind sample_quality".split()
+KEYS = ["log_likelihood", "log_likelihood_error", "elbo", "bits_per_dim", "k", "n", "data", "split", "binarize", "seed"]
+KEYS += ["kind", "sample_quality"]
 
 
 def report(called):
@@ -47,7 +49,7 @@ def test_importance_weighted(call, vae):
 def test_exact_on_the_scale_of_grey_levels(call, ppca):
     found = report(call("evaluate", ppca, "-k", 10, "--json"))
     splits = datasets.load("digits", dequantize=True)
-    exact = float(load(ppca).story.log_prob(splits.test["x"]).mean()) - 64 * math.log(17)
+    exact = float(load(ppca).story.log_prob(splits.test["x"]).detach().mean()) - 64 * math.log(17)
     assert found["log_likelihood"] == pytest.approx(exact, rel=1e-6)
     assert found["bits_per_dim"] == pytest.approx(-exact / (64 * math.log(2)), rel=1e-6)
     assert found["elbo"] < found["log_likelihood"]
@@ -57,7 +59,7 @@ def test_exact_on_the_scale_of_grey_levels(call, ppca):
 def test_known_answer_on_planted_data(call, tmp_path):
     """The planted model is within reach: its mean log density is nearly met, from below."""
     out = tmp_path / "run"
-    options = ["--set", "latent=3", "--epochs", 30, "--out", out]
+    options = ["--set", "latent=3", "--epochs", 25, "--batch-size", 700, "--lr", 0.02, "--out", out]
     assert call("train", "ppca", "--data", "linear_gaussian", *options).status == 0
     found = report(call("evaluate", out, "--json"))
     truth = datasets.load("linear_gaussian").truth.test_log_prob
@@ -163,9 +165,6 @@ def test_data_that_have_changed_are_refused_unless_named(call, tmp_path, own):
 
 def test_a_run_that_python_made_needs_the_data_named(call, tmp_path):
     splits = datasets.load("digits", binarize="static")
-    from pyrogen import fit
-    from pyrogen.models import VAE
-
     story = VAE((1, 8, 8), 2, hidden=(8,))
     fit(story, {"x": splits.train["x"]}, epochs=1, progress=False, out=tmp_path / "run")
     nameless = call("evaluate", tmp_path / "run")
@@ -174,7 +173,6 @@ def test_a_run_that_python_made_needs_the_data_named(call, tmp_path):
     found = report(call("evaluate", tmp_path / "run", "--data", "digits", "-k", 3, "--json"))
     expected = log_likelihood(story, splits.test, 3, seed=0)
     assert (found["binarize"], found["log_likelihood"]) == ("static", expected.mean()[0])
-    assert held_out_elbo(story, splits.test, 1)[0] < 0
 
 
 def test_a_part_that_no_config_can_tell(call, tmp_path, own, classes):

@@ -50,7 +50,7 @@ FAILURES = {
     "train none.py:Own --data digits --out OUT": "story file 'none.py' does not exist",
     "train OWN:Clases --data digits --out OUT": "has no Story called 'Clases'",
     "train OWN:Classes --data linear_gaussian --out OUT": "Classes needs 'classes': the data does not tell it",
-    "train OWN:Broken --data BARS --out OUT": "NameError: name 'undefined' is not defined (--debug shows where)",
+    "train OWN:Broken --data BARS --out OUT": "name 'undefined' is not defined",
     f"{TRAIN} --set latnt=3": "vae has no setting 'latnt'; did you mean 'latent'?",
     f"{TRAIN} --set likelihood=poisson": "likelihood is one of bernoulli, gaussian",
     f"{TRAIN} --binarize none": "and a Bernoulli likelihood",

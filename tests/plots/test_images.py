@@ -25,7 +25,7 @@ def test_pixels_stay_where_and_what_they_are():
     images = torch.rand(5, 1, 28, 28)
     grid = image_grid(images, columns=3)
     assert grid.shape == (2 * 58 + 2, 3 * 58 + 2, 3)
-    assert (grid.min() >= 0, grid.max() <= 1)
+    assert 0 <= grid.min() <= grid.max() <= 1
     tile = torch.from_numpy(grid)[2 + 58 : 58 + 58, 2 + 58 : 58 + 58]
     assert torch.equal(tile[::2, ::2, 1], images[4, 0])
     assert torch.equal(tile[1::2, 1::2, 2], images[4, 0])

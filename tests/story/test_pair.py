@@ -50,7 +50,7 @@ def test_modules_that_functions_refer_to_follow_into_evaluation_and_are_saved():
         pass
 
     run = fit((model, guide), torch.randn(32, 2), steps=3)
-    assert "net.1.running_mean" in run.story.saved_buffers()
+    assert "model.net.1.running_mean" in run.story.saved_buffers()
     assert net.training
     with run.story.predicting():
         assert not net[1].training
