@@ -171,6 +171,7 @@ def _from_file(name: str) -> Entry:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look there for the module they are in
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)

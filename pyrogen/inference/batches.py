@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from pyrogen.data import check_columns
+from pyrogen.inference.loaders import LoaderBatches, leaves_of, length
 from pyrogen.story import Batch
 
-__all__ = ["Batches", "LoaderBatches", "RowBatches", "as_columns", "batches_of"]
+__all__ = ["Batches", "RowBatches", "as_columns", "batches_of"]
 
 Columns = dict[str | int, Any]
 Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -32,8 +32,8 @@ def as_columns(data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool]
     """
     if isinstance(data, TensorDataset):
         data = data.tensors
-    elif isinstance(data, Dataset) and _length(data):
-        data = _leaves(default_collate([data[i] for i in range(len(data))]))  # type: ignore[arg-type]
+    elif isinstance(data, Dataset) and length(data):
+        data = leaves_of(default_collate([data[i] for i in range(len(data))]))  # type: ignore[arg-type]
     if isinstance(data, Mapping):
         columns: Columns = dict(data)
     elif isinstance(data, tuple):
@@ -179,77 +179,6 @@ class RowBatches:
             self.generator.set_state(state["generator"])
 
 
-class LoaderBatches:
-    """The batches of a `DataLoader` as they are: a dict by name, a tuple by position, leaves of any type."""
-
-    exact = False
-    cut = False
-
-    def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
-        self.loader, self.total, self.device = loader, total, device
-        self.rows = _length(loader.dataset)
-        self.steps = _length(loader)
-
-    def epoch(self) -> Iterator[Batch]:
-        """The loader's batches."""
-        empty = True
-        for leaves in self.loader:
-            empty = False
-            columns = _leaves(leaves)
-            yield Batch(columns, _rows_in(columns), self.total).to(self.device)
-        if empty:
-            raise ValueError(
-                "the DataLoader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
-            )
-
-    def first(self) -> Batch:
-        """The loader's first batch."""
-        return next(self.epoch())
-
-    def state(self) -> dict[str, Any]:
-        """The generators of the loader and its sampler; it starts its epochs anew."""
-        return {"generators": [g.get_state() for g in self._generators()]}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        for generator, value in zip(self._generators(), state["generators"], strict=True):
-            generator.set_state(value)
-
-    def _generators(self) -> list[torch.Generator]:
-        held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
-        return list({id(g): g for g in held if isinstance(g, torch.Generator)}.values())
-
-    def close(self) -> None:
-        """The epoch ends here."""
-
-
-def _length(sized: Any) -> int | None:
-    try:
-        return len(sized)
-    except TypeError:
-        return None
-
-
-def _leaves(leaves: Any) -> Columns:
-    if isinstance(leaves, PackedSequence):
-        return {0: leaves}
-    if isinstance(leaves, Mapping):
-        return dict(leaves)
-    return dict(enumerate(leaves)) if isinstance(leaves, Sequence) and not isinstance(leaves, str) else {0: leaves}
-
-
-def _rows_in(columns: Columns) -> int:
-    for column in columns.values():
-        if isinstance(column, PackedSequence):
-            return int(column.batch_sizes[0])
-        if isinstance(column, Tensor) and column.dim():
-            return len(column)
-    lengths = [length for column in columns.values() if (length := _length(column)) is not None]
-    if not lengths:
-        raise ValueError("a batch of the DataLoader holds nothing with a length: its number of rows 'n' is not known")
-    return lengths[0]
-
-
 def batches_of(
     data: Any,
     wants: Callable[[str | int], bool],
@@ -272,16 +201,16 @@ def batches_of(
         seed: of the order of rows; None keeps the given order.
     """
     if isinstance(data, DataLoader):
-        return LoaderBatches(data, total if total is not None else _length(data.dataset), device)
+        return LoaderBatches(data, total if total is not None else length(data.dataset), device)
     if isinstance(data, Dataset) and not isinstance(data, TensorDataset):
-        rows = _length(data)
+        rows = length(data)
         if not rows:
             raise ValueError(
                 f"the data set {type(data).__name__} is empty or has no length, expected a map-style Dataset"
             )
 
         def fetch(index: Tensor) -> Columns:
-            columns = _leaves(default_collate([data[i] for i in index.tolist()]))
+            columns = leaves_of(default_collate([data[i] for i in index.tolist()]))
             wanted = {key: column for key, column in columns.items() if wants(key)} or columns
             return {k: _cast(c, dtype).to(device) if isinstance(c, Tensor) else c for k, c in wanted.items()}
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
-from pyrogen.inference.batches import LoaderBatches, RowBatches
+from pyrogen.inference.batches import RowBatches
 from pyrogen.inference.doors import is_auto
+from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.program import Program, Recording, probed
 from pyrogen.story import Story, latent_sites, outside
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pyrogen.inference.batches import Batches, LoaderBatches, RowBatches
+from pyrogen.inference.batches import Batches, RowBatches
+from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.program import Program, divisor_for
 from pyrogen.inference.random_state import seeded
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pyrogen.inference.batches import LoaderBatches, RowBatches, as_columns, batches_of
+from pyrogen.inference.account import account, compare
+from pyrogen.inference.batches import RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
 from pyrogen.inference.doors import check_batch_scale, check_values, explain
 from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.loop import Limit, Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
@@ -81,7 +80,10 @@ class Run:
                 recording.run(self.program)
             check_values(self.story, recording)
         except Exception as error:
-            raise ValueError(f"validation: {explain(self.story, recording, error)}") from error
+            readable = explain(self.story, recording, error)
+            if readable is error and not isinstance(error, ValueError):
+                raise
+            raise ValueError(f"validation: {readable}") from error
         check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
 
     def _batches(self, data: Any, size: int | None, seed: int | None, total: int | None = None) -> Any:
@@ -215,7 +217,7 @@ class Run:
         state, config = folder.checkpoint()
         mine = self.fit.config
         for part in ("story", "data", "options"):
-            _compare(config[part], mine[part], part)
+            compare(config[part], mine[part], part)
         limit = mine["limit"]
         mine.clear()
         mine.update({**config, "limit": limit})
@@ -230,7 +232,7 @@ class Run:
         self.story.seen = seen
         loop.restore(state)
         if folder is not None:
-            folder.restore_files(state, self.fit.config)
+            folder.restore_files(loop.history, self.fit.config)
             folder.write_weights(loop.selected(), self.fit.config, **state["about"])
 
     def _config(self) -> dict[str, Any]:
@@ -242,8 +244,8 @@ class Run:
             "run": uuid.uuid4().hex,
             "story": describe_story(self.story),
             "data": {
-                "training": _account(self.data),
-                "validation": None if self._validation_data is None else _account(self._validation_data),
+                "training": account(self.data),
+                "validation": None if self._validation_data is None else account(self._validation_data),
                 "protocol": getattr(self.data, "protocol", None),
             },
             "options": self.options.told(),
@@ -288,31 +290,3 @@ class Still:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Nothing to do."""
-
-
-def _account(data: Any) -> dict[str, Any]:
-    """Shape, type and a checksum of every column, so that a run is not resumed on other data."""
-    try:
-        columns = as_columns(data, torch.get_default_dtype())
-    except TypeError:
-        return {"class": type(data).__name__}
-    return {
-        str(key): {"shape": list(c.shape), "dtype": str(c.dtype).removeprefix("torch."), "crc32": _checksum(c)}
-        for key, c in columns.items()
-    }
-
-
-def _checksum(column: Tensor) -> int:
-    return zlib.crc32(np.ascontiguousarray(column.detach().cpu().numpy()).view(np.uint8).data)
-
-
-def _compare(old: Any, new: Any, path: str) -> None:
-    """Raise ValueError where a resumed run's account differs from what is asked for now."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(k for k in new if k not in old)]:
-            _compare(old.get(key), new.get(key), f"{path}.{key}")
-    elif old != new:
-        raise ValueError(
-            f"resume: {path} was {json.dumps(old)} and is now {json.dumps(new)}: only epochs or steps may change; "
-            "use the old value, or another folder"
-        )

@@ -137,10 +137,10 @@ class RunFolder:
         _check_version(path, about.get("format", 0), None)
         return state, about["config"]
 
-    def restore_files(self, state: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def restore_files(self, history: list[dict[str, Any]], config: Mapping[str, Any]) -> None:
         """Write config and history anew from a checkpoint, which alone suffices."""
         self._write_json("config.json", config)
-        self.write_history(state["history"])
+        self.write_history(history)
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrogen.story.arguments import Signature
 from pyrogen.story.draw import Seen, draw
 from pyrogen.story.store import Store
+from pyrogen.story.wrapping import at_home, remembering
 
 __all__ = ["Story"]
 
@@ -75,9 +76,9 @@ class Story(PyroModule):
         for name in _ROLES:
             method = inspect.getattr_static(cls, name, None)
             if callable(method) and not isinstance(method, property) and not hasattr(method, "_at_home"):
-                setattr(cls, name, _at_home(method))
+                setattr(cls, name, at_home(method))
         if "__init__" in cls.__dict__:
-            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Story(PyroModule):
     def _bring_home(self, program: Callable[..., Any]) -> Callable[..., Any]:
         """A model or guide that is set as an attribute: an AutoGuide comes home by hooks, a function is wrapped."""
         if not isinstance(program, nn.Module):
-            return functools.partial(_at_home(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
+            return functools.partial(at_home(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
         program.register_forward_pre_hook(lambda *_: self._exits.append(_entered(self._visit())))
         program.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
         return program
@@ -285,30 +286,3 @@ def _entered(context: Any) -> ExitStack:
     stack = ExitStack()
     stack.enter_context(context)
     return stack
-
-
-def _at_home(method: Callable[..., Any], like: Any = None) -> Callable[..., Any]:
-    """`model` or `guide`, run where parameters are the story's own and `PyroSample` attributes are drawn once."""
-
-    @functools.wraps(method)
-    def run(self: Story, *args: Any, **kwargs: Any) -> Any:
-        with self._visit(), nullcontext() if self._shaping else self._pyro_context:
-            return method(self, *args, **kwargs)
-
-    run.__wrapped__ = method if like is None else like
-    run._at_home = True  # type: ignore[attr-defined]
-    return run
-
-
-def _remembering(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that keeps its arguments, so that a run folder can tell them."""
-
-    @functools.wraps(init)
-    def run(self: Story, *args: Any, **kwargs: Any) -> None:
-        if "arguments" not in self.__dict__:
-            bound = inspect.signature(init).bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            self.__dict__["arguments"] = dict(itertools.islice(bound.arguments.items(), 1, None))
-        init(self, *args, **kwargs)
-
-    return run

@@ -189,3 +189,13 @@ def test_an_autoguide(call, tmp_path, own):
     assert call("train", f"{own}:Location", "--data", "linear_gaussian", "--epochs", 1, "--out", out).status == 0
     evaluated = call("evaluate", out, "--story", f"{own}:Location", "-k", 3)
     assert evaluated.status == 0
+
+
+def test_a_file_may_hold_what_python_files_hold(call, tmp_path, own, bars):
+    """Dataclasses with postponed annotations look their module up by name."""
+    settings = "@dataclass\nclass Settings:\n    spread: float = 1.0\n"
+    path = tmp_path / "with_settings.py"
+    path.write_text(
+        f"from __future__ import annotations\nfrom dataclasses import dataclass\n{own.read_text()}\n{settings}"
+    )
+    assert call("train", f"{path}:Classes", "--data", bars, "--steps", 1, "--out", tmp_path / "run").status == 0

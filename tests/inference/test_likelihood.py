@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 from pyrogen import fit
@@ -67,7 +68,7 @@ def test_ppca_trained_whole_meets_its_exact_likelihood(seed):
     assert result.kind == "exact"
     assert abs(float((result.value - result.elbo).mean())) < 5e-3
     best = PPCA(8, 3).double().maximum_likelihood(x)
-    assert 0 <= float((best.log_prob(x) - story.log_prob(x)).mean()) < 5e-3
+    assert 0 <= float((best.log_prob(x) - story.log_prob(x)).mean().detach()) < 5e-3
 
 
 def test_meanfield_gap_is_the_closed_form(seed):
@@ -141,10 +142,8 @@ def test_an_enumerated_latent_in_an_inner_plate_is_summed_out():
 
     x = torch.randn(6, 4)
     with pyro.get_param_store().scope():
-        from pyro import poutine
-
+        pyro.param("loc", torch.tensor(0.2))  # as stock SVI leaves it
         story_weights = log_weights((model, guide), x, 1, seed=3)
-        torch.manual_seed(3)
         pyro.set_rng_seed(3)
         z = poutine.trace(guide).get_trace(x).nodes["z"]["value"]
     normal = torch.distributions.Normal
