@@ -1,10 +1,23 @@
 """Deep generative models as probabilistic programs: write the story, get the rest; know whether to believe it."""
 
+from pyrogen import data, diagnostics, distributions, inference, models, nn, plots
 from pyrogen.catalog import load
 from pyrogen.inference import fit
 from pyrogen.inference.run_folder import versions
 from pyrogen.story import Story
 
-__all__ = ["Story", "__version__", "fit", "load"]
+__all__ = [
+    "Story",
+    "__version__",
+    "data",
+    "diagnostics",
+    "distributions",
+    "fit",
+    "inference",
+    "load",
+    "models",
+    "nn",
+    "plots",
+]
 
 __version__ = versions()["pyrogen"]

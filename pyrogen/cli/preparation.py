@@ -16,24 +16,11 @@ from pyrogen.data import Columns, Splits, data_root, describe, load
 from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story
 
-__all__ = ["ProtocolColumns", "mode_of", "needed", "preparation", "prepared", "protocol_of", "rebuilt", "support_of"]
+__all__ = ["mode_of", "needed", "preparation", "prepared", "protocol_of", "rebuilt", "support_of"]
 
 DEQUANTIZED = "dequantized"
 _LABELS = 10_000
 """Columns of whole numbers up to here are labels, whose frequencies are kept."""
-
-
-class ProtocolColumns(Columns):
-    """Training columns that tell `fit` their protocol, which config.json keeps.
-
-    Args:
-        columns: the columns.
-        protocol: JSON-able.
-    """
-
-    def __init__(self, columns: Columns, protocol: dict[str, Any]) -> None:
-        super().__init__(columns, columns.transform)
-        self.protocol = protocol
 
 
 def needed(story: Story, splits: Splits) -> str:
@@ -142,7 +129,7 @@ def rebuilt(story: Story, config: Mapping[str, Any], source: str | None, root: P
         ValueError: the run does not tell its data, or they are others than they were.
     """
     protocol = config["data"]["protocol"] or {}
-    known = source or protocol.get("source")
+    known = source or protocol.get("source") or protocol.get("data")
     if known is None:
         raise ValueError("config.json does not tell what data the run was trained on: pass --data")
     splits = load(known, root=data_root(root, protocol.get("root")))

@@ -11,8 +11,8 @@ import typer
 from pyrogen.catalog import Entry, find
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.cli.preparation import ProtocolColumns, needed, preparation, prepared, protocol_of
-from pyrogen.data import Splits, load
+from pyrogen.cli.preparation import needed, preparation, prepared, protocol_of
+from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import Fit, RunFolder, adam, fit
 from pyrogen.inference.random_state import seeded
 from pyrogen.story import Story
@@ -55,7 +55,7 @@ def train(
     goal = {} if objective is None else {"objective": parse_objective(objective)}
     entry = find(name)
     story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
-    columns = ProtocolColumns(splits.train, protocol_of(splits, data, data_dir))
+    columns = Columns(splits.train, splits.train.transform, protocol_of(splits, data, data_dir))
     before = _epochs_of_finished(RunFolder(out)) if resume else None
     options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
     run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)

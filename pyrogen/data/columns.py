@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Columns(dict[str, Tensor]):
     Args:
         columns: tensors (N, ...) by name.
         transform: from a batch, a dict of tensors (B, ...), to a batch; None leaves it as it is.
+        protocol: what a run trained on them should tell of them, ready for JSON.
 
     >>> train = Columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
     >>> train
@@ -36,9 +37,14 @@ class Columns(dict[str, Tensor]):
     (5, tensor([3, 1]))
     """
 
-    def __init__(self, columns: Mapping[str, Tensor] | None = None, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Tensor] | None = None,
+        transform: Transform | None = None,
+        protocol: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(columns or {})
-        self.transform = transform
+        self.transform, self.protocol = transform, protocol
 
     @property
     def rows(self) -> int:

@@ -64,6 +64,10 @@ class Splits:
     seed: int = 0
     truth: Truth | None = None
 
+    def __post_init__(self) -> None:
+        told = Columns(self.train, self.train.transform, self.protocol())
+        object.__setattr__(self, "train", told)
+
     @property
     def event_shape(self) -> tuple[int, ...] | None:
         """Shape of one datum's ``x``; None where there is no such column."""

@@ -184,3 +184,10 @@ def test_a_part_that_no_config_can_tell(call, tmp_path, own, classes):
     called = call("evaluate", folder, "--story", f"{own}:Composed")
     assert called.status == 1
     assert "built with a own.Part, which config.json cannot tell how to build" in called.err
+
+
+def test_a_run_made_from_python_knows_its_data(call, tmp_path):
+    train = datasets.load("digits", binarize="threshold").train
+    fit(VAE((1, 8, 8), 2, hidden=(8,)), train, epochs=1, out=tmp_path / "run")
+    found = report(call("evaluate", tmp_path / "run", "-k", 2, "--json"))
+    assert (found["data"], found["binarize"], found["n"]) == ("digits", "threshold", 360)

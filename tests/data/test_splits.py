@@ -65,7 +65,7 @@ def test_threshold_and_none(digits):
     assert torch.equal(cut.test["x"], (digits.test["x"] > 0.5).float())
     plain = digits.binarized("none")
     assert plain.binarize == "none"
-    assert plain.train is digits.train
+    assert plain.train["x"] is digits.train["x"]
     assert plain.levels == 17
     assert plain.binarized("threshold").binarize == "threshold"
 
