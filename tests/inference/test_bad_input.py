@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from torch import nn
 from torch.utils.data import DataLoader
@@ -266,3 +267,85 @@ def test_tensorboard_writes_every_figure(tmp_path):
 
 def test_schools_without_the_reserved_names():
     assert fit((schools_model, AutoNormal(schools_model)), schools(), steps=2).history[0]["step"] == 1
+
+
+def test_labels_out_of_range_and_other_first_errors_take_one_line():
+    class Table(Story):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(3, 1)
+
+        def model(self, x, y, n):
+            with pyro.plate("data", n):
+                pyro.sample("x", dist.Normal(self.table(y).squeeze(-1), 1.0), obs=x)
+
+        def guide(self, x):
+            pass
+
+    wrong = {"x": torch.zeros(4), "y": torch.tensor([0, 1, 7, 2])}
+    refused(r"Table cannot take these columns .*y \(4,\) int64 in 0 to 7\): index", Table(), wrong)
+    refused(r"Table cannot take these columns", Table(), {"x": torch.zeros(4), "y": torch.rand(4)})
+
+
+def test_validation_is_checked_at_the_door():
+    x = images(20)
+    refused(r"validation: .*'x'", vae(), {"x": x}, validation={"y": torch.arange(3)})
+    refused(r"validation: .*(5, 16|\(5, 16\))", vae(), x, validation=torch.zeros(5, 16))
+    refused(r"validation: .*binarize=", vae(), x, validation=torch.rand(5, 1, 4, 4))
+    refused(
+        r"validation batches hold 5 of 20 rows", Location(subsampled=False), torch.randn(20), validation=torch.randn(5)
+    )
+
+
+def test_types_of_options():
+    x = torch.ones(5, 10)
+    bad = {
+        "optimizer is a PyroOptim": {"optimizer": pyro.optim.Adam({"lr": 0.1})},
+        "optimizer is a Adam": {"optimizer": torch.optim.Adam([torch.zeros(1, requires_grad=True)])},
+        "LBFGS evaluates the loss several times": {"optimizer": lambda named: torch.optim.LBFGS([p for _, p in named])},
+        "objective is .*expected an instance": {"objective": Trace_ELBO},
+        "objective is 'elbo'": {"objective": "elbo"},
+        "seed must be a whole number": {"seed": None},
+        "clip_norm must be a number": {"clip_norm": "a"},
+        r"callbacks\[0\] must be callable": {"callbacks": [3]},
+        "schedule must be callable": {"schedule": 3},
+        "out must be a path": {"out": 3},
+    }
+    for message, options in bad.items():
+        refused(message, Topics(), x, error=(TypeError, ValueError), **options)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    refused("ReduceLROnPlateau waits for a figure", Topics(), x, schedule=plateau)
+
+
+def test_unused_columns_are_not_looked_at():
+    x = torch.ones(6, 10)
+    fit(Topics(), {"x": x, "notes": ["a"] * 6, "nan": torch.full((6,), math.nan)}, steps=1)
+
+
+def test_a_program_without_gradients():
+    class Still(Topics):
+        @torch.no_grad()
+        def model(self, x, n):
+            return super().model(x, n)
+
+        @torch.no_grad()
+        def guide(self, x, n):
+            return super().guide(x, n)
+
+    refused("receives no gradient", Still(), torch.ones(5, 10))
+
+
+def test_a_model_of_factors_alone():
+    class Factors(Story):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.zeros(()))
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                pyro.factor("fit", -((x - self.loc) ** 2))
+
+        def guide(self, x):
+            pass
+
+    assert len(fit(Factors(), torch.ones(5), steps=2).history) == 2

@@ -7,13 +7,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import TraceGraph_ELBO
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from pyrogen import Story, fit
 from pyrogen.data import Columns, DynamicBinarization
 from pyrogen.distributions import Gaussian
-from pyrogen.inference import adam, constant_with_warmup, cosine
+from pyrogen.inference import adam, constant_with_warmup, cosine, held_out_elbo, log_likelihood
 from pyrogen.models import PPCA, VAE
 from tests.statistics_of_tests import assert_within
 from tests.stories import Location, Mixture, Topics
@@ -317,3 +318,74 @@ def test_prepare_sees_the_training_columns_once_and_without_steps_is_the_whole_f
 
 def test_repr_says_what_was_reached():
     assert repr(fit(Mixture(), torch.randn(20), epochs=2)).startswith("Fit(Mixture, epochs=2, train_elbo=-")
+
+
+def test_a_story_fitted_in_float64_is_used_in_float64():
+    run = fit(Topics(), counts(), validation=counts(20), epochs=1, precision="float64")
+    assert run.story.sample(3).dtype is torch.float64
+    assert log_likelihood(run, counts(20), 3).value.dtype is torch.float64
+    assert held_out_elbo(run, counts(20), 2)[0] < 0
+
+
+def test_old_gradients_do_not_enter_the_first_step():
+    moved = []
+    for stale in (False, True):
+        torch.manual_seed(1)
+        story = Topics()
+        if stale:
+            for parameter in story.parameters():
+                parameter.grad = torch.full_like(parameter, 1e3)
+        fit(story, torch.ones(5, 10), steps=1, objective=TraceGraph_ELBO())
+        moved.append(story.decoder.bias.detach().clone())
+    assert torch.equal(*moved)
+
+
+def test_weights_of_another_memory_layout_train():
+    class Conv(Story):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Conv2d(2, 2, 3, padding=1).to(memory_format=torch.channels_last)
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                pyro.sample("x", dist.Normal(self.net(torch.ones_like(x)), 1.0).to_event(3), obs=x)
+
+        def guide(self, x):
+            pass
+
+    story = Conv()
+    before = story.net.weight.detach().clone()
+    fit(story, torch.randn(4, 2, 5, 5), steps=2)
+    assert not torch.equal(story.net.weight, before)
+
+
+def test_a_validation_figure_that_is_not_a_number_is_not_the_best():
+    def model(x, n, calls=[]):  # noqa: B006 - counts its calls
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0), obs=x)
+
+    figures = iter([float("nan"), -3.0, -2.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrogen.inference.run.mean_elbo", lambda *_: next(figures))
+        run = fit((model, lambda x: None), torch.ones(4), validation=torch.ones(2), epochs=3)
+    assert run.best_epoch == 3
+
+
+def test_networks_in_lists_give_full_precision_under_autocast():
+    dtypes = []
+
+    class Listed(Topics):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(3, 10)])
+            self.decoder.in_features = 3
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+                rate = self.layers[0](z) + self.decoder(z)
+                dtypes.append(rate.dtype)
+                return pyro.sample("x", dist.Poisson(rate.exp()).to_event(1), obs=x)
+
+    fit(Listed(), counts(), steps=2, precision="bfloat16")
+    assert set(dtypes) == {torch.float32}

@@ -306,3 +306,57 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
 def test_memory_stays_bounded_whatever_the_data_and_draws():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1.5
+
+
+def test_an_error_that_is_kept_leaves_the_world_as_it_was():
+    story = fit(Location(), torch.randn(40), steps=2).story
+    before = torch.get_rng_state()
+    with pytest.raises(NoWeights) as kept:
+        log_weights(story, torch.randn(40), 2, seed=1)
+    assert kept.value.__traceback__ is not None
+    assert torch.is_grad_enabled()
+    assert story.training
+    assert len(pyro.get_param_store()) == 0
+    torch.manual_seed(99)
+    after = torch.get_rng_state()
+    del kept
+    assert torch.equal(torch.get_rng_state(), after)
+    assert not torch.equal(before, after)
+
+
+def test_predictions_take_the_x_none_path_and_leave_auxiliaries_out():
+    from pyro.infer.autoguide import AutoMultivariateNormal
+
+    def model(x, n):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(mu + (1.0 if x is None else 101.0), 0.1), obs=x)
+
+    run = fit((model, AutoMultivariateNormal(model)), torch.full((20,), 101.0), steps=5)
+    assert set(posterior(run, torch.full((20,), 101.0), 3)) == {"mu"}
+    draws = posterior_predictive(run, torch.full((20,), 101.0), 10)["x"]
+    assert float(draws.mean()) < 50
+
+
+def test_a_bare_pair_is_the_one_in_pyros_store_and_an_untrained_one_is_refused():
+    flips = torch.ones(6)
+    with pytest.raises(ValueError, match=r"was not trained: its parameter 'a' .*Pass what fit"):
+        posterior((coin_model, coin_guide), flips, 2)
+    with pyro.get_param_store().scope():
+        pyro.param("a", torch.tensor(900.0), constraint=dist.constraints.positive)
+        pyro.param("b", torch.tensor(100.0), constraint=dist.constraints.positive)
+        draws = posterior((coin_model, coin_guide), flips, 50)["p"]
+    assert abs(float(draws.mean()) - 0.9) < 0.02
+
+
+def test_further_arguments_are_what_they_were_at_the_end(tmp_path):
+    def model(x, n, shift):
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)) + shift, 1.0), obs=x)
+
+    options = {"steps": 4, "optimizer": adam(0.0), "out": tmp_path / "run"}
+    x = torch.zeros(5)
+    run = fit((model, lambda x: None), x, validation=x, arguments={"shift": lambda step: float(step)}, **options)
+    exact = torch.distributions.Normal(4.0, 1.0).log_prob(torch.zeros(()))
+    assert torch.allclose(log_weights(run, x, 1), exact.expand(1, 5))
+    assert held_out_elbo(run, x, 1)[0] == pytest.approx(float(exact))

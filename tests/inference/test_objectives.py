@@ -6,7 +6,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import AutoMultivariateNormal
 
 from pyrogen import Story, fit
 from pyrogen.inference import ImportanceWeightedELBO, NoWeights, TemperedELBO, adam, log_likelihood
@@ -215,3 +216,50 @@ def test_every_objective_trains_a_convolutional_vae(objective):
 def test_nonsense_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_beta_weighs_a_latent_that_the_guide_enumerates():
+    """KL of two coins is 0.0 here only if both their log densities are weighed: the loss must not depend on beta."""
+
+    def model(x, n):
+        with pyro.plate("data", n):
+            z = pyro.sample("z", dist.Bernoulli(0.3))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, n):
+        with pyro.plate("data", n):
+            pyro.sample("z", dist.Bernoulli(p), infer={"enumerate": "parallel"})
+
+    p, b = torch.tensor(0.3, requires_grad=True), batch(torch.zeros(5))
+    call = (lambda b: model(b.columns["x"], b.n)), (lambda b: guide(b.columns["x"], b.n))
+    losses = [
+        TemperedELBO(beta=beta, base=TraceEnum_ELBO(max_plate_nesting=1)).differentiable_loss(*call, b)
+        for beta in (1.0, 4.0)
+    ]
+    assert float(losses[0].detach()) == pytest.approx(float(losses[1].detach()))
+
+
+def test_tempering_a_latent_shared_by_all_data_is_no_wrong_scale():
+    x = torch.randn(60)
+    for objective in (TemperedELBO(beta=4.0), TemperedELBO(warmup=3), TemperedELBO(free_bits=0.1)):
+        assert len(fit(Location(), x, epochs=2, batch_size=20, objective=objective).history) == 2
+
+
+def test_free_bits_with_an_autoguide_of_one_joint_latent():
+    def model(x, n):
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+    run = fit((model, AutoMultivariateNormal(model)), torch.randn(6), steps=3, objective=TemperedELBO(free_bits=0.1))
+    assert math.isfinite(run.history[-1]["train_elbo"])
+
+
+@pytest.mark.free_store
+def test_a_tempered_objective_trains_under_stock_svi():
+    story = Pairs()
+    svi = SVI(story.model, story.guide, pyro.optim.Adam({"lr": 0.01}), TemperedELBO(beta=2.0))
+    before = story.mean.detach().clone()
+    svi.step(X, len(X))
+    assert not torch.equal(before, story.mean)
+    with pytest.raises(TypeError, match="trains under pyrogen's fit"):
+        SVI(story.model, story.guide, pyro.optim.Adam({"lr": 0.01}), ImportanceWeightedELBO(3)).step(X, len(X))

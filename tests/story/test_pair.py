@@ -85,3 +85,32 @@ def test_anything_else_is_refused():
         fit(coin_model, torch.ones(3))
     with pytest.raises(TypeError, match="make an instance of it first"):
         fit(Topics, torch.ones(3))
+
+
+def test_modules_of_owners_containers_and_helpers_are_found_apart():
+    class Coder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2)
+
+        def model(self, x):
+            pyro.module("decoder", self)
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(self.norm(x), 1.0).to_event(1), obs=x)
+
+        def guide(self, x):
+            pyro.module("encoder", self)
+            helper(x)
+
+    nets = {"one": nn.BatchNorm1d(2)}
+
+    def helper(x):
+        return nets["one"](x)
+
+    decoder, encoder = Coder(), Coder()
+    run = fit((decoder.model, encoder.guide), torch.randn(16, 2), steps=2, freeze=["encoder"])
+    found = set(map(id, run.story._found.values()))
+    assert {id(decoder), id(encoder), id(nets["one"])} <= found
+    with run.story.predicting():
+        assert not decoder.norm.training
+        assert not nets["one"].training

@@ -275,3 +275,98 @@ def test_attributes_may_be_called_anything_but_what_a_story_has_itself():
     assert (story.device, story.name) == ("cuda", "mine")
     with pytest.raises(AttributeError, match="Named cannot set 'sample', which is a Story's own"):
         Named(sample=3)
+
+
+@pytest.mark.free_store
+def test_programs_inherited_from_a_plain_class_or_set_as_functions_train_under_stock_svi():
+    class Told:
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                return pyro.sample("x", dist.Normal(self.loc, 1.0), obs=x)
+
+        def guide(self, x, n):
+            pass
+
+    class Mixed(Told, Story):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.zeros(()))
+
+    class Set(Story):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.zeros(()))
+            self.model = lambda x, n: Told.model(self, x, n)
+            self.guide = lambda x, n: None
+
+    for cls in (Mixed, Set):
+        story = cls()
+        SVI(story.model, story.guide, Adam({"lr": 0.1}), Trace_ELBO()).step(torch.ones(5), 5)
+        assert float(story.loc.detach()) != 0.0
+        fit(story, torch.ones(5), steps=1)
+        assert story.sample(4).shape == (4,)
+
+
+def test_programs_under_pyros_handlers_are_seen_through():
+    class Scaled(Topics):
+        @poutine.scale(scale=0.5)
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+                return pyro.sample("x", dist.Poisson(self.decoder(z).exp()).to_event(1), obs=x)
+
+    assert len(fit(Scaled(), counts(), epochs=1).history) == 1
+
+    @poutine.scale(scale=2.0)
+    def model(x, n):
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0), obs=x)
+
+    fit((model, lambda x: None), torch.ones(4), steps=1)
+
+
+@pytest.mark.free_store
+def test_a_parameter_made_in_the_model_stays_the_storys_under_stock_svi():
+    class Raw(Story):
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                return pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0), obs=x)
+
+        def guide(self, x, n):
+            pass
+
+    first, second = Raw(), Raw()
+    for story, target in ((first, 3.0), (second, -3.0)):
+        svi = SVI(story.model, story.guide, Adam({"lr": 0.1}), Trace_ELBO())
+        for _ in range(150):
+            svi.step(torch.full((20,), target), 20)
+    assert first.sample(400).mean() > 2.5
+    assert second.sample(400).mean() < -2.5
+
+
+def test_a_frozen_parameter_of_a_story_stays_frozen():
+    class Direct(Topics):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(10), requires_grad=False)
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+                return pyro.sample("x", dist.Poisson((self.decoder(z) + self.shift).exp()).to_event(1), obs=x)
+
+    story = Direct()
+    story.sample(2)
+    fit(story, counts(), steps=3)
+    assert not story.shift.requires_grad
+    assert torch.equal(story.shift, torch.zeros(10))
+
+
+def test_a_method_and_an_attribute_of_one_role_are_refused():
+    class Both(Topics):
+        def __init__(self):
+            super().__init__()
+            self.guide = AutoNormal(self.model)
+
+    with pytest.raises(AttributeError, match="Both has a method 'guide' already"):
+        Both()
