@@ -221,8 +221,8 @@ def rebuild(told: Mapping[str, Any], path: Path) -> Story:
         story = _decoded(told)
     except KeyError as error:
         raise ValueError(
-            f"{path} is a run of {told['class']}, which needs {error.args[0]}, no part of pyrogen: build the story "
-            "yourself and pass it as load(dir, into=story) (--story path/to/file.py:Class)"
+            f"{path} is a run of {told['class']}, which needs {error.args[0]}, no part of pyrogen: pass the class as "
+            "--story path/to/file.py:Class, or an instance as load(dir, into=story)"
         ) from None
     if not isinstance(story, Story):
         raise ValueError(f"{path} is a run of {told['class']}, which is no story")

@@ -18,7 +18,7 @@ def list_all() -> None:
     for entry in CATALOG.values():
         print(f"  {entry.name:<16}  {entry.summary}")
         if entry.settings:
-            print(f"  {'':<16}  --set {' '.join(_setting(*pair) for pair in entry.settings.items())}")
+            print(f"  {'':<16}  {' '.join(f'--set {_setting(*pair)}' for pair in entry.settings.items())}")
     print("data, for `--data DATA`")
     for name, summary in describe():
         print(f"  {name:<16}  {summary}")

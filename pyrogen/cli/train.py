@@ -37,7 +37,9 @@ def train(
     objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the story.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the story; may be repeated.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     patience: Annotated[int | None, typer.Option(min=1, help="Epochs to wait for a better one.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,

@@ -72,6 +72,8 @@ def whole_batch(story: Story, program: Program, data: Any) -> Batch:
         seen = story.seen
         total = seen.total if seen is not None and seen.total is not None else n
         batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
+        for signature in program.signatures:
+            signature.bind(batch)  # what is missing is said in one line, before Pyro's trace adds its own
     return batch.to(story._device)
 
 

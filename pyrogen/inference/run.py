@@ -11,7 +11,6 @@ from typing import Any
 
 import pyro
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pyrogen.inference.account import account, compare
@@ -28,6 +27,7 @@ from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.result import Fit
 from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
 from pyrogen.inference.step import Step
+from pyrogen.inference.still import Still
 from pyrogen.story import Batch, Seen, Story
 
 __all__ = ["Run"]
@@ -80,11 +80,22 @@ class Run:
                 recording.run(self.program)
             check_values(self.story, recording)
         except Exception as error:
+            if self._fails_alike():
+                return
             readable = explain(self.story, recording, error)
             if readable is error and not isinstance(error, ValueError):
                 raise
             raise ValueError(f"validation: {readable}") from error
         check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
+
+    def _fails_alike(self) -> bool:
+        """Whether the training data fail as well: then the first step says so, of them."""
+        try:
+            with probed(self.story):
+                Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+        except Exception:
+            return True
+        return False
 
     def _batches(self, data: Any, size: int | None, seed: int | None, total: int | None = None) -> Any:
         return batches_of(
@@ -261,32 +272,3 @@ def _quiet() -> Iterator[None]:
         for message in ("Encountered", "Found vars in model but not guide", "Found non-auxiliary vars in guide"):
             warnings.filterwarnings("ignore", message, UserWarning)
         yield
-
-
-class Still:
-    """The steps of a story whose whole fit is `prepare`: none."""
-
-    def __init__(self, story: Story) -> None:
-        self.story = story
-
-    def __call__(self, batch: Batch, epoch: float) -> Tensor:
-        """Never called: the loop's limit is 0 epochs."""
-        raise AssertionError("a story without steps takes none")
-
-    def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers, live."""
-        return {name: t.detach() for name, t in {**self.story.trainable(), **self.story.saved_buffers()}.items()}
-
-    def averages(self) -> None:
-        """None are kept."""
-
-    def figures(self) -> dict[str, float]:
-        """Nothing to tell."""
-        return {}
-
-    def state(self) -> dict[str, Any]:
-        """Nothing to keep."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""

@@ -138,7 +138,7 @@ class Signature:
         have = ", ".join(columns) or "none"
         return (
             f"{self.who} asks for '{name}', and the data has no such column (columns: {have}; always there: n, total, "
-            f"index){hint} Rename the parameter, give it a default, or add the column"
+            f"index){hint}: rename the parameter, give it a default, or add the column"
         )
 
 

@@ -126,7 +126,10 @@ def test_list_has_every_story_with_its_settings_and_every_data_set(call):
     for entry in CATALOG.values():
         assert entry.name in listed.out
         assert entry.summary in listed.out
-    assert "latent=16 likelihood=bernoulli network=dense hidden=[400] channels=[32,64]" in listed.out
+    assert (
+        "--set latent=16 --set likelihood=bernoulli --set network=dense --set hidden=[400] --set channels=[32,64]"
+        in listed.out
+    )
     for name, summary in describe():
         assert name in listed.out
         assert summary in listed.out

@@ -22,5 +22,5 @@ def test_a_story(tmp_path, monkeypatch):
 
 def test_an_existing_program():
     world = {"model": schools_model, "guide": AutoNormal(schools_model), "pyro": pyro, "torch": torch, **schools()}
-    exec(BLOCKS[1].replace("steps=5000", "steps=50"), world)
+    exec(BLOCKS[1].replace("5000", "50"), world)
     assert set(world["tree"]["posterior"].data_vars) == {"mu", "tau", "theta"}

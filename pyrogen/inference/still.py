@@ -1,0 +1,40 @@
+"""Stories whose whole fit is `prepare`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from pyrogen.story import Batch, Story
+
+__all__ = ["Still"]
+
+
+class Still:
+    """The steps of a story whose whole fit is `prepare`: none."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    def __call__(self, batch: Batch, epoch: float) -> Tensor:
+        """Never called: the loop's limit is 0 epochs."""
+        raise AssertionError("a story without steps takes none")
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+        return {name: t.detach() for name, t in {**self.story.trainable(), **self.story.saved_buffers()}.items()}
+
+    def averages(self) -> None:
+        """None are kept."""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing to tell."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
