@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 
 from pyrogen.inference.doors import resolve_device
@@ -107,4 +109,22 @@ def fit(
         if options.device.type != "cpu":
             stack.enter_context(torch.device(options.device))
         stack.enter_context(told.home())
+        stack.enter_context(_quiet())
         return Run(told, data, validation, options, dtype).go()
+
+
+_UNWANTED = (
+    "Encountered",
+    "Found vars in model but not guide",
+    "Found non-auxiliary vars in guide",
+    ".* was not registered in the param store because requires_grad=False",  # frozen on purpose
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pyro validates the first step alone, and does not warn of what is an error here, or meant."""
+    with warnings.catch_warnings(), pyro.validation_enabled(False):
+        for message in _UNWANTED:
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield

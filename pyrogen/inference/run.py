@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -123,8 +120,7 @@ class Run:
         else:
             self._restore(steps, loop, checkpoint, folder)
         try:
-            with _quiet():
-                loop.run()
+            loop.run()
             self._remember_arguments()
         finally:
             for parameter in self.story.trainable().values():
@@ -263,12 +259,3 @@ class Run:
             "limit": {"epochs": limit.epochs, "steps": limit.steps},
             "versions": told,
         }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Pyro validates the first step alone, and does not warn of what is an error here."""
-    with warnings.catch_warnings(), pyro.validation_enabled(False):
-        for message in ("Encountered", "Found vars in model but not guide", "Found non-auxiliary vars in guide"):
-            warnings.filterwarnings("ignore", message, UserWarning)
-        yield

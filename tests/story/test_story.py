@@ -370,3 +370,11 @@ def test_a_method_and_an_attribute_of_one_role_are_refused():
 
     with pytest.raises(AttributeError, match="Both has a method 'guide' already"):
         Both()
+
+
+def test_a_network_frozen_the_pytorch_way_stays_frozen_without_a_word():
+    story = Topics()
+    story.encoder.requires_grad_(False)
+    before = values(story)
+    fit(story, counts(), validation=counts(), epochs=2)
+    assert moved(story, before) == {"decoder.weight", "decoder.bias"}
