@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from pyrogen import distributions, models, nn
 from pyrogen.inference import Fit, RunFolder
+from pyrogen.inference.doors import nearest
 from pyrogen.inference.run_folder import describe_story
 from pyrogen.story import Story, as_story
 
@@ -58,8 +58,7 @@ class Entry:
         parameters = inspect.signature(self.build).parameters
         for name in settings:
             if name not in parameters:
-                near = difflib.get_close_matches(name, list(self.settings), n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
+                hint = nearest(name, self.settings)
                 raise ValueError(
                     f"{self.name} has no setting '{name}'{hint} (it has: {', '.join(self.settings) or 'none'})"
                 )
@@ -155,8 +154,7 @@ def find(name: str) -> Entry:
     if ".py:" in name or name.endswith(".py"):
         return _from_file(name)
     if name not in CATALOG:
-        near = difflib.get_close_matches(name, CATALOG, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = nearest(name, CATALOG)
         raise ValueError(
             f"no story is called '{name}'{hint} (have: {', '.join(CATALOG)}; your own: path/to/file.py:Class)"
         )

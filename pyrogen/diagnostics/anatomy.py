@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrogen.inference.predict import blank_batch
 from pyrogen.inference.program import Program
+from pyrogen.inference.weights import takes_given_rows
 from pyrogen.story import Batch, Story, data_plate, enumerated, latent_sites, observed_sites, outside
 
 __all__ = ["Anatomy", "deterministic_sites", "examine", "laid_out"]
@@ -141,9 +142,7 @@ def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
     plate = data_plate(model.nodes.values(), batch.n)
     if plate is None or plate.dim is None:
         return None
-    rows = model.nodes.get(plate.name)
-    own = rows is not None and plate.size != plate.full_size
-    if own and (batch.index is None or not torch.equal(rows["value"].to(batch.index.device), batch.index)):
+    if not takes_given_rows(model.nodes.get(plate.name), plate, batch):
         raise ValueError(
             f"{story._name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs "
             "to "

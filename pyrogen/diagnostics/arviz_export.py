@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from torch import nn
 from pyrogen.diagnostics.draws import collect
 from pyrogen.diagnostics.importance import summary
 from pyrogen.diagnostics.tree import GROUPS, built
+from pyrogen.inference.doors import nearest
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import Fit, answering
@@ -109,8 +109,7 @@ def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
     wanted = GROUPS if groups is None else (groups,) if isinstance(groups, str) else tuple(groups)
     for group in wanted:
         if group not in GROUPS:
-            near = difflib.get_close_matches(str(group), GROUPS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = nearest(str(group), GROUPS)
             raise ValueError(f"groups: there is no group '{group}'{hint} (have: {', '.join(GROUPS)})")
     return tuple(group for group in GROUPS if group in wanted)
 

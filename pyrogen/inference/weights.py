@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrogen.story import Batch, data_plate, enumerated, latent_sites, outside
 
-__all__ = ["NoWeights", "WeightedTraces", "row_log_weights"]
+__all__ = ["NoWeights", "WeightedTraces", "row_log_weights", "takes_given_rows"]
 
 Runner = Callable[[Batch], Any]
 
@@ -76,7 +76,7 @@ class WeightedTraces:
         missing = [n for n, site in latents.items() if n not in self.guide.nodes and not enumerated(site)]
         if missing:
             raise NoWeights(f"the guide does not sample the model's latent '{missing[0]}': it has no log weight")
-        if not _takes_given_rows(self.model.nodes.get(str(name)), self.plate, batch):
+        if not takes_given_rows(self.model.nodes.get(str(name)), self.plate, batch):
             raise NoWeights(
                 f"plate '{name}' chooses its own rows, unrelated to those given: write "
                 f'`pyro.plate("{name}", total, subsample=index)`'
@@ -126,7 +126,7 @@ class WeightedTraces:
         return _rows_of(packed.unpack(result, self.model.symbol_to_dim), self.plate)
 
 
-def _takes_given_rows(rows: Any, plate: Any, batch: Batch) -> bool:
+def takes_given_rows(rows: Any, plate: Any, batch: Batch) -> bool:
     """Whether a subsampled data plate holds the rows that the batch gives."""
     if plate.size == plate.full_size or rows is None:
         return True
