@@ -1,0 +1,22 @@
+"""Small data for the exam that every entry's tiny instance sits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["images", "points"]
+
+
+def points() -> Tensor:
+    """Correlated points (96, 6)."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(96, 2, generator=generator) @ torch.randn(2, 6, generator=generator)
+
+
+def images() -> Tensor:
+    """Binary 4 by 4 images of horizontal or vertical bars."""
+    generator = torch.Generator().manual_seed(2)
+    bars = torch.rand(96, 1, 4, 1, generator=generator).expand(96, 1, 4, 4) < 0.4
+    upright = torch.rand(96, 1, 1, 1, generator=generator) < 0.5
+    return torch.where(upright, bars.transpose(2, 3), bars).float()
