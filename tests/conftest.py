@@ -5,6 +5,7 @@ as it found them, and Pyro's parameter store empty: pyrogen promises as much. Al
 `--seed` changes.
 """
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ THREADS = 2  # sums depend on their number in the last digit
 DATA_REQUIRED = os.environ.get("PYROGEN_REQUIRE_DATA") == "1"
 WORLD: dict[str, Any] = {}
 os.environ["MPLBACKEND"] = "Agg"
+logging.getLogger("torch.__trace").propagate = False  # thousands of empty records for each compiled graph
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from pyrogen.data import check_columns
 from pyrogen.inference.loaders import LoaderBatches, leaves_of, length
 from pyrogen.story import Batch
 
-__all__ = ["Batches", "RowBatches", "as_columns", "batches_of"]
+__all__ = ["Batches", "RowBatches", "RowColumns", "as_columns", "batches_of", "fetched"]
 
 Columns = dict[str | int, Any]
 Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -91,6 +92,45 @@ class Batches(Protocol):
         """Go on where `state` was taken."""
 
 
+class RowColumns(Mapping[str | int, Any]):
+    """Columns of some rows, fetched when they are first asked for: a compiled step fetches them by itself.
+
+    Args:
+        source: where they come from.
+        index: (b,) positions of the rows.
+    """
+
+    def __init__(self, source: RowBatches, index: Tensor) -> None:
+        self.source, self.index = source, index
+        self._fetched: Columns | None = None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether they were asked for already."""
+        return self._fetched is not None
+
+    def fetch(self) -> Columns:
+        """The columns."""
+        if self._fetched is None:
+            self._fetched = self.source.columns(self.index)
+        return self._fetched
+
+    def __getitem__(self, key: str | int) -> Any:
+        return self.fetch()[key]
+
+    def __iter__(self) -> Iterator[str | int]:
+        return iter(self.fetch())
+
+    def __len__(self) -> int:
+        return len(self.fetch())
+
+
+def fetched(batch: Batch) -> Batch:
+    """The batch with its rows fetched, and transformed, anew."""
+    columns = batch.columns
+    return replace(batch, columns=columns.source.columns(columns.index)) if isinstance(columns, RowColumns) else batch
+
+
 class RowBatches:
     """Batches of rows in a new random order each epoch; in the given order where one batch holds them all.
 
@@ -104,6 +144,7 @@ class RowBatches:
         seed: of the order; None keeps the given order.
         device: where the batches are.
         transform: applied to every batch, such as a fresh binarization.
+        resident: the columns themselves, where they lie whole on the device.
     """
 
     exact = True
@@ -117,7 +158,10 @@ class RowBatches:
         seed: int | None,
         device: torch.device,
         transform: Transform | None = None,
+        resident: Columns | None = None,
     ) -> None:
+        self.resident = resident
+        self.key = ("rows", *((k, tuple(c.shape), str(c.dtype), str(c.device)) for k, c in (resident or {}).items()))
         self.rows: int | None = rows
         self.size = min(batch_size, rows)
         self.steps: int | None = -(-rows // self.size)
@@ -139,11 +183,10 @@ class RowBatches:
                 yield self.whole
                 continue
             index = self.order[self.position * self.size : (self.position + 1) * self.size]
-            columns = self.columns(index)
             self.position += 1
-            batch = Batch(columns, len(index), self.total, index)
+            batch = Batch(RowColumns(self, index), len(index), self.total, index)
             if self.steps == 1 and self.transform is None:
-                self.whole = batch
+                self.whole = batch = replace(batch, columns=self.columns(index))
             yield batch
         self.position = 0
 
@@ -223,7 +266,8 @@ def batches_of(
 
     rows = len(next(iter(columns.values())))
     transform = getattr(data, "transform", None)
-    return RowBatches(take, rows, batch_size or rows, total or rows, seed, device, transform)
+    whole = resident if all(column.device.type == device.type for column in resident.values()) else None
+    return RowBatches(take, rows, batch_size or rows, total or rows, seed, device, transform, whole)
 
 
 def _resident(columns: Columns, device: torch.device) -> Columns:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.inference.packed import Packed
+
 __all__ = ["Optimizing", "adam"]
 
 Named = Iterable[tuple[str, Tensor]]
@@ -41,9 +43,11 @@ class Optimizing:
         self.schedule: Any = None
         self.average: dict[str, Tensor] | None = None
         self.taken = 0
+        self.packed: Packed | None = None
 
     def start(self, parameters: dict[str, Tensor]) -> None:
         """Take charge of the parameters; those that come later join."""
+        self.unpack()
         new = {name: p for name, p in parameters.items() if name not in self.parameters}
         self.parameters.update(new)
         if self.optimizer is None:
@@ -66,17 +70,41 @@ class Optimizing:
     def step(self, divisor: float) -> None:
         """Move the parameters by the gradients that they hold."""
         assert self.optimizer is not None
+        if self.packed is not None:
+            self.packed.sync()
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip_norm * divisor)
         self.optimizer.step()
+        self.count()
+        if self.average is not None:
+            values = [self.parameters[name].detach() for name in self.average]
+            weight = float(self.average_weight(torch.tensor(self.taken, dtype=torch.float64)))
+            torch._foreach_lerp_(list(self.average.values()), values, weight)
+
+    def count(self) -> None:
+        """A step was taken: on to the next rate."""
         if self.schedule is not None:
             self.schedule.step()
         self.taken += 1
-        if self.average is not None and self.decay is not None:
-            # Early averages forget the start faster: weight of the new value at least 1/(steps + 10) times 9.
-            weight = 1 - min(self.decay, (1 + self.taken) / (10 + self.taken))
-            values = [self.parameters[name].detach() for name in self.average]
-            torch._foreach_lerp_(list(self.average.values()), values, weight)
+
+    def average_weight(self, taken: Tensor) -> Tensor:
+        """The weight of the new value in the average after `taken` steps.
+
+        Early averages forget the start faster: it is at least 9 / (steps + 10).
+        """
+        assert self.decay is not None
+        return 1 - ((1 + taken) / (10 + taken)).clamp(max=self.decay)
+
+    def pack(self) -> None:
+        """Lay parameters, moments and averages side by side, where they can be."""
+        if self.packed is None and Packed.serves(self):
+            self.packed = Packed(self)
+
+    def unpack(self) -> None:
+        """Give every tensor storage of its own again."""
+        if self.packed is not None:
+            self.packed.release()
+            self.packed = None
 
     @property
     def rate(self) -> float:
@@ -85,6 +113,8 @@ class Optimizing:
 
     def state(self) -> dict[str, Any]:
         """Optimizer, schedule and averages, for a checkpoint."""
+        if self.packed is not None:
+            self.packed.sync()
         return {
             "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,

@@ -64,9 +64,7 @@ class Options:
             raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must lie between 0 and 1, such as 0.999, got {self.ema}")
-        if self.compile is True:
-            raise ValueError("compile=True: this version has no compiled step; pass 'auto' or False")
-        if self.compile not in (False, "auto"):
+        if self.compile not in (True, False, "auto"):
             raise ValueError(f"compile must be 'auto', True or False, got {self.compile!r}")
         if self.resume and self.out is None:
             raise ValueError("resume needs the folder of the run: pass out=")

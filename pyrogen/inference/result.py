@@ -28,7 +28,10 @@ class Fit:
         history: one record an epoch: `epoch`, `step`, `train_elbo` (nats per datum; the objective's value, where it is
             tempered), `validation_elbo`, `seconds`, `lr`, ...
         best_epoch: the epoch with the best validation ELBO, if there was validation data.
-        mode: how steps were taken.
+        mode: how steps were taken: "eager", "compiled" or "captured".
+        mode_reason: why, where they were not compiled.
+        first_step_seconds: time from the call of `fit` to the end of the first step in its final mode, compiling
+            included.
         config: what config.json says.
     """
 
@@ -36,6 +39,8 @@ class Fit:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     mode: str = "eager"
+    mode_reason: str = ""
+    first_step_seconds: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -75,7 +80,7 @@ class Fit:
         seen = seen_from(about["seen"]) if about["seen"] else None
         put_weights(story, weights, seen, folder.path)
         story.seen = seen
-        return cls(story, folder.history(), about["best_epoch"], about["mode"], config)
+        return cls(story, folder.history(), about["best_epoch"], about["mode"], config=config)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from pyrogen.inference.account import account, compare
 from pyrogen.inference.batches import RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
+from pyrogen.inference.compiling import EARNED
 from pyrogen.inference.doors import check_batch_scale, check_values, explain
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.loaders import LoaderBatches
@@ -123,6 +124,9 @@ class Run:
             loop.run()
             self._remember_arguments()
         finally:
+            if isinstance(steps, Step):
+                steps.compiler.close()
+                self.fit.mode, self.fit.mode_reason = steps.compiler.mode, steps.compiler.reason
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
@@ -146,7 +150,19 @@ class Run:
             options.freeze,
             options.precision == "bfloat16",
             self.batches.rows,
+            *self._compile(),
         )
+
+    def _compile(self) -> tuple[bool | str, str]:
+        """Whether to compile, decided by the length of the run alone so that equal runs decide alike; else why not."""
+        if self.options.compile != "auto":
+            return self.options.compile, "" if self.options.compile else "compile=False"
+        limit = self.options.limit
+        steps = limit.steps or (limit.epochs or 0) * (self.batches.steps or 0)
+        if steps < EARNED:
+            short = f"a run of {steps} steps does not earn back the compiler's time"
+            return False, short if steps else "how many steps the run takes is not known"
+        return "auto", ""
 
     def _loop(self, steps: Step | Still, folder: RunFolder | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:

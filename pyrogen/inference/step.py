@@ -10,6 +10,8 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyrogen.inference.batches import fetched
+from pyrogen.inference.compiling import Compiler
 from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite, nearest
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.program import Program, Recording, divisor_for, probed
@@ -29,6 +31,7 @@ class Step:
         freeze: names of submodules or parameters that stay as they are, or "model" or "guide".
         autocast: run the networks in bfloat16.
         rows: rows in the training set, where known.
+        compile, reason: see `Compiler`.
     """
 
     def __init__(
@@ -39,12 +42,15 @@ class Step:
         freeze: Sequence[str] = (),
         autocast: bool = False,
         rows: int | None = None,
+        compile: bool | str = False,
+        reason: str = "",
     ) -> None:
         self.program, self.objective, self.optimizing = program, objective, optimizing
         self.freeze, self.autocast, self.rows = freeze, autocast, rows
         self.divisors: dict[int, float] = {}
         self.recording: Recording | None = None
         self.number = 0
+        self.compiler = Compiler(self, compile, reason)
         self._made = 0  # entries in the parameter store when it was last looked through
 
     def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor:
@@ -57,18 +63,32 @@ class Step:
         if hasattr(self.objective, "set_epoch"):
             self.objective.set_epoch(epoch)
         before = torch_random_state()
-        loss = (
-            self._first(batch) if self.recording is None else self._loss(self.program.model, self.program.guide, batch)
-        )
-        if not torch.isfinite(loss.detach()):
-            raise FloatingPointError(self._blame(float(loss.detach()), batch, before))
-        if len(Store.current().params) != self._made:
-            self._take_charge()
-        self._set_gradients(loss)
-        divisor = self.divisor(batch)
-        self.optimizing.step(divisor)
+        loss = self.compiler.take(batch) if self.recording is not None else None
+        if loss is None:
+            loss = self._ordinary(fetched(batch))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self._blame(float(loss), batch, before))
         self.number += 1
-        return loss.detach() / divisor
+        return loss / self.divisor(batch)
+
+    def _ordinary(self, batch: Batch) -> Tensor:
+        """A step without the compiler; its loss, undivided. Nothing moves where the loss is not finite."""
+        loss = self._first(batch) if self.recording is None else self.loss(batch)
+        if torch.isfinite(loss.detach()):
+            if len(Store.current().params) != self._made:
+                self._take_charge()
+            self._set_gradients(loss)
+            self.optimizing.step(self.divisor(batch))
+        return loss.detach()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The undivided loss of a batch, to differentiate."""
+        return self._loss(self.program.model, self.program.guide, batch)
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The undivided loss of a batch and the gradients of what is trained, no step taken."""
+        loss = self.loss(batch)
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimizing.parameters.values())))
 
     def divisor(self, batch: Batch) -> float:
         """By what the batch's loss is divided to be per datum."""
@@ -93,12 +113,13 @@ class Step:
 
     def state(self) -> dict[str, Any]:
         """Optimizer, schedule and averages, and the number of steps taken."""
-        return {**self.optimizing.state(), "number": self.number}
+        return {**self.optimizing.state(), "number": self.number, "compiler": self.compiler.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken; the parameters have been met."""
         self.number = state["number"]
         self.optimizing.restore(state)
+        self.compiler.restore(state["compiler"])
 
     def meet(self, recording: Recording) -> None:
         """Take charge of the parameters that a run of guide and model made."""
@@ -174,13 +195,14 @@ class Step:
         if not moving:
             raise ValueError(f"freeze={list(self.freeze)} leaves no parameter to train")
         self.optimizing.start(moving)
+        self.compiler.forget()
         self._made = len(Store.current().params)
 
     def _blame(self, loss: float, batch: Batch, before: list[Tensor]) -> str:
         """Run the bad step again, with the same noise, and name the site."""
-        recording = Recording(batch)
         with probed(self.program.story):
             set_torch_random_state(before)
+            recording = Recording(fetched(batch))
             try:
                 recording.run(self.program)
                 reason = name_nonfinite(recording)

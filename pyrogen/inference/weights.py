@@ -130,7 +130,9 @@ def takes_given_rows(rows: Any, plate: Any, batch: Batch) -> bool:
     """Whether a subsampled data plate holds the rows that the batch gives."""
     if plate.size == plate.full_size or rows is None:
         return True
-    return batch.index is not None and torch.equal(rows["value"].to(batch.index.device), batch.index)
+    if batch.index is None or rows["value"] is batch.index:
+        return batch.index is not None
+    return torch.equal(rows["value"].to(batch.index.device), batch.index)
 
 
 def _rows_of(log_prob: Any, plate: Any) -> Tensor:

@@ -77,8 +77,10 @@ class Pair(Story):
         return model, Signature(self._programs["guide"], f"guide of '{self._name}'", like=model)
 
     def trainable(self) -> dict[str, Tensor]:
-        """The unconstrained parameters by name, as Pyro's store has them."""
-        return dict((Store.current() if self._depth else self._store).params)
+        """The unconstrained parameters by name, as Pyro's store has them; one stored twice by its later name."""
+        params = (Store.current() if self._depth else self._store).params
+        names = {id(p): name for name, p in params.items()}
+        return {name: p for name, p in params.items() if names[id(p)] == name}
 
     def saved_buffers(self) -> dict[str, Tensor]:
         """The buffers of the modules that the programs use, by name."""

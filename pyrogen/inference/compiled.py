@@ -1,0 +1,202 @@
+"""Compiled steps: the traced loss and gradients of one kind of batch, through torch's compiler.
+
+A step of a small model is one compiled call, optimizer and all; of a larger one, compiled loss and gradients and
+torch's own fused optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pyrogen.inference.layout import Layout
+from pyrogen.inference.packed import Packed
+from pyrogen.inference.random_state import kept_random_state
+from pyrogen.inference.tracing import CannotTrace, Graph, trace
+from pyrogen.story import Batch
+
+if TYPE_CHECKING:
+    from pyrogen.inference.step import Step
+
+__all__ = ["CompiledGradients", "Plan", "WholeStep", "compiled", "kept_state", "plan_for", "traced"]
+
+
+COMPILER: dict[str, Any] = {"backend": "inductor", "options": {"fallback_random": True}}
+"""How graphs are compiled: draws are torch's own, in the program's order, so that they are those of ordinary steps."""
+
+
+class Plan(Protocol):
+    """How the steps of one kind of batch are taken.
+
+    Args:
+        layout: of its inputs.
+        graph: the traced loss and gradients.
+    """
+
+    layout: Layout
+    graph: Graph
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The undivided loss and its gradients, no step taken; random state and buffers move."""
+
+
+def plan_for(step: Step, batch: Batch) -> Plan:
+    """Trace and compile the steps of such batches; nothing moves.
+
+    Raises:
+        CannotTrace: the program cannot be traced, or not be compiled here.
+    """
+    step.optimizing.pack()
+    with kept_state(step):
+        layout = Layout.of(batch)
+        try:
+            graph = traced(step, layout, batch)
+        except CannotTrace:
+            if not layout.by_position:
+                raise
+            layout = layout.fetched_before()  # it may have been the data's transform that cannot be traced
+            graph = traced(step, layout, batch)
+        plan: Plan
+        if step.optimizing.packed is not None:
+            plan = WholeStep(step, layout, graph, batch)
+        else:
+            plan = CompiledGradients(step, layout, graph, batch)
+    return plan
+
+
+def traced(step: Step, layout: Layout, batch: Batch) -> Graph:
+    """Loss and gradients of such a batch as a graph."""
+    parameters = step.optimizing.parameters
+
+    def loss_and_gradients(*tensors: Tensor) -> list[Tensor]:
+        with torch.enable_grad():
+            loss = step.loss(layout.batch(tensors))
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is None:
+                raise CannotTrace(f"parameter '{name}' receives no gradient in this step")
+        return [loss.detach(), *gradients]
+
+    return trace(loss_and_gradients, layout.tensors(batch))
+
+
+def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """The graph through torch's compiler, called once so that what is wrong shows now.
+
+    Raises:
+        CannotTrace: the graph cannot be compiled here.
+    """
+    call: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, **COMPILER)
+    try:
+        with torch.no_grad():
+            call(*inputs)
+    except Exception as error:
+        text = str(error)
+        if "compiler" in text.lower() and ("not found" in text or "No working" in text or "InvalidCxx" in text):
+            raise CannotTrace("there is no C++ compiler here (install g++ or clang)") from error
+        first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+        raise CannotTrace(f"torch cannot compile it ({type(error).__name__}: {first[:200]})") from error
+    return call
+
+
+class CompiledGradients:
+    """Loss and gradients compiled; clipping, optimizer and averages by torch's fused kernels."""
+
+    def __init__(self, step: Step, layout: Layout, graph: Graph, batch: Batch) -> None:
+        self.step, self.layout, self.graph = step, layout, graph
+        self.parameters = list(step.optimizing.parameters.values())
+        self.divisor = step.divisor(batch)
+        self.call = compiled(graph.module, [*layout.tensors(batch), *graph.live])
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
+        loss, gradients = self.loss_and_gradients(batch)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if torch.isfinite(loss):
+            self.step.optimizing.step(self.divisor)
+        return loss
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The undivided loss and its gradients, no step taken; random state and buffers move."""
+        with torch.no_grad():
+            loss, *gradients = self.call(*self.layout.tensors(batch), *self.graph.live)
+        return loss, gradients
+
+
+class WholeStep:
+    """Loss, gradients, clipping, Adam and averages of a small model as one compiled call."""
+
+    def __init__(self, step: Step, layout: Layout, graph: Graph, batch: Batch) -> None:
+        assert step.optimizing.packed is not None
+        self.layout, self.graph, self.optimizing = layout, graph, step.optimizing
+        self.packed: Packed = step.optimizing.packed
+        clip = None if self.optimizing.clip_norm is None else self.optimizing.clip_norm * step.divisor(batch)
+        places = {id(p): i for i, p in enumerate(self.packed.parameters)}
+        self.live = [tensor for tensor in graph.live if id(tensor) not in places]
+        count = len(layout.tensors(batch))
+
+        def whole(*inputs: Tensor) -> list[Tensor]:
+            (*given, state, taken, rate), rest = inputs[: count + 3], iter(inputs[count + 3 :])
+            values = self.packed.split(state[0])
+            live = [values[places[id(t)]] if id(t) in places else next(rest) for t in graph.live]
+            loss, *gradients = graph.module(*given, *live)
+            gradient = torch.cat([g.reshape(-1) for g in gradients])
+            fine = torch.isfinite(loss)
+            state.copy_(self.packed.moved(gradient, fine, clip, state, taken, rate))
+            taken.add_(fine.to(taken.dtype))
+            return [loss, gradient]
+
+        inputs = self._inputs(batch)
+        with torch.no_grad():
+            self.call = compiled(trace(whole, inputs).module, inputs)
+        self.packed.counted = -1  # it was called, and moved nothing that is kept but the count
+
+    def _inputs(self, batch: Batch) -> list[Tensor]:
+        packed = self.packed
+        return [*self.layout.tensors(batch), packed.state, packed.count, packed.rate, *self.live]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
+        self.packed.bring_up()
+        with torch.no_grad():
+            loss, _ = self.call(*self._inputs(batch))
+        if torch.isfinite(loss):
+            self.packed.counted += 1
+            self.optimizing.count()
+        result: Tensor = loss
+        return result
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The undivided loss and its gradients, no step taken; random state and buffers move."""
+        state = self.packed.state.clone()
+        with torch.no_grad():
+            loss, gradient = self.call(*self._inputs(batch))
+            self.packed.state.copy_(state)
+        self.packed.counted = -1
+        return loss, self.packed.split(gradient)
+
+
+@contextmanager
+def kept_state(step: Step) -> Iterator[None]:
+    """Run the program freely: random state, parameters, buffers and moments are afterwards what they were."""
+    weights = step.weights()
+    held = {name: tensor.clone() for name, tensor in weights.items()}
+    packed = step.optimizing.packed
+    state = None if packed is None else packed.state.clone()
+    try:
+        with kept_random_state():
+            yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                tensor.copy_(held[name])
+            if packed is not None and state is not None:
+                packed.state.copy_(state)

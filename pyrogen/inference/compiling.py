@@ -1,0 +1,204 @@
+"""Which steps are compiled, and whether they still are what the program says."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyrogen.inference.batches import fetched
+from pyrogen.inference.compiled import Plan, kept_state, plan_for
+from pyrogen.inference.layout import Key, key_of
+from pyrogen.inference.tracing import CannotTrace
+from pyrogen.story import Batch
+
+if TYPE_CHECKING:
+    from pyrogen.inference.step import Step
+
+__all__ = ["EARNED", "Compiler", "difference_between"]
+
+EARNED = 10_000
+"""Steps of the shortest run that `compile="auto"` compiles: the compiler takes some 10 s and saves 1 to 2 ms a step."""
+SEEN_OFTEN = 1_000
+"""Ordinary steps after which another kind of batch, such as an epoch's last and smaller one, is compiled as well."""
+CHECKED_AT_LEAST_EVERY = 10_000
+COMPILED = "compiled"
+
+
+class Compiler:
+    """The compiled steps of a run, by kind of batch: shapes, types, constants, train or eval mode.
+
+    Args:
+        step: the steps.
+        wanted: True compiles, and a failure is an error; "auto" compiles, and takes ordinary steps where that fails;
+            False does not.
+        reason: why not, where it is False.
+    """
+
+    def __init__(self, step: Step, wanted: bool | str, reason: str = "") -> None:
+        self.step, self.wanted, self.reason = step, wanted, reason
+        self.seconds = 0.0
+        self.known: dict[str, str] = {}  # kind of batch -> COMPILED, or why not
+        self.uses: dict[str, int] = {}
+        self._plans: dict[Key, tuple[Plan, _Checks]] = {}
+        self._modules = list(step.program.story.modules())
+        if wanted and not hasattr(step.objective, "differentiable_loss"):
+            self._decline(f"{type(step.objective).__name__} has no differentiable loss")
+
+    @property
+    def mode(self) -> str:
+        """What ran: "compiled" where some steps were, else "eager"."""
+        return COMPILED if COMPILED in self.known.values() else "eager"
+
+    def take(self, batch: Batch) -> Tensor | None:
+        """A compiled step, its loss undivided; None where the step is to be an ordinary one.
+
+        Raises:
+            RuntimeError: the compiled step is not, or no longer, what the program says.
+        """
+        if not self.wanted:
+            return None
+        try:
+            key = (*key_of(batch), *(module.training for module in self._modules))
+        except CannotTrace as error:
+            self._decline(str(error))
+            return None
+        if key not in self._plans and not self._add(key, batch):
+            return None
+        plan, checks = self._plans[key]
+        if checks.due():
+            self._check(plan, batch)
+        return plan(batch)
+
+    def forget(self) -> None:
+        """Compile anew: parameters have come or gone."""
+        self._plans.clear()
+
+    def close(self) -> None:
+        """No further step is taken: parameters get storage of their own again."""
+        self._plans.clear()
+        self.step.optimizing.unpack()
+
+    def state(self) -> dict[str, Any]:
+        """What is compiled, for a checkpoint: a run that goes on decides nothing anew."""
+        return {"wanted": self.wanted, "reason": self.reason, "known": self.known, "uses": self.uses}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.wanted, self.reason = state["wanted"], state["reason"]
+        self.known, self.uses = dict(state["known"]), dict(state["uses"])
+
+    def _add(self, key: Key, batch: Batch) -> bool:
+        """Compile steps for such batches, if it is their turn; whether they are compiled."""
+        kind = repr(key)
+        if self.known and kind not in self.known:
+            self.uses[kind] = self.uses.get(kind, 0) + 1
+            if self.uses[kind] <= SEEN_OFTEN:
+                return False
+        if self.known.get(kind, COMPILED) != COMPILED:
+            return False
+        began = time.monotonic()
+        try:
+            plan = plan_for(self.step, batch)
+            difference = difference_between(self.step, plan, batch)
+            if difference is not None:
+                raise CannotTrace(f"the compiled step is not what the program says: {difference}. {_STATE}")
+        except CannotTrace as error:
+            if kind in self.known:
+                raise RuntimeError(f"the run's steps were compiled, and cannot be any more: {error}") from error
+            others = bool(self.known)
+            self.known[kind] = str(error)
+            self._decline(str(error), others)
+            return False
+        finally:
+            self.seconds += time.monotonic() - began
+        self.known[kind] = COMPILED
+        self._plans[key] = plan, _Checks()
+        return True
+
+    def _decline(self, reason: str, others: bool = False) -> None:
+        """Say once why steps are ordinary ones; `others` says that some are compiled all the same."""
+        who = self.step.program.story._name
+        if self.wanted is True:
+            raise ValueError(f"compile=True: the steps of {who} cannot be compiled: {reason}")
+        if not self.reason:
+            self.reason = reason
+            what = "some steps are" if others else "steps are"
+            warnings.warn(f"{who}: {what} not compiled: {reason}", UserWarning, stacklevel=2)
+        if not others:
+            self.wanted = False
+            self.step.optimizing.unpack()
+
+    def _check(self, plan: Plan, batch: Batch) -> None:
+        difference = difference_between(self.step, plan, batch)
+        if difference is not None:
+            raise RuntimeError(
+                f"{self.step.program.story._name}: at step {self.step.number + 1} the compiled step is not what the "
+                f"program says any more: {difference}. {_STATE}"
+            )
+
+
+_STATE = (
+    "Does the program read Python state that changes as it runs (a counter, a list, numpy's random numbers)? Keep it "
+    "in a tensor, or pass compile=False"
+)
+
+
+class _Checks:
+    """When a compiled step is held against an ordinary one: at its 3rd, 9th, 27th, ... use."""
+
+    def __init__(self) -> None:
+        self.uses, self.next = 0, 3
+
+    def due(self) -> bool:
+        """Whether this use is one."""
+        self.uses += 1
+        if self.uses < self.next:
+            return False
+        self.next = min(3 * self.next, self.next + CHECKED_AT_LEAST_EVERY)
+        return True
+
+
+def difference_between(step: Step, plan: Plan, batch: Batch) -> str | None:
+    """In what loss or gradients of a compiled step and of an ordinary one at the same noise differ; None if they agree.
+
+    They agree where the loss does to 1e-5 of itself and every gradient to 1e-4 of its norm (1e-2 and 1e-1 in bfloat16).
+    Where large terms cancel, the compiler's rounding differs by more: then the traced operations, run one by one, must
+    agree, and the compiled ones to a tenth. Nothing moves.
+    """
+    with kept_state(step):
+        expected = step.loss_and_gradients(fetched(batch))
+    with kept_state(step):
+        told = plan.loss_and_gradients(batch)
+    slack = 1e-2 if step.autocast else 1e-5
+    first = _first_difference(step, told, expected, slack)
+    if first is None:
+        return None
+    with kept_state(step), torch.no_grad():
+        loss, *gradients = plan.graph(*plan.layout.tensors(batch))
+    if _first_difference(step, (loss, gradients), expected, slack) is None:
+        return _first_difference(step, told, expected, 1e-2)
+    return first
+
+
+def _first_difference(
+    step: Step, told: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list[Tensor]], slack: float
+) -> str | None:
+    """The first value that is off: a loss by more than `slack`, a gradient by more than 10 times that, of itself.
+
+    A millionth of all gradients is within rounding.
+    """
+    (loss, gradients), (true_loss, true_gradients) = told, expected
+    if not torch.isfinite(loss) and not torch.isfinite(true_loss):
+        return None
+    if not abs(float(loss) - float(true_loss)) <= slack * max(1.0, abs(float(true_loss))):
+        return f"the loss is {float(loss):.7g} and should be {float(true_loss):.7g}"
+    least = 1e-6 * max((float(gradient.norm()) for gradient in true_gradients), default=0.0)
+    for name, one, other in zip(step.optimizing.parameters, gradients, true_gradients, strict=True):
+        gap, size = float((one - other).norm()), float(other.norm())
+        if not gap <= 10 * slack * size + least:
+            return f"the gradient of '{name}', of norm {size:.3g}, is off by {gap:.3g}"
+    return None

@@ -1,0 +1,84 @@
+"""A batch as the flat tensors that a compiled step receives, and what must agree for one to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pyrogen.inference.batches import RowColumns
+from pyrogen.inference.tracing import CannotTrace
+from pyrogen.story import Batch
+
+__all__ = ["Key", "Layout", "key_of"]
+
+Key = tuple[Any, ...]
+
+
+def key_of(batch: Batch) -> Key:
+    """What two batches have in common that one compiled step serves: shapes, types and constants.
+
+    Raises:
+        CannotTrace: a column or argument is neither a tensor nor a plain constant.
+    """
+    columns: Any = batch.columns
+    parts = columns.source.key if _by_position(columns) else tuple((n, _leaf(n, c)) for n, c in columns.items())
+    extra = tuple((name, _leaf(name, value)) for name, value in batch.extra.items())
+    return (parts, batch.n, batch.total, batch.index is not None, extra)
+
+
+def _by_position(columns: Any) -> bool:
+    return isinstance(columns, RowColumns) and not columns.fetched and columns.source.resident is not None
+
+
+def _leaf(name: str | int, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.stride(), str(value.dtype), str(value.device)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CannotTrace(f"'{name}' is a {type(value).__name__}, neither a tensor nor a plain constant")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tensors of a batch lie among the inputs of a compiled step.
+
+    Args:
+        like: a batch of this layout.
+        by_position: whether the rows are fetched inside, from the resident columns and the index.
+    """
+
+    like: Batch
+    by_position: bool
+
+    @classmethod
+    def of(cls, batch: Batch) -> Layout:
+        """The layout of a batch, with rows fetched inside where that can be."""
+        return cls(batch, _by_position(batch.columns))
+
+    def fetched_before(self) -> Layout:
+        """The same with rows fetched outside."""
+        return Layout(self.like, False)
+
+    def tensors(self, batch: Batch) -> list[Tensor]:
+        """The inputs for a batch."""
+        columns: Any = batch.columns
+        index = [] if batch.index is None else [batch.index]
+        resident = columns.source.resident if self.by_position else columns
+        return [v for v in (*resident.values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
+
+    def batch(self, tensors: Sequence[Tensor]) -> Batch:
+        """The batch for inputs; fetches and transforms the rows."""
+        rest = iter(tensors)
+        like: Any = self.like.columns
+        resident = like.source.resident if self.by_position else like
+        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in resident.items()}
+        index = None if self.like.index is None else next(rest)
+        extra = {name: next(rest) if isinstance(v, Tensor) else v for name, v in self.like.extra.items()}
+        if self.by_position:
+            columns = {name: column[index] for name, column in columns.items()}
+            if like.source.transform is not None:
+                columns = dict(like.source.transform(columns))
+        return Batch(columns, self.like.n, self.like.total, index, extra)

@@ -1,0 +1,382 @@
+"""Compiled steps take the numbers of ordinary ones, say why where there are none, and are caught where they part."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoIAFNormal,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+from pyro.nn import PyroModule, PyroParam, PyroSample
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from pyrogen import Story, fit
+from pyrogen.data import Columns
+from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, compiled, compiling, cosine
+from pyrogen.models import VAE
+from tests.stories import Location, Mixture, Topics, coin_guide, coin_model, schools, schools_model
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch, request):
+    """Compile without generating code, unless a test asks for the real compiler."""
+    if "inductor" not in request.keywords:
+        monkeypatch.setattr(compiled, "COMPILER", {"backend": "eager"})
+
+
+def counts(rows=60):
+    return torch.poisson(torch.full((rows, 10), 2.0), generator=torch.Generator().manual_seed(3))
+
+
+def flips():
+    return (torch.arange(60) % 3 == 0).float()
+
+
+class Switches(Story):
+    """x is a sum of hidden switches: no reparameterization."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.encoder = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Linear(1, 2)
+
+    def model(self, x, n):
+        with pyro.plate("data", n):
+            z = pyro.sample("z", dist.Bernoulli(torch.full((2,), 0.4)).to_event(1))
+            return pyro.sample("x", dist.Normal(z @ self.weight, 0.5), obs=x)
+
+    def guide(self, x, n):
+        with pyro.plate("data", n):
+            pyro.sample("z", dist.Bernoulli(logits=self.encoder(x[:, None])).to_event(1))
+
+
+class Normed(Topics):
+    """Batch norm and dropout in the encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(10, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6))
+
+
+class Bayesian(Story):
+    """A regression with a prior on its weights and a constrained scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = PyroModule[nn.Linear](10, 1)
+        self.linear.weight = PyroSample(dist.Normal(0.0, 1.0).expand([1, 10]).to_event(2))
+        self.linear.bias = PyroSample(dist.Normal(0.0, 1.0).expand([1]).to_event(1))
+        self.scale = PyroParam(torch.tensor(1.0), constraint=dist.constraints.positive)
+        self.guide = AutoNormal(self.model)
+
+    def model(self, x, total, index):
+        mean = self.linear(x).squeeze(-1)
+        with pyro.plate("data", total, subsample=index):
+            return pyro.sample("y", dist.Normal(mean, self.scale), obs=x.sum(-1))
+
+
+class Warmed(Topics):
+    """A further argument that changes from step to step, as a tensor."""
+
+    def model(self, x, n, weight):
+        with pyro.plate("data", n):
+            with pyro.poutine.scale(scale=weight):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            return pyro.sample("x", dist.Poisson(self.decoder(z).exp()).to_event(1), obs=x)
+
+
+def weight_at(step):
+    return torch.tensor(0.1 + step / 20)
+
+
+def auto(kind):
+    return lambda: (schools_model, kind(schools_model))
+
+
+def loader():
+    return DataLoader(TensorDataset(counts()), batch_size=20)
+
+
+def flipped(columns):
+    return {"x": torch.bernoulli(columns["x"] / 12)}
+
+
+def pixels():
+    return (torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+
+
+PROGRAMS = {
+    "story": (Topics, counts, {}),
+    "mean_field": (Topics, counts, {"objective": TraceMeanField_ELBO}),
+    "particles": (Topics, counts, {"objective": lambda: Trace_ELBO(num_particles=3)}),
+    "vectorized": (
+        Topics,
+        counts,
+        {"objective": lambda: Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)},
+    ),
+    "tempered": (Topics, counts, {"objective": lambda: TemperedELBO(beta=2.0, warmup=3.0)}),
+    "free_bits": (Topics, counts, {"objective": lambda: TemperedELBO(free_bits=0.2, base=TraceMeanField_ELBO())}),
+    "iwae": (Topics, counts, {"objective": lambda: ImportanceWeightedELBO(4)}),
+    "enumerated": (Mixture, lambda: torch.linspace(-2, 2, 60), {}),
+    "reinforce": (Switches, lambda: torch.linspace(0, 3, 60), {}),
+    "subsampled": (Location, lambda: torch.linspace(-1, 1, 60), {"batch_size": 20}),
+    "bayesian": (Bayesian, counts, {"batch_size": 20}),
+    "batch_norm_and_dropout": (Normed, counts, {}),
+    "changing_argument": (Warmed, counts, {"arguments": {"weight": weight_at}}),
+    "pair_with_constraints": (lambda: (coin_model, coin_guide), flips, {"batch_size": 60}),
+    "vae": (lambda: VAE((1, 4, 4), 2, hidden=(16,)), pixels, {}),
+    "loader": (Topics, loader, {}),
+    "fresh_binarization": (lambda: VAE((10,), 2, hidden=(16,)), lambda: Columns({"x": counts()}, flipped), {}),
+    **{
+        kind.__name__: (auto(kind), schools, {})
+        for kind in (
+            AutoNormal,
+            AutoDiagonalNormal,
+            AutoMultivariateNormal,
+            AutoLowRankMultivariateNormal,
+            AutoIAFNormal,
+            AutoDelta,
+        )
+    },
+}
+
+OPTIMIZERS = {
+    "clipped_and_averaged": {"clip_norm": 0.1, "ema": 0.9, "schedule": cosine(12, warmup=3)},
+    "decayed": {"optimizer": lambda named: torch.optim.AdamW(named, lr=0.01, weight_decay=0.1, fused=True)},
+    "penalized": {"optimizer": adam(0.01, weight_decay=0.1)},
+    "amsgrad": {"optimizer": adam(0.01, amsgrad=True)},
+    "sgd": {"optimizer": lambda named: torch.optim.SGD(named, lr=1e-4, momentum=0.9)},
+    "frozen": {"freeze": ["decoder"]},
+    "one_cycle": {"schedule": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, 20)},
+}
+
+
+def run(make, data, compile, **options):
+    torch.manual_seed(4)
+    given = {"batch_size": 20, "steps": 12, "optimizer": adam(0.01), **options}
+    if "objective" in given:
+        given["objective"] = given["objective"]()
+    return fit(make(), data(), compile=compile, **given)
+
+
+def agree(one, other, tolerance=1e-5):
+    for mine, theirs in zip(one.history, other.history, strict=True):
+        assert math.isclose(mine["train_elbo"], theirs["train_elbo"], rel_tol=tolerance), mine["epoch"]
+    first, second = one.story.trainable(), other.story.trainable()
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], rtol=1e-4, atol=1e-4), name
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_steps_take_the_numbers_of_ordinary_ones(name):
+    make, data, options = PROGRAMS[name]
+    ordinary, fast = (run(make, data, compile, **options) for compile in (False, True))
+    assert (ordinary.mode, fast.mode) == ("eager", "compiled")
+    agree(fast, ordinary)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_whatever_the_optimizer(name):
+    ordinary, fast = (run(Topics, counts, compile, **OPTIMIZERS[name]) for compile in (False, True))
+    assert fast.mode == "compiled"
+    agree(fast, ordinary)
+
+
+@pytest.mark.parametrize("name", ["story", "enumerated", "vae"])
+@pytest.mark.parametrize("largest", [0, 50_000])
+@pytest.mark.inductor
+def test_through_the_real_compiler(name, largest, monkeypatch):
+    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", largest)
+    make, data, options = PROGRAMS[name]
+    agree(*(run(make, data, compile, **options) for compile in (True, False)))
+
+
+def test_double_and_half_precision():
+    for precision, tolerance in (("float64", 1e-12), ("bfloat16", 1e-2)):
+        ordinary, fast = (run(Topics, counts, compile, precision=precision) for compile in (False, True))
+        assert fast.mode == "compiled"
+        agree(fast, ordinary, tolerance)
+
+
+class Reads(Topics):
+    """Reads a tensor's value in Python."""
+
+    def model(self, x, n):
+        if self.decoder.weight.sum() > -1e6:
+            return super().model(x, n)
+        return None
+
+
+class Masks(Topics):
+    """Boolean indexing."""
+
+    def model(self, x, n):
+        pyro.factor("positive", -1e-3 * self.decoder.weight[self.decoder.weight > 0].sum())
+        return super().model(x, n)
+
+
+class Loops(Topics):
+    """A sequential plate over rows."""
+
+    def model(self, x, n):
+        for row in pyro.plate("penalties", 3, subsample_size=2):
+            pyro.factor(f"penalty_{int(row)}", -1e-3 * self.decoder.weight.square().sum())
+        return super().model(x, n)
+
+
+class Counts(Topics):
+    """A scale that a Python counter turns."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def model(self, x, n):
+        self.calls += 1
+        with pyro.poutine.scale(scale=1.0 + self.calls / 100):
+            return super().model(x, n)
+
+
+class Turns(Topics):
+    """Another scale from the 6th call on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def model(self, x, n):
+        self.calls += 1
+        with pyro.poutine.scale(scale=1.0 if self.calls < 6 else 2.0):
+            return super().model(x, n)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Reads, "reads the value of a tensor"),
+        (Masks, "boolean indexing"),
+        (Loops, "reads the value of a tensor"),
+        (lambda: Topics(), "TraceGraph_ELBO has no differentiable loss"),
+    ],
+    ids=["item", "mask", "loop", "objective"],
+)
+def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
+    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+    options = {"objective": TraceGraph_ELBO} if "TraceGraph" in reason else {}
+    with pytest.warns(UserWarning, match=reason) as said:
+        fast = run(make, counts, "auto", **options)
+    assert fast.mode == "eager"
+    assert reason in fast.mode_reason
+    assert len([w for w in said if "not compiled" in str(w.message)]) == 1
+    agree(fast, run(make, counts, False, **options), 1e-12)
+    with pytest.raises(ValueError, match=f"compile=True.*{reason}"):
+        run(make, counts, True, **options)
+
+
+def test_without_a_compiler_steps_are_ordinary(monkeypatch):
+    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+
+    def refused(*_, **__):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refused)
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler here"):
+        fast = run(Topics, counts, "auto")
+    agree(fast, run(Topics, counts, False), 1e-12)
+
+
+def test_a_program_that_reads_changing_state_is_caught(monkeypatch):
+    with pytest.raises(ValueError, match="not what the program says.*Python state"):
+        run(Counts, counts, True)
+    with pytest.raises(RuntimeError, match="is not what the program says any more: the loss is .*compile=False"):
+        run(Turns, counts, True, steps=100)
+
+
+def test_a_short_run_is_not_compiled():
+    short = run(Topics, counts, "auto")
+    assert (short.mode, "12 steps" in short.mode_reason) == ("eager", True)
+
+
+def test_a_rare_kind_of_batch_is_compiled_once_it_has_come_often(monkeypatch):
+    monkeypatch.setattr(compiling, "SEEN_OFTEN", 2)
+    made = []
+    plan_for = compiling.plan_for
+    monkeypatch.setattr(compiling, "plan_for", lambda step, batch: made.append(batch.n) or plan_for(step, batch))
+    ordinary, fast = (run(Topics, lambda: counts(50), compile, steps=None, epochs=5) for compile in (False, True))
+    assert made == [20, 10]
+    agree(fast, ordinary)
+
+
+def test_a_loss_that_is_not_finite_names_the_site_and_moves_nothing():
+    class Breaks(Topics):
+        def model(self, x, n, bad):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+                return pyro.sample(
+                    "x", dist.Poisson(self.decoder(z).exp() + bad, validate_args=False).to_event(1), obs=x
+                )
+
+    stories = []
+    for compile in (False, True):
+        story = Breaks()
+        stories.append(story)
+        with pytest.raises(FloatingPointError, match="site 'x'"):
+            bad = lambda step: torch.tensor(math.nan if step == 5 else 0.0)  # noqa: E731
+            run(lambda story=story: story, counts, compile, arguments={"bad": bad})
+    for parameter in stories[1].parameters():
+        assert torch.isfinite(parameter).all()
+
+
+@pytest.mark.parametrize("largest", [0, 50_000])
+def test_resumed_compiled_runs_are_equal_to_the_bit(largest, monkeypatch, tmp_path):
+    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", largest)
+    options = {"ema": 0.9, "schedule": cosine(30), "clip_norm": 1.0, "steps": None}
+    whole = run(Normed, lambda: counts(50), True, epochs=6, out=tmp_path / "whole", **options)
+    run(Normed, lambda: counts(50), True, epochs=2, out=tmp_path / "parts", **options)
+    parts = run(Normed, lambda: counts(50), True, epochs=6, out=tmp_path / "parts", resume=True, **options)
+    assert parts.mode == "compiled"
+    for mine, theirs in zip(parts.history, whole.history, strict=True):
+        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+    for name, value in whole.story.state_dict().items():
+        assert torch.equal(value, parts.story.state_dict()[name]), name
+
+
+def test_a_resumed_run_keeps_its_mode(monkeypatch, tmp_path):
+    run(Topics, counts, "auto", steps=None, epochs=1, out=tmp_path)
+    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+    again = run(Topics, counts, "auto", steps=None, epochs=3, out=tmp_path, resume=True)
+    assert again.mode == "eager"
+
+
+def test_parameters_own_their_storage_afterwards():
+    story = run(Topics, counts, True).story
+    assert {p.untyped_storage().nbytes() for p in story.parameters()} == {
+        p.numel() * p.element_size() for p in story.parameters()
+    }
+
+
+def test_the_enumerated_expectation_is_pyros():
+    """An enumerated guide, whose costs are weighted by probabilities that may be 0."""
+
+    class Guided(Mixture):
+        def __init__(self):
+            super().__init__()
+            self.choice = nn.Parameter(torch.zeros(60, 2))
+
+        def guide(self, x, n, index):
+            with pyro.plate("data", n):
+                pyro.sample("k", dist.Categorical(logits=self.choice[index]), infer={"enumerate": "parallel"})
+
+    options = {"objective": TraceEnum_ELBO}
+    fast, ordinary = (run(Guided, lambda: torch.linspace(-2, 2, 60), c, **options) for c in (True, False))
+    assert fast.mode == "compiled"
+    agree(fast, ordinary)
