@@ -6,27 +6,50 @@ torch's own fused optimizer.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrogen.inference.layout import Layout
+from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.packed import Packed
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.tracing import CannotTrace, Graph, trace
 from pyrogen.story import Batch
 
-if TYPE_CHECKING:
-    from pyrogen.inference.step import Step
-
-__all__ = ["CompiledGradients", "Plan", "WholeStep", "compiled", "kept_state", "plan_for", "traced"]
+__all__ = ["Compilable", "CompiledGradients", "Plan", "WholeStep", "kept_state", "plan_for"]
 
 
 COMPILER: dict[str, Any] = {"backend": "inductor", "options": {"fallback_random": True}}
 """How graphs are compiled: draws are torch's own, in the program's order, so that they are those of ordinary steps."""
+
+
+class Compilable(Protocol):
+    """What can be compiled: the steps of `fit`, or of a stock loop."""
+
+    name: str
+    number: int
+    objective: Any
+    optimizing: Optimizing
+    autocast: bool
+    modules: list[nn.Module]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The undivided loss of a batch, to differentiate."""
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The undivided loss of a batch and the gradients of what is trained, no step taken."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+
+    def divisor(self, batch: Batch) -> float:
+        """By what the batch's loss is divided to be per datum."""
 
 
 class Plan(Protocol):
@@ -35,10 +58,12 @@ class Plan(Protocol):
     Args:
         layout: of its inputs.
         graph: the traced loss and gradients.
+        mode: "compiled" or "captured".
     """
 
     layout: Layout
     graph: Graph
+    mode: str
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
@@ -47,7 +72,7 @@ class Plan(Protocol):
         """The undivided loss and its gradients, no step taken; random state and buffers move."""
 
 
-def plan_for(step: Step, batch: Batch) -> Plan:
+def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | WholeStep:
     """Trace and compile the steps of such batches; nothing moves.
 
     Raises:
@@ -63,15 +88,12 @@ def plan_for(step: Step, batch: Batch) -> Plan:
                 raise
             layout = layout.fetched_before()  # it may have been the data's transform that cannot be traced
             graph = traced(step, layout, batch)
-        plan: Plan
         if step.optimizing.packed is not None:
-            plan = WholeStep(step, layout, graph, batch)
-        else:
-            plan = CompiledGradients(step, layout, graph, batch)
-    return plan
+            return WholeStep(step, layout, graph, batch)
+        return CompiledGradients(step, layout, graph, batch)
 
 
-def traced(step: Step, layout: Layout, batch: Batch) -> Graph:
+def traced(step: Compilable, layout: Layout, batch: Batch) -> Graph:
     """Loss and gradients of such a batch as a graph."""
     parameters = step.optimizing.parameters
 
@@ -94,8 +116,12 @@ def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable
         CannotTrace: the graph cannot be compiled here.
     """
     call: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, **COMPILER)
+    told = logging.getLogger("torch.utils.cpp_extension")
+    level = told.level
     try:
-        with torch.no_grad():
+        told.setLevel(logging.ERROR)  # it warns where CUDA is installed and there is no GPU
+        # torch's compiler turns validation off for good: here it comes back.
+        with torch.no_grad(), pyro.validation_enabled(False):
             call(*inputs)
     except Exception as error:
         text = str(error)
@@ -103,13 +129,17 @@ def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable
             raise CannotTrace("there is no C++ compiler here (install g++ or clang)") from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
         raise CannotTrace(f"torch cannot compile it ({type(error).__name__}: {first[:200]})") from error
+    finally:
+        told.setLevel(level)
     return call
 
 
 class CompiledGradients:
     """Loss and gradients compiled; clipping, optimizer and averages by torch's fused kernels."""
 
-    def __init__(self, step: Step, layout: Layout, graph: Graph, batch: Batch) -> None:
+    mode = "compiled"
+
+    def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
         self.step, self.layout, self.graph = step, layout, graph
         self.parameters = list(step.optimizing.parameters.values())
         self.divisor = step.divisor(batch)
@@ -134,7 +164,9 @@ class CompiledGradients:
 class WholeStep:
     """Loss, gradients, clipping, Adam and averages of a small model as one compiled call."""
 
-    def __init__(self, step: Step, layout: Layout, graph: Graph, batch: Batch) -> None:
+    mode = "compiled"
+
+    def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
         assert step.optimizing.packed is not None
         self.layout, self.graph, self.optimizing = layout, graph, step.optimizing
         self.packed: Packed = step.optimizing.packed
@@ -185,7 +217,7 @@ class WholeStep:
 
 
 @contextmanager
-def kept_state(step: Step) -> Iterator[None]:
+def kept_state(step: Compilable) -> Iterator[None]:
     """Run the program freely: random state, parameters, buffers and moments are afterwards what they were."""
     weights = step.weights()
     held = {name: tensor.clone() for name, tensor in weights.items()}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrogen.inference.batches import fetched
-from pyrogen.inference.compiled import Plan, kept_state, plan_for
+from pyrogen.inference.captured import CapturedStep
+from pyrogen.inference.compiled import Compilable, Plan, WholeStep, kept_state, plan_for
 from pyrogen.inference.layout import Key, key_of
 from pyrogen.inference.tracing import CannotTrace
 from pyrogen.story import Batch
-
-if TYPE_CHECKING:
-    from pyrogen.inference.step import Step
 
 __all__ = ["EARNED", "Compiler", "difference_between"]
 
@@ -25,7 +23,7 @@ EARNED = 10_000
 SEEN_OFTEN = 1_000
 """Ordinary steps after which another kind of batch, such as an epoch's last and smaller one, is compiled as well."""
 CHECKED_AT_LEAST_EVERY = 10_000
-COMPILED = "compiled"
+MODES = ("captured", "compiled")
 
 
 class Compiler:
@@ -38,20 +36,19 @@ class Compiler:
         reason: why not, where it is False.
     """
 
-    def __init__(self, step: Step, wanted: bool | str, reason: str = "") -> None:
+    def __init__(self, step: Compilable, wanted: bool | str, reason: str = "") -> None:
         self.step, self.wanted, self.reason = step, wanted, reason
         self.seconds = 0.0
-        self.known: dict[str, str] = {}  # kind of batch -> COMPILED, or why not
+        self.known: dict[str, str] = {}  # kind of batch -> one of MODES, or why not
         self.uses: dict[str, int] = {}
         self._plans: dict[Key, tuple[Plan, _Checks]] = {}
-        self._modules = list(step.program.story.modules())
         if wanted and not hasattr(step.objective, "differentiable_loss"):
             self._decline(f"{type(step.objective).__name__} has no differentiable loss")
 
     @property
     def mode(self) -> str:
-        """What ran: "compiled" where some steps were, else "eager"."""
-        return COMPILED if COMPILED in self.known.values() else "eager"
+        """What ran: "captured" or "compiled" where some steps were, else "eager"."""
+        return next((mode for mode in MODES if mode in self.known.values()), "eager")
 
     def take(self, batch: Batch) -> Tensor | None:
         """A compiled step, its loss undivided; None where the step is to be an ordinary one.
@@ -62,7 +59,7 @@ class Compiler:
         if not self.wanted:
             return None
         try:
-            key = (*key_of(batch), *(module.training for module in self._modules))
+            key = (*key_of(batch), *(module.training for module in self.step.modules))
         except CannotTrace as error:
             self._decline(str(error))
             return None
@@ -98,11 +95,11 @@ class Compiler:
             self.uses[kind] = self.uses.get(kind, 0) + 1
             if self.uses[kind] <= SEEN_OFTEN:
                 return False
-        if self.known.get(kind, COMPILED) != COMPILED:
+        if self.known.get(kind, MODES[0]) not in MODES:
             return False
         began = time.monotonic()
         try:
-            plan = plan_for(self.step, batch)
+            plan = self._plan(batch, self.known.get(kind))
             difference = difference_between(self.step, plan, batch)
             if difference is not None:
                 raise CannotTrace(f"the compiled step is not what the program says: {difference}. {_STATE}")
@@ -115,13 +112,27 @@ class Compiler:
             return False
         finally:
             self.seconds += time.monotonic() - began
-        self.known[kind] = COMPILED
+        self.known[kind] = plan.mode
         self._plans[key] = plan, _Checks()
         return True
 
+    def _plan(self, batch: Batch, mode: str | None) -> Plan:
+        """The fastest plan that works here, or the one of that mode."""
+        plan = plan_for(self.step, batch)
+        device = next(iter(self.step.optimizing.parameters.values())).device
+        if device.type != "cuda" or isinstance(plan, WholeStep) or mode == "compiled":
+            return plan
+        try:
+            return CapturedStep(plan, self.step, batch)
+        except (CannotTrace, RuntimeError) as error:
+            if mode == "captured":
+                raise CannotTrace(f"its steps were captured: {error}") from error
+            self.reason = self.reason or f"compiled and not captured: {error}"
+            return plan
+
     def _decline(self, reason: str, others: bool = False) -> None:
         """Say once why steps are ordinary ones; `others` says that some are compiled all the same."""
-        who = self.step.program.story._name
+        who = self.step.name
         if self.wanted is True:
             raise ValueError(f"compile=True: the steps of {who} cannot be compiled: {reason}")
         if not self.reason:
@@ -136,7 +147,7 @@ class Compiler:
         difference = difference_between(self.step, plan, batch)
         if difference is not None:
             raise RuntimeError(
-                f"{self.step.program.story._name}: at step {self.step.number + 1} the compiled step is not what the "
+                f"{self.step.name}: at step {self.step.number + 1} the compiled step is not what the "
                 f"program says any more: {difference}. {_STATE}"
             )
 
@@ -162,7 +173,7 @@ class _Checks:
         return True
 
 
-def difference_between(step: Step, plan: Plan, batch: Batch) -> str | None:
+def difference_between(step: Compilable, plan: Plan, batch: Batch) -> str | None:
     """In what loss or gradients of a compiled step and of an ordinary one at the same noise differ; None if they agree.
 
     They agree where the loss does to 1e-5 of itself and every gradient to 1e-4 of its norm (1e-2 and 1e-1 in bfloat16).
@@ -185,7 +196,7 @@ def difference_between(step: Step, plan: Plan, batch: Batch) -> str | None:
 
 
 def _first_difference(
-    step: Step, told: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list[Tensor]], slack: float
+    step: Compilable, told: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list[Tensor]], slack: float
 ) -> str | None:
     """The first value that is off: a loss by more than `slack`, a gradient by more than 10 times that, of itself.
 

@@ -22,6 +22,8 @@ __all__ = ["Limit", "Loop", "Steps"]
 
 EPOCH_END_SECONDS = 2.0
 """Checkpoints at the ends of epochs are at least so far apart."""
+WAITING = 50
+"""Losses on CUDA that are looked at together."""
 MIDDLE_SECONDS = 60.0
 """An epoch longer than this is checkpointed in its middle."""
 
@@ -37,6 +39,9 @@ class Steps(Protocol):
 
     def averages(self) -> dict[str, Tensor] | None:
         """Averaged values of some of the weights, if they are kept."""
+
+    def settle(self) -> None:
+        """Raise FloatingPointError if a loss was not finite; losses need not be looked at as they come."""
 
     def figures(self) -> dict[str, float]:
         """What a record should tell besides the losses."""
@@ -94,6 +99,8 @@ class Loop:
         self.best_epoch: int | None = None
         self.finished: str | None = None
         self._sum, self._rows, self._seconds = 0.0, 0, 0.0
+        self._losses: list[tuple[Tensor, int]] = []  # with their rows, not added up yet
+        self._elbo = 0.0
         self._saved = time.monotonic()
         self._begun = False
         self._reopen: dict[str, Any] | None = None
@@ -119,12 +126,22 @@ class Loop:
 
     def _take(self, batch: Batch, bar: ProgressBar) -> None:
         within = self._rows / self.batches.rows if self.batches.rows else 0.0
-        loss = float(self.steps(batch, self.epoch + within))
+        loss = self.steps(batch, self.epoch + within)
         self._begin()
-        self._sum -= loss * batch.n
+        self._losses.append((loss, batch.n))
+        if loss.device.type == "cpu" or len(self._losses) >= WAITING:
+            self._add_up()
         self._rows += batch.n
         self.step += 1
-        bar.advance(self.epoch + 1, -loss)
+        bar.advance(self.epoch + 1, self._elbo)
+
+    def _add_up(self) -> None:
+        """Add up the losses that came since the last time: on CUDA a look at them waits for the device."""
+        self.steps.settle()
+        for loss, rows in self._losses:
+            self._elbo = -float(loss)
+            self._sum += self._elbo * rows
+        self._losses.clear()
 
     def _begin(self) -> None:
         """Make the folder, once the first step has shown that there is a run to keep."""
@@ -134,6 +151,7 @@ class Loop:
 
     def _close_epoch(self) -> None:
         # An epoch that the limit cuts is gone on with, should a resumed run have a later limit.
+        self._add_up()
         cut = {"partial": (self._sum, self._rows), "best": self.best, "best_epoch": self.best_epoch}
         self.batches.close()
         self._reopen = cut if self.batches.cut else None
@@ -212,6 +230,7 @@ class Loop:
 
     def _checkpoint_in_the_middle(self) -> None:
         if self.folder is not None and self.batches.exact and time.monotonic() - self._saved > MIDDLE_SECONDS:
+            self._add_up()
             self._check_finite()
             self.save()
 

@@ -48,7 +48,8 @@ class Packed:
     @staticmethod
     def serves(optimizing: Optimizing) -> bool:
         """Whether the optimizer is a plain Adam or AdamW over one group of not too many parameters of one kind."""
-        optimizer, parameters = optimizing.optimizer, list(optimizing.parameters.values())
+        optimizer: Any = optimizing.optimizer
+        parameters = list(optimizing.parameters.values())
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
             return False
         group = optimizer.param_groups[0]

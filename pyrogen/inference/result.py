@@ -30,8 +30,7 @@ class Fit:
         best_epoch: the epoch with the best validation ELBO, if there was validation data.
         mode: how steps were taken: "eager", "compiled" or "captured".
         mode_reason: why, where they were not compiled.
-        first_step_seconds: time from the call of `fit` to the end of the first step in its final mode, compiling
-            included.
+        first_step_seconds: from the call of `fit` to the first step taken in that mode, compiling included.
         config: what config.json says.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,7 @@ class Run:
     """Everything that one call of `fit` puts together; at home in the story's parameter store."""
 
     def __init__(self, story: Story, data: Any, validation: Any, options: Options, dtype: torch.dtype) -> None:
+        self.started = time.monotonic()
         self.story, self.data, self.options, self.dtype = story, data, options, dtype
         self.program = Program(story, options.arguments)
         self.trains = "steps" not in story.without
@@ -127,6 +129,7 @@ class Run:
             if isinstance(steps, Step):
                 steps.compiler.close()
                 self.fit.mode, self.fit.mode_reason = steps.compiler.mode, steps.compiler.reason
+                self.fit.first_step_seconds = None if steps.settled is None else steps.settled - self.started
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
@@ -160,7 +163,7 @@ class Run:
         limit = self.options.limit
         steps = limit.steps or (limit.epochs or 0) * (self.batches.steps or 0)
         if steps < EARNED:
-            short = f"a run of {steps} steps does not earn back the compiler's time"
+            short = f"a run of less than {EARNED:,} steps does not earn back the compiler's time"
             return False, short if steps else "how many steps the run takes is not known"
         return "auto", ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,9 @@ from pyrogen.inference.random_state import set_torch_random_state, torch_random_
 from pyrogen.story import Batch, Store
 
 __all__ = ["Step"]
+
+UNSEEN = 50
+"""Steps on CUDA whose losses are looked at together."""
 
 
 class Step:
@@ -50,7 +55,10 @@ class Step:
         self.divisors: dict[int, float] = {}
         self.recording: Recording | None = None
         self.number = 0
+        self.name, self.modules = program.story._name, list(program.story.all_modules())
         self.compiler = Compiler(self, compile, reason)
+        self.settled: float | None = None  # when the first step was taken in the way that most are
+        self._unseen: list[tuple[int, Batch, list[Tensor], Tensor]] = []  # number, batch, noise before, loss
         self._made = 0  # entries in the parameter store when it was last looked through
 
     def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor:
@@ -64,12 +72,28 @@ class Step:
             self.objective.set_epoch(epoch)
         before = torch_random_state()
         loss = self.compiler.take(batch) if self.recording is not None else None
+        if self.settled is None and (loss is not None or not self.compiler.wanted):
+            self.settled = time.monotonic()
         if loss is None:
             loss = self._ordinary(fetched(batch))
-        if not torch.isfinite(loss):
-            raise FloatingPointError(self._blame(float(loss), batch, before))
         self.number += 1
+        self._unseen.append((self.number, batch, before, loss))
+        if self.compiler.mode != "captured" or len(self._unseen) >= UNSEEN:
+            self.settle()
         return loss / self.divisor(batch)
+
+    def settle(self) -> None:
+        """Look at the losses that were not looked at yet: on CUDA a look waits for the device.
+
+        Raises:
+            FloatingPointError: one is not finite; nothing moved in that step or since.
+        """
+        unseen, self._unseen = self._unseen, []
+        if len(unseen) == 1 and math.isfinite(unseen[0][3]) or not unseen:
+            return
+        for (number, batch, before, _), loss in zip(unseen, torch.stack([u[3] for u in unseen]).tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise FloatingPointError(self._blame(number, loss, batch, before))
 
     def _ordinary(self, batch: Batch) -> Tensor:
         """A step without the compiler; its loss, undivided. Nothing moves where the loss is not finite."""
@@ -198,7 +222,7 @@ class Step:
         self.compiler.forget()
         self._made = len(Store.current().params)
 
-    def _blame(self, loss: float, batch: Batch, before: list[Tensor]) -> str:
+    def _blame(self, number: int, loss: float, batch: Batch, before: list[Tensor]) -> str:
         """Run the bad step again, with the same noise, and name the site."""
         with probed(self.program.story):
             set_torch_random_state(before)
@@ -209,7 +233,7 @@ class Step:
             except (ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
         return (
-            f"{self.program.story._name}: the loss is {loss} at step {self.number + 1}: {reason}. Lower the rate, pass "
+            f"{self.program.story._name}: the loss is {loss} at step {number}: {reason}. Lower the rate, pass "
             "clip_norm=, or bound the scale; nothing moved in this step"
         )
 

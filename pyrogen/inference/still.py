@@ -21,6 +21,9 @@ class Still:
         """Never called: the loop's limit is 0 epochs."""
         raise AssertionError("a story without steps takes none")
 
+    def settle(self) -> None:
+        """No loss was taken."""
+
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
         return {name: t.detach() for name, t in {**self.story.trainable(), **self.story.saved_buffers()}.items()}

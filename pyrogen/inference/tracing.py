@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pyro
 import torch
 from opt_einsum import shared_intermediates
 from pyro.infer import trace_elbo, trace_mean_field_elbo, traceenum_elbo
@@ -55,7 +56,7 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
     Raises:
         CannotTrace: the function reads a tensor's value in Python, or gives tensors whose shape depends on values.
     """
-    with _traceable(), warnings.catch_warnings():
+    with _traceable(), warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")
         try:
             module = make_fx(function, tracing_mode="real")(*inputs)

@@ -153,7 +153,6 @@ def test_options_that_make_no_sense():
     refused("ema must lie between 0 and 1", Topics(), x, ema=1.0)
     refused("clip_norm must be above 0", Topics(), x, clip_norm=-1)
     refused("resume needs the folder", Topics(), x, resume=True)
-    refused("compile=True: this version has no compiled step", Topics(), x, compile=True)
     refused("compile must be", Topics(), x, compile="yes")
     refused("precision 'half' is unknown, expected one of float32, bfloat16, float64", Topics(), x, precision="half")
     refused("arguments may not be called 'n'", Topics(), x, arguments={"n": 3})

@@ -20,8 +20,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyrogen import Story, fit
+from pyrogen.catalog import CATALOG
 from pyrogen.data import Columns
-from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, compiled, compiling, cosine
+from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, captured, compiled, compiling, cosine
 from pyrogen.models import VAE
 from tests.stories import Location, Mixture, Topics, coin_guide, coin_model, schools, schools_model
 
@@ -63,7 +64,9 @@ class Normed(Topics):
 
     def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(10, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6))
+        self.encoder = nn.Sequential(
+            nn.Linear(10, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6)
+        )
 
 
 class Bayesian(Story):
@@ -200,6 +203,25 @@ def test_through_the_real_compiler(name, largest, monkeypatch):
     agree(*(run(make, data, compile, **options) for compile in (True, False)))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("conditional_vae", "mixture") else pytest.mark.slow)
+        for name, entry in CATALOG.items()
+        if "steps" not in entry.tiny()[0].without
+    ],
+)
+@pytest.mark.inductor
+def test_the_catalog_through_the_real_compiler(name):
+    runs = []
+    for compile in (True, False):
+        torch.manual_seed(5)
+        story, data = CATALOG[name].tiny()
+        runs.append(fit(story, data, steps=6, compile=compile))
+    assert runs[0].mode == "compiled"
+    agree(*runs)
+
+
 def test_double_and_half_precision():
     for precision, tolerance in (("float64", 1e-12), ("bfloat16", 1e-2)):
         ordinary, fast = (run(Topics, counts, compile, precision=precision) for compile in (False, True))
@@ -303,7 +325,7 @@ def test_a_program_that_reads_changing_state_is_caught(monkeypatch):
 
 def test_a_short_run_is_not_compiled():
     short = run(Topics, counts, "auto")
-    assert (short.mode, "12 steps" in short.mode_reason) == ("eager", True)
+    assert (short.mode, "less than 10,000 steps" in short.mode_reason) == ("eager", True)
 
 
 def test_a_rare_kind_of_batch_is_compiled_once_it_has_come_often(monkeypatch):
@@ -380,3 +402,50 @@ def test_the_enumerated_expectation_is_pyros():
     fast, ordinary = (run(Guided, lambda: torch.linspace(-2, 2, 60), c, **options) for c in (True, False))
     assert fast.mode == "compiled"
     agree(fast, ordinary)
+
+
+class Replayed:
+    """In place of a CUDA graph: the body is run again."""
+
+    def __init__(self, body):
+        self.replay = body
+        for _ in range(3):  # as warming up and capturing do
+            body()
+
+
+@pytest.fixture()
+def captured_here(monkeypatch):
+    """Captured steps on the CPU, a stand-in replaying them: all but the capture itself."""
+    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", 0)
+    monkeypatch.setattr(captured, "capture", Replayed)
+    monkeypatch.setattr(
+        compiling.Compiler,
+        "_plan",
+        lambda self, batch, mode: captured.CapturedStep(compiling.plan_for(self.step, batch), self.step, batch),
+    )
+
+
+@pytest.mark.usefixtures("captured_here")
+@pytest.mark.parametrize("name", ["story", "tempered", "subsampled", "batch_norm_and_dropout", "changing_argument"])
+def test_what_is_captured_is_a_step(name, monkeypatch):
+    make, data, options = PROGRAMS[name]
+    kept = {"clip_norm": 0.1, "ema": 0.9, "schedule": cosine(12, warmup=3), **options}
+    ordinary, fast = (run(make, data, compile, **kept) for compile in (False, True))
+    assert fast.mode == "captured"
+    agree(fast, ordinary)
+
+
+@pytest.mark.usefixtures("captured_here")
+def test_a_captured_run_resumes_and_stops_at_a_loss_that_is_not_finite(tmp_path):
+    options = {"ema": 0.9, "schedule": cosine(30), "steps": None}
+    whole = run(Topics, counts, True, epochs=6, out=tmp_path / "whole", **options)
+    run(Topics, counts, True, epochs=2, out=tmp_path / "parts", **options)
+    parts = run(Topics, counts, True, epochs=6, out=tmp_path / "parts", resume=True, **options)
+    for name, value in whole.story.state_dict().items():
+        assert torch.equal(value, parts.story.state_dict()[name]), name
+
+    story = Warmed()
+    bad = lambda step: torch.tensor(math.nan if step == 5 else 1.0)  # noqa: E731
+    with pytest.raises(FloatingPointError, match="at step 6"):
+        run(lambda: story, counts, True, arguments={"weight": bad})
+    assert all(torch.isfinite(p).all() for p in story.parameters())
