@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from pyrogen.story import Story
 
 __all__ = ["GIVEN", "Entry", "chosen", "sizes"]
 
-GIVEN = ("event_shape", "classes", "total")
+GIVEN = ("event_shape", "classes", "levels", "missing_labels", "total")
 """What a story's constructor receives from the data where it asks for it."""
 
 
@@ -41,6 +41,13 @@ class Entry:
         """The settings with their defaults, for those that have one."""
         parameters = inspect.signature(self.build).parameters.values()
         return {p.name: p.default for p in parameters if p.name not in GIVEN}
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """What there is to choose from, by settings that name one of a few."""
+        hints = get_type_hints(self.build)
+        named = {name: get_args(hints[name]) for name in self.settings if get_origin(hints.get(name)) is Literal}
+        return {name: tuple(map(str, values)) for name, values in named.items()}
 
     def make(self, settings: Mapping[str, Any], **given: Any) -> Story:
         """Build the story from settings and what the data tells.

@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyrogen.catalog import autoencoders, linear
+from pyrogen.catalog import autoencoders, conditional, discriminative, linear, mixtures
 from pyrogen.catalog.entry import Entry
 from pyrogen.inference.doors import nearest
 from pyrogen.story import Story
 
 __all__ = ["CATALOG", "find"]
 
-CATALOG: dict[str, Entry] = {entry.name: entry for group in (linear, autoencoders) for entry in group.ENTRIES}
+_GROUPS = (linear, mixtures, autoencoders, conditional, discriminative)
+
+CATALOG: dict[str, Entry] = {entry.name: entry for group in _GROUPS for entry in group.ENTRIES}
 """Every built-in story by name."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["images", "points"]
+__all__ = ["images", "labelled_images", "points"]
 
 
 def points() -> Tensor:
@@ -20,3 +20,9 @@ def images() -> Tensor:
     bars = torch.rand(96, 1, 4, 1, generator=generator).expand(96, 1, 4, 4) < 0.4
     upright = torch.rand(96, 1, 1, 1, generator=generator) < 0.5
     return torch.where(upright, bars.transpose(2, 3), bars).float()
+
+
+def labelled_images() -> dict[str, Tensor]:
+    """The images, and whether more than half of their pixels are set."""
+    x = images()
+    return {"x": x, "y": (x.mean((1, 2, 3)) > 0.5).long()}

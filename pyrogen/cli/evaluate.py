@@ -45,7 +45,7 @@ def evaluate(
     if as_json:
         print(json.dumps(report, allow_nan=False))
     elif report["kind"] is not None:
-        _show(run.story._name, report, errors, splits)
+        _show(run.story, report, errors, splits)
 
 
 def _report(story: Story, splits: Splits, split: str, k: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -111,8 +111,8 @@ def _bits(story: Story, splits: Splits, figures: dict[str, Any]) -> float | None
     return -nats / (math.prod(splits.event_shape or ()) * math.log(2))
 
 
-def _show(name: str, report: dict[str, Any], errors: dict[str, Any], splits: Splits) -> None:
-    print(f"{name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation(splits)}")
+def _show(story: Story, report: dict[str, Any], errors: dict[str, Any], splits: Splits) -> None:
+    print(f"{story._name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation(splits)}")
     scale = ", on the scale of grey levels" if splits.log_scale else ""
     draws = f"k = {report['k']}, seed {report['seed']}"
     if report["log_likelihood"] is not None:
@@ -122,7 +122,14 @@ def _show(name: str, report: dict[str, Any], errors: dict[str, Any], splits: Spl
         print(_line("ELBO", report["elbo"], errors["elbo"], f"{draws}{scale}"))
     if report["bits_per_dim"] is not None:
         print(f"{'bits per dim':<15} {report['bits_per_dim']:10.4f}")
-    print("nats per datum, larger is better; +- is the Monte Carlo error")
+    print(f"nats per datum{_of(story)}, larger is better; +- is the Monte Carlo error")
+
+
+def _of(story: Story) -> str:
+    """What is scored, where a column is given and not scored."""
+    sites, columns = (story.seen.sites, story.seen.columns) if story.seen is not None else ((), {})
+    given = [str(name) for name in columns if name not in sites]
+    return f" of {', '.join(sites)} given {', '.join(given)}" if given and set(sites) < set(columns) else ""
 
 
 def _line(what: str, value: float, error: float, how: str) -> str:

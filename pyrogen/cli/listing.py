@@ -19,6 +19,8 @@ def list_all() -> None:
         print(f"  {entry.name:<16}  {entry.summary}")
         if entry.settings:
             print(f"  {'':<16}  {' '.join(f'--set {_setting(*pair)}' for pair in entry.settings.items())}")
+        for name, choices in entry.choices.items():
+            print(f"  {'':<16}  {name}: {', '.join(choices)}")
     print("data, for `--data DATA`")
     for name, summary in describe():
         print(f"  {name:<16}  {summary}")

@@ -30,7 +30,8 @@ def needed(story: Story, splits: Splits) -> str:
         story: runs a few times; lazy parameters are made.
         splits: the data as loaded.
     """
-    support = support_of(story, splits.train) if "x" in splits.train else None
+    scored = "density" not in story.without and "x" in splits.train  # squared error takes grey values as they are
+    support = support_of(story, splits.train) if scored else None
     if support is None:
         return "none"
     if isinstance(support, type(constraints.boolean)):
@@ -111,9 +112,9 @@ def _lasting(source: str) -> str:
 
 
 def _counts(column: Tensor) -> list[int] | None:
-    if column.dtype != torch.int64 or column.dim() != 1 or int(column.min()) < 0 or int(column.max()) > _LABELS:
+    if column.dtype != torch.int64 or column.dim() != 1 or int(column.min()) < -1 or int(column.max()) > _LABELS:
         return None
-    return column.bincount().tolist()
+    return column[column >= 0].bincount().tolist() or None  # -1: the label is missing
 
 
 def rebuilt(story: Story, config: Mapping[str, Any], source: str | None, root: Path | None) -> Splits:

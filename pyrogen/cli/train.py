@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 
 from pyrogen.catalog import Entry, find
@@ -13,7 +14,7 @@ from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
 from pyrogen.cli.preparation import needed, preparation, prepared, protocol_of
 from pyrogen.data import Columns, Splits, load
-from pyrogen.inference import Fit, RunFolder, adam, fit
+from pyrogen.inference import Fit, RunFolder, active_units, adam, fit
 from pyrogen.inference.random_state import seeded
 from pyrogen.story import Story
 
@@ -22,6 +23,7 @@ __all__ = ["train"]
 Mode = Literal["static", "dynamic", "threshold", "none"]
 Precision = Literal["float32", "bfloat16", "float64"]
 _RATE = 1e-3
+_LOOKED_AT = 1000
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
     options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
     run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
     if before == len(run.history):
-        print(f"nothing to do: {out} is finished after {_count(before, 'epoch')}; --epochs or --steps may be raised")
+        print(f"nothing to do: {out} is finished {_end(run, before)}")
     else:
         _summarize(run, splits, out, name)
 
@@ -72,14 +74,20 @@ def _made(entry: Entry, settings: dict[str, Any], raw: Splits, binarize: str | N
 
     def built() -> Story:
         with seeded(seed):
-            told = {"event_shape": raw.event_shape, "classes": raw.classes, "total": raw.train.rows}
-            return entry.make(settings, **told)
+            told = {"event_shape": raw.event_shape, "classes": raw.classes, "levels": raw.levels}
+            return entry.make(settings, **told, missing_labels=_missing_labels(raw), total=raw.train.rows)
 
     # Another instance is looked at, so that the story that trains is as its constructor left it.
     splits = prepared(raw, binarize or needed(built(), raw))
     because = "" if binarize else ", as the likelihood needs it"
     print(f"{entry.name} on {splits.name}, {preparation(splits)}{because}", flush=True)
     return built(), splits
+
+
+def _missing_labels(splits: Splits) -> bool:
+    """Whether a label is -1, which says that it is not known."""
+    labels = [part["y"] for part in (splits.train, splits.validation, splits.test) if "y" in part]
+    return any(y.dtype is torch.int64 and bool((y == -1).any()) for y in labels)
 
 
 def _options(entry: Entry, asked: dict[str, Any], goal: dict[str, Any]) -> dict[str, Any]:
@@ -103,17 +111,53 @@ def _epochs_of_finished(folder: RunFolder) -> int | None:
 
 def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
     size = sum(parameter.numel() for parameter in run.story.trainable().values())
-    print(f"trained {run.story._name}, {size:,} parameters, on {splits.train.rows:,} rows of {splits.name}")
+    without = run.story.without.get("steps")
+    how = "trained" if without is None else "fitted"
+    kind = f"{size:,} parameters" if size else "no parameters"
+    print(f"{how} {run.story._name}, {kind}, on {splits.train.rows:,} rows of {splits.name}")
+    if without is not None:
+        print(f"no steps: {without}")
     if run.history:
         last = run.history[-1]
-        took = f"{_count(last['epoch'], 'epoch')}, {_count(last['step'], 'step')} ({run.mode}), {last['seconds']:.1f} s"
+        took = (
+            f"{_count(last['epoch'], 'epoch')}, {_count(last['step'], 'step')} ({_mode(run)}), {last['seconds']:.1f} s"
+        )
         best = [r["validation_elbo"] for r in run.history if r["epoch"] == run.best_epoch]
         scale = " on the scale of grey levels" if splits.log_scale else ""
-        elbo = f"; best validation ELBO {best[0] - splits.log_scale:.2f} nats{scale}, at epoch {run.best_epoch}"
+        what = "objective" if "density" in run.story.without else "ELBO"
+        elbo = f"; best validation {what} {best[0] - splits.log_scale:.2f} nats{scale}, at epoch {run.best_epoch}"
         print(took + (elbo if best else ""))
+    _tell_activity(run, splits)
     print(f"kept in {out}")
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
     print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")
+
+
+def _end(run: Fit, epochs: int) -> str:
+    """Where a finished run stands."""
+    without = run.story.without.get("steps")
+    if without is not None:
+        return f"and takes no steps: {without}"
+    return f"after {_count(epochs, 'epoch')}; --epochs or --steps may be raised"
+
+
+def _tell_activity(run: Fit, splits: Splits) -> None:
+    """How many latents the posterior uses, for stories whose guide draws some for each datum."""
+    rows = torch.randperm(splits.train.rows, generator=torch.Generator().manual_seed(0))[:_LOOKED_AT]
+    try:
+        found = active_units(run, splits.train.batch(rows))
+    except (RuntimeError, ValueError, IndexError):
+        return  # a user's program that takes none but the batches it was trained on
+    if found.variance:
+        told = "" if any(found.active.values()) else "; the posterior has collapsed: no latent tells data apart"
+        print(f"active units {found} (the posterior mean's variance over {len(rows):,} data is above 0.01){told}")
+
+
+def _mode(run: Fit) -> str:
+    """How steps were taken, why not compiled, and how long the first one took to come."""
+    first = "" if run.first_step_seconds is None else f"first after {run.first_step_seconds:.1f} s"
+    why = f": {run.mode_reason}" if run.mode_reason else ""
+    return "; ".join(part for part in (f"{run.mode}{why}", first) if part)
 
 
 def _count(number: int, what: str) -> str:

@@ -65,13 +65,15 @@ def split_columns(columns: dict[str, Tensor], name: str) -> tuple[Columns, Colum
 def count_classes(columns: dict[str, Tensor]) -> int | None:
     """Number of classes, max(y) + 1, where column ``y`` holds one integer of at least 0 a datum; else None.
 
+    A label may be missing, which -1 says.
+
     >>> count_classes({"y": torch.tensor([0, 2, 1])})
     3
     """
     y = columns.get("y")
-    if y is None or y.ndim != 1 or y.dtype != torch.int64 or int(y.min()) < 0:
+    if y is None or y.ndim != 1 or y.dtype != torch.int64 or int(y.min()) < -1:
         return None
-    return int(y.max()) + 1
+    return int(y.max()) + 1 or None
 
 
 def _apportion(counts: NDArray[np.intp], size: int, ties: NDArray[np.intp]) -> NDArray[np.intp]:

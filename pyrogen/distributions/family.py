@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pyrogen.nn import leading
 
-__all__ = ["Family", "stacked", "unstack"]
+__all__ = ["Family", "stacked", "unstack", "widened"]
 
 
 class Family(ABC):
@@ -20,6 +21,9 @@ class Family(ABC):
     `dataclass(eq=False)`, written `class Flow(nn.Module, Family)` with `forward` in place of `__call__`. In both, the
     fields are numbers, strings and tuples, from which a run folder can build it again.
     """
+
+    one_way: ClassVar[bool] = False
+    """Whether only what was just drawn can be scored in one pass, as with flows that are made for drawing."""
 
     @abstractmethod
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -55,12 +59,20 @@ def stacked(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
 def unstack(outputs: Tensor, parts: int, event_shape: tuple[int, ...], who: str) -> tuple[Tensor, ...]:
     """The `parts` tensors (..., *event_shape) in `outputs`, (..., *stacked(parts, event_shape)), in float32 or better.
 
+    Raises:
+        ValueError: the outputs have another shape.
+    """
+    outputs, lead = widened(outputs, stacked(parts, event_shape), f"{who} over {event_shape}")
+    return outputs.reshape((*lead, parts, *event_shape)).unbind(len(lead))
+
+
+def widened(outputs: Tensor, size: tuple[int, ...], who: str) -> tuple[Tensor, tuple[int, ...]]:
+    """A network's outputs (..., *size) in float32 or better, and their leading dimensions.
+
     Under autocast networks give bfloat16, in which log densities would be off by whole nats.
 
     Raises:
         ValueError: the outputs have another shape.
     """
-    size = stacked(parts, event_shape)
-    lead = leading(outputs, size, f"{who} over {event_shape} (does the network end in nn.Unflatten(-1, {size})?)")
-    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    return outputs.reshape((*lead, parts, *event_shape)).unbind(len(lead))
+    lead = leading(outputs, size, f"{who} (does the network end in nn.Unflatten(-1, {size})?)")
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32)), lead

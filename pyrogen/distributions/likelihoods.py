@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyro.distributions as dist
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from pyrogen.distributions.family import Family, stacked, unstack
+from pyrogen.distributions.family import Family, stacked, unstack, widened
+from pyrogen.distributions.levels import GreyLevels, LevelCategorical, LevelLogistic
+from pyrogen.nn import Shape, as_shape
 
-__all__ = ["Bernoulli", "Gaussian"]
+__all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "SharedScaleGaussian"]
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,141 @@ class Gaussian(Family):
         mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "Gaussian")
         scale = self.floor + raw[0].exp() if self.scale is None else self.scale
         return dist.Normal(mean, scale).to_event(len(event_shape))
+
+
+@dataclass(eq=False)
+class SharedScaleGaussian(nn.Module, Family):
+    """x_i ~ N(mean_i, scale_i^2), independent, the learned scales the same for every datum.
+
+    The network gives the means alone. scale = floor + exp(r), r a parameter, which starts at the training data's
+    standard deviation.
+
+    Args:
+        shape: of the scales: `()` is one for all elements, the event shape one for each, (3, 1, 1) one for each channel
+            of an image: any shape that broadcasts against the event's.
+        floor: smallest standard deviation, in the units of the data.
+
+    Raises:
+        ValueError: `floor` is not positive.
+
+    Example:
+        >>> SharedScaleGaussian().size((3, 32, 32))
+        (3, 32, 32)
+    """
+
+    shape: Shape = ()
+    floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        if not self.floor > 0:
+            raise ValueError(f"SharedScaleGaussian needs a positive floor, got floor={self.floor!r}")
+        self.shape = as_shape(self.shape)
+        self.raw_scale = nn.Parameter(torch.zeros(self.shape))
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of the network's outputs."""
+        return event_shape
+
+    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
+        (mean,) = unstack(outputs, 1, event_shape, "SharedScaleGaussian")
+        return dist.Normal(mean, self.floor + self.raw_scale.exp()).to_event(len(event_shape))
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor) -> None:
+        """Start at the standard deviation of all elements of `x` together."""
+        self.raw_scale.fill_(x.std(correction=0).clamp(min=self.floor).log())
+
+
+class _OfLevels(Family):
+    """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}; scored as they are, not dequantized."""
+
+    levels: int
+
+    def __post_init__(self) -> None:
+        if not self.levels >= 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 levels, got levels={self.levels!r}")
+
+    def check(self, x: Tensor) -> None:
+        """Refuse finite values that are no grey level; those that are not finite are refused for every story."""
+        off = x[~GreyLevels(self.levels).check(x) & x.isfinite()]
+        if off.numel():
+            raise ValueError(
+                f"'x' holds {off.numel()} values that are none of the {self.levels} grey levels k/{self.levels - 1}, "
+                f"the first {float(off[0]):.4g}, and a {type(self).__name__} likelihood scores none but these: leave x "
+                "as it was loaded (--binarize none), or set levels to the number that the data have"
+            )
+
+
+@dataclass(frozen=True)
+class DiscretizedLogistic(_OfLevels):
+    """x_i: the grey level nearest to y_i ~ Logistic(mean_i, scale_i), independent, for images.
+
+    The network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r). Probabilities sum to
+    one over the levels: the first and the last take the tails.
+
+    Args:
+        levels: number of grey levels, 256 for 8-bit images.
+        floor: smallest scale, in the units of the data.
+
+    Raises:
+        ValueError: fewer than 2 levels, or `floor` is not positive; by `check`, values that are no grey level.
+
+    Example:
+        >>> DiscretizedLogistic().size((3, 32, 32))
+        (6, 32, 32)
+
+    References:
+        Kingma et al. 2016, arXiv:1606.04934; Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517.
+    """
+
+    levels: int = 256
+    floor: float = 1e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.floor > 0:
+            raise ValueError(f"DiscretizedLogistic needs a positive floor, got floor={self.floor!r}")
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Means and raw log-scales."""
+        return stacked(2, event_shape)
+
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
+        mean, raw = unstack(outputs, 2, event_shape, "DiscretizedLogistic")
+        return LevelLogistic(mean, self.floor + raw.exp(), self.levels).to_event(len(event_shape))
+
+
+@dataclass(frozen=True)
+class Categorical(_OfLevels):
+    """x_i: a grey level of free probabilities softmax(l_i), independent, for images.
+
+    The network gives the logits, those of the first level for all elements, then those of the second, and so on.
+
+    Args:
+        levels: number of grey levels, 256 for 8-bit images.
+
+    Raises:
+        ValueError: fewer than 2 levels; by `check`, values that are no grey level.
+
+    Example:
+        >>> Categorical().size((3, 32, 32)), Categorical(17).size((1, 8, 8))
+        ((768, 32, 32), (17, 8, 8))
+
+    References:
+        van den Oord, Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
+    """
+
+    levels: int = 256
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Logits of every level."""
+        return stacked(self.levels, event_shape)
+
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
+        outputs, lead = widened(outputs, self.size(event_shape), f"Categorical over {event_shape}")
+        logits = outputs.reshape((*lead, self.levels, *event_shape)).movedim(len(lead), -1)
+        return LevelCategorical(logits).to_event(len(event_shape))

@@ -5,24 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
-from pyrogen.distributions.family import Family, stacked, unstack
+from pyrogen.distributions.family import Family, stacked, unstack, widened
 
-__all__ = ["DiagonalNormal"]
+__all__ = ["DiagonalNormal", "FullNormal", "precision_weighted"]
 
 
 @dataclass(frozen=True)
 class DiagonalNormal(Family):
     """z_u ~ N(mean_u, scale_u^2), independent: the mean-field guide.
 
-    The network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r).
+    With `scale=None` the network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r).
+    With a number, such as 1, all scales are that number, and the network gives the means alone.
 
     Args:
-        floor: smallest standard deviation; it keeps exp(r) from vanishing in float32.
+        scale: standard deviation; None: learned for each latent and datum.
+        floor: smallest learned standard deviation; it keeps exp(r) from vanishing in float32.
 
     Raises:
-        ValueError: `floor` is not positive.
+        ValueError: `scale` or `floor` is not positive.
 
     Example:
         >>> import torch
@@ -33,17 +36,86 @@ class DiagonalNormal(Family):
         Kingma, Welling 2013, arXiv:1312.6114.
     """
 
+    scale: float | None = None
+    floor: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("floor", self.floor)):
+            if value is not None and not value > 0:
+                raise ValueError(f"DiagonalNormal needs a positive {name}, got {name}={value!r}")
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Means and, where they are learned, raw log-scales."""
+        return stacked(2 if self.scale is None else 1, event_shape)
+
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """q(z | outputs)."""
+        mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "DiagonalNormal")
+        scale = self.floor + raw[0].exp() if self.scale is None else self.scale
+        return dist.Normal(mean, scale).to_event(len(event_shape))
+
+
+@dataclass(frozen=True)
+class FullNormal(Family):
+    """z ~ N(mean, LL'), L lower triangular: a guide of correlated latents.
+
+    The network gives K means, K raw log-scales r with L_kk = floor + exp(r_k), and the K (K - 1) / 2 numbers of L below
+    its diagonal, row by row.
+
+    Args:
+        floor: smallest number on the diagonal of L.
+
+    Raises:
+        ValueError: `floor` is not positive, or the latents' shape is not (K,).
+
+    Example:
+        >>> import torch
+        >>> FullNormal().size((3,)), FullNormal()(torch.zeros(5, 9), (3,)).rsample().shape
+        ((9,), torch.Size([5, 3]))
+    """
+
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
         if not self.floor > 0:
-            raise ValueError(f"DiagonalNormal needs a positive floor, got floor={self.floor!r}")
+            raise ValueError(f"FullNormal needs a positive floor, got floor={self.floor!r}")
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Means and raw log-scales."""
-        return stacked(2, event_shape)
+        """Means, raw log-scales, and what is below the diagonal."""
+        latent = one_dimension("FullNormal", event_shape)
+        return (2 * latent + latent * (latent - 1) // 2,)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
-        mean, raw = unstack(outputs, 2, event_shape, "DiagonalNormal")
-        return dist.Normal(mean, self.floor + raw.exp()).to_event(len(event_shape))
+        outputs, _ = widened(outputs, self.size(event_shape), f"FullNormal over {event_shape}")
+        (latent,) = event_shape
+        mean, raw, below = outputs.split([latent, latent, outputs.shape[-1] - 2 * latent], -1)
+        scale = (self.floor + raw.exp()).diag_embed()
+        row, column = torch.tril_indices(latent, latent, -1, device=outputs.device)
+        scale[..., row, column] = below
+        return dist.MultivariateNormal(mean, scale_tril=scale)
+
+
+def one_dimension(who: str, event_shape: tuple[int, ...]) -> int:
+    """The number K of latents of the shape (K,); another shape is a ValueError."""
+    if len(event_shape) != 1:
+        raise ValueError(f"{who} is for latents of shape (K,), got {event_shape}: take DiagonalNormal, or flatten them")
+    return event_shape[0]
+
+
+def precision_weighted(p: dist.TorchDistribution, q: dist.TorchDistribution) -> dist.TorchDistribution:
+    """The normalized product of two diagonal normals over the same event: precisions add up, means weigh by them.
+
+    Example:
+        >>> import torch
+        >>> p, q = dist.Normal(torch.zeros(2), 1.0).to_event(1), dist.Normal(torch.ones(2), 0.5).to_event(1)
+        >>> both = precision_weighted(p, q)
+        >>> both.mean, both.variance
+        (tensor([0.8000, 0.8000]), tensor([0.2000, 0.2000]))
+
+    References:
+        Sonderby et al. 2016, arXiv:1602.02282 (equations 17 to 19).
+    """
+    variance = 1 / (1 / p.variance + 1 / q.variance)
+    mean = (p.mean / p.variance + q.mean / q.variance) * variance
+    return dist.Normal(mean, variance.sqrt()).to_event(len(p.event_shape))

@@ -48,7 +48,8 @@ def elbo_for(peek: Recording | None) -> Any:
     """A fresh `Trace_ELBO`, or `TraceEnum_ELBO` where a site is marked for enumeration."""
     sites = [] if peek is None else [*peek.model.sites.values(), *peek.guide.sites.values()]
     marked = any(site["infer"].get("enumerate") for site in latent_sites(sites).values())
-    return TraceEnum_ELBO() if marked else Trace_ELBO()
+    # Left open, Pyro would find the nesting by a run of its own, which draws.
+    return TraceEnum_ELBO(max_plate_nesting=peek.nesting) if peek is not None and marked else Trace_ELBO()
 
 
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -17,7 +18,7 @@ from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.precision import story_dtype
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
-from pyrogen.inference.weights import row_log_weights
+from pyrogen.inference.weighing import Weigher
 from pyrogen.story import Batch, Signature, Story
 
 __all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "whole_batch"]
@@ -236,11 +237,19 @@ def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[T
     program.story.decline("guide")
     size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
     budget = max(1, ELEMENTS // max(size, 256))
-    for start in range(0, batch.n, budget):
-        yield _draws(program, batch.rows(start, start + budget), samples, budget)
+    starts = range(0, batch.n, budget)
+    chunks: Counter[tuple[int, int]] = Counter()
+    for start in starts:
+        rows = min(budget, batch.n - start)
+        chunks.update((rows, draws) for draws in _portions(samples, rows, budget))
+    weigh = Weigher(program, chunks)
+    for start in starts:
+        part = batch.rows(start, start + budget)
+        yield (weigh(part, draws) for draws in _portions(samples, part.n, budget))
 
 
-def _draws(program: Program, rows: Batch, samples: int, budget: int) -> Iterator[Tensor]:
-    together = max(1, budget // rows.n)
+def _portions(samples: int, rows: int, budget: int) -> Iterator[int]:
+    """How many draws each run makes."""
+    together = max(1, budget // rows)
     for done in range(0, samples, together):
-        yield row_log_weights(program.model, program.guide, rows, min(together, samples - done))[0]
+        yield min(together, samples - done)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from pyrogen.inference.weights import row_log_weights
-from pyrogen.story import Batch, data_plate, enumerated, inside, latent_sites
+from pyrogen.story import Batch, data_plate, inside, latent_sites
 
 __all__ = ["ImportanceWeightedELBO", "TemperedELBO"]
 
@@ -82,7 +82,8 @@ class TemperedELBO(_Objective):
         beta: weight of the divergence (Higgins et al. 2017, beta-VAE; 1 is the ELBO).
         warmup: epochs over which the weight rises linearly from 0 (Bowman et al. 2016, arXiv:1511.06349).
         free_bits: lambda in nats (Kingma et al. 2016, arXiv:1606.04934); needs reparameterized latents.
-        base: the Pyro ELBO to temper; `TraceMeanField_ELBO` takes divergences in closed form where there is one.
+        base: the Pyro ELBO to temper; `TraceMeanField_ELBO` takes divergences in closed form where there is one. None:
+            what `fit` would choose, `Trace_ELBO` elsewhere.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class TemperedELBO(_Objective):
             raise ValueError(f"free bits work with Trace_ELBO and TraceMeanField_ELBO, got base={type(base).__name__}")
         self.beta, self.warmup, self.free_bits = beta, warmup, free_bits
         self.base: Any = Trace_ELBO() if base is None else base
+        self.base_is_open = base is None and not free_bits
         self.weight = torch.tensor(beta if warmup == 0 else 0.0)
 
     def set_epoch(self, epoch: float) -> None:
@@ -165,7 +167,7 @@ class _Reparameterized(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         latent = not msg["is_observed"] and type(msg["fn"]).__name__ != "_Subsample"
-        if latent and not enumerated(msg) and not getattr(msg["fn"], "has_rsample", False):
+        if latent and not getattr(msg["fn"], "has_rsample", False):
             raise ValueError(
                 f"ImportanceWeightedELBO needs reparameterized latents, and site '{msg['name']}' is {msg['fn']}: "
                 'mark it infer={"enumerate": "parallel"} and leave it out of the guide, or train with Trace_ELBO'

@@ -120,6 +120,13 @@ class Recording:
         plate = self.plate
         return float(self.batch.n if plate is None else plate.full_size or plate.size)
 
+    @property
+    def nesting(self) -> int:
+        """How deep vectorized plates are nested, counted in dimensions."""
+        sites = [*self.model.sites.values(), *self.guide.sites.values()]
+        frames = [f for s in sites if s["type"] == "sample" for f in s["cond_indep_stack"]]
+        return max((-f.dim for f in frames if f.dim is not None), default=0)
+
     def run(self, program: Program) -> Recording:
         """Run guide and model once, for what can be noted alone."""
         trace = poutine.trace(self.guide.around(program.guide)).get_trace(self.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import replace
@@ -31,6 +32,9 @@ from pyrogen.story import Batch, Seen, Story
 
 __all__ = ["Run"]
 
+UNLIKE_TRAINING = 1_000_003
+"""Added to the seed for validation: a story built from the same seed may hold the very noise it would be judged by."""
+
 
 class Run:
     """Everything that one call of `fit` puts together; at home in the story's parameter store."""
@@ -52,6 +56,8 @@ class Run:
             self.validation = self._batches(validation, size, None, total)
             self._check(validation, "validation")
         self.objective = options.objective if options.objective is not None else elbo_for(peek)
+        if getattr(self.objective, "base_is_open", False):
+            self.objective.base = elbo_for(peek)
         self.fit = Fit(story, config=self._config())
         self.divisors: dict[int, float] = {}
 
@@ -190,7 +196,8 @@ class Run:
 
     def _validate(self) -> float:
         assert self.validation is not None
-        step, seed = self.fit.history[-1]["step"] if self.fit.history else 0, self.options.seed
+        step = self.fit.history[-1]["step"] if self.fit.history else 0
+        seed = self.options.seed + UNLIKE_TRAINING
         return mean_elbo(self.program, self.objective, self.validation, seed, self.divisors, step)
 
     def _prepare(self) -> None:
@@ -254,7 +261,11 @@ class Run:
         if isinstance(steps, Step) and seen is not None:
             # The first rows, not placeholders: a program may need data that make sense.
             with probed(self.story, keep=True):
-                steps.meet(Recording(self.program.at_step(self.batches.first(), 0)).run(self.program))
+                recording = Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+            steps.meet(recording)
+            objective = getattr(self.objective, "base", self.objective)
+            if getattr(objective, "max_plate_nesting", None) == math.inf:
+                objective.max_plate_nesting = recording.nesting  # found by drawing, where a run begins
         self.story.seen = seen
         loop.restore(state)
         if folder is not None:

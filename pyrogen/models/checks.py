@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-__all__ = ["check_event"]
+__all__ = ["check_event", "check_latent"]
 
 
 def check_event(who: str, argument: str, data: Mapping[str, Tensor], event_shape: tuple[int, ...]) -> None:
@@ -25,3 +25,13 @@ def check_event(who: str, argument: str, data: Mapping[str, Tensor], event_shape
             f"{who} takes a column 'x' of shape ({expected}), got {came}: reshape it, or build the story with "
             f"{argument}={came[1:]}"
         )
+
+
+def check_latent(who: str, latent: int, features: int) -> None:
+    """Refuse more latents than features, which a linear story has no use for.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if latent > features:
+        raise ValueError(f"{who} takes at most as many latents as features, got latent={latent} of {features} features")

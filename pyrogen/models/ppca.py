@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
+from pyrogen.models.axes import principal_axes
 from pyrogen.models.checks import check_event
 from pyrogen.nn import Shape, as_shape
 from pyrogen.story import Story
@@ -126,17 +127,14 @@ class PPCA(Story):
             ValueError: there is no maximum, for latent >= D or data of rank K or less; or x has another event shape.
         """
         self.check({"x": x})
-        flat = self._flat(x).detach().double()
-        values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0).reshape(self.features, self.features))
-        variance = float(values[: -self.latent].mean()) if self.latent < self.features else 0.0
-        if not variance > 1e-12 * float(values[-1]):
+        mean, values, axes = principal_axes(self._flat(x), self.latent)
+        variance = float(values[self.latent :].mean()) if self.latent < self.features else 0.0
+        if not variance > 1e-12 * float(values[0]):
             raise ValueError(
                 f"the likelihood has no maximum: {self.latent} latents explain these {len(x)} data of {self.features} "
                 "features entirely. Take fewer latents, or add noise to (dequantize) the data"
             )
-        top, basis = values[-self.latent :].flip(0), vectors[:, -self.latent :].flip(1)
-        sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-        self._start(flat.mean(0), sign * basis * (top - variance).sqrt(), variance)
+        self._start(mean, axes * (values[: self.latent] - variance).sqrt(), variance)
         return self
 
     @torch.no_grad()

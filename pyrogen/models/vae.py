@@ -32,7 +32,8 @@ class VAE(Story):
         hidden: widths of the dense encoder; backwards, those of the dense decoder.
 
     Raises:
-        ValueError: the prior is for other latents; by `check`, x has another event shape, or no density.
+        ValueError: the prior is for other latents, or does not suit the posterior; by `check`, x has another event
+            shape, or no density.
 
     Example:
         >>> VAE((1, 8, 8), latent=2, hidden=(16,)).sample(3).shape
@@ -58,7 +59,7 @@ class VAE(Story):
         self.event_shape, self.latent_shape = x, z = as_shape(event_shape), as_shape(latent)
         self.likelihood, self.posterior = likelihood, posterior
         self.prior = StandardNormal(z) if prior is None else prior
-        self.prior.check(z)
+        self.prior.check(z, posterior)
         self.encoder = Dense(x, posterior.size(z), hidden) if encoder is None else encoder
         self.decoder = Dense(z, likelihood.size(x), hidden[::-1]) if decoder is None else decoder
 

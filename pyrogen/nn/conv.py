@@ -11,7 +11,38 @@ from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "ResidualBlock"]
+
+
+@dataclass(eq=False)
+class ResidualBlock(nn.Module):
+    """x + conv(SiLU(conv(SiLU(x)))): what the two convolutions add to an image's channels.
+
+    Args:
+        channels: of the image.
+
+    Shapes:
+        (batch, channels, height, width) -> (batch, channels, height, width).
+
+    Example:
+        >>> import torch
+        >>> ResidualBlock(4)(torch.zeros(5, 4, 7, 7)).shape
+        torch.Size([5, 4, 7, 7])
+
+    References:
+        He, Zhang, Ren, Sun 2016, arXiv:1603.05027 (the order of its parts).
+    """
+
+    channels: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        convs = (nn.Conv2d(self.channels, self.channels, 3, padding=1) for _ in range(2))
+        self.layers = nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The image one block on."""
+        return x + self.layers(x)
 
 
 @dataclass(eq=False)
@@ -22,6 +53,7 @@ class ConvEncoder(nn.Module):
         event_shape: (channels, height, width) of the image.
         out_shape: event shape of the output.
         channels: of the convolutions, one halving each; SiLU follows each.
+        blocks: residual blocks after each halving.
 
     Shapes:
         (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
@@ -38,17 +70,19 @@ class ConvEncoder(nn.Module):
     event_shape: Shape
     out_shape: Shape
     channels: Sequence[int] = (32, 64)
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
         self.event_shape = self._in = _image(self, self.event_shape)
         self.out_shape = self._out = as_shape(self.out_shape)
         self.channels = as_shape(self.channels)
-        pairs = itertools.pairwise([self._in[0], *self.channels])
-        convs = [m for a, b in pairs for m in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise([self._in[0], *self.channels]):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *_residuals(b, self.blocks), nn.SiLU()]
         size = math.prod(_halvings(self._in, self.channels)[-1])
         last = nn.Linear(self.channels[-1] * size, math.prod(self._out))
-        self.layers = nn.Sequential(*convs, nn.Flatten(), last)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
@@ -69,6 +103,7 @@ class ConvDecoder(nn.Module):
         in_shape: event shape of the input; flattened.
         out_shape: (channels, height, width) of the image.
         channels: of the inputs of the transposed convolutions, one doubling each; SiLU precedes each.
+        blocks: residual blocks before each doubling.
 
     Shapes:
         (..., *in_shape) -> (..., *out_shape), for any leading dimensions.
@@ -88,6 +123,7 @@ class ConvDecoder(nn.Module):
     in_shape: Shape
     out_shape: Shape
     channels: Sequence[int] = (64, 32)
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -99,7 +135,7 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = [nn.Linear(math.prod(self._in), math.prod(start)), nn.Unflatten(-1, start)]
         for (a, b), (height, width) in zip(itertools.pairwise([*self.channels, self._out[0]]), sizes[1:], strict=True):
             kernel = (4 - height % 2, 4 - width % 2)
-            layers += [nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
+            layers += [*_residuals(a, self.blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,6 +152,10 @@ def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
     if not as_shape(network.channels):
         raise ValueError(f"{who} needs at least one convolution, such as channels=(32, 64), got channels=()")
     return sizes
+
+
+def _residuals(channels: int, blocks: int) -> list[nn.Module]:
+    return [ResidualBlock(channels) for _ in range(blocks)]
 
 
 def _halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-__all__ = ["Shape", "as_shape", "fold", "leading"]
+__all__ = ["Shape", "as_shape", "flatten", "fold", "leading"]
 
 Shape = int | Sequence[int]
 """How an event shape may be given: `784` is short for `(784,)`, `()` is one number, and lists will do."""
@@ -45,6 +45,25 @@ def leading(x: Tensor, event_shape: tuple[int, ...], who: str) -> tuple[int, ...
         expected = ", ".join(["...", *map(str, event_shape)])
         raise ValueError(f"{who} takes tensors of shape ({expected}), got {tuple(x.shape)}")
     return tuple(x.shape[:split])
+
+
+def flatten(x: Tensor, event_shape: tuple[int, ...], who: str) -> Tensor:
+    """Events as vectors: (..., *event_shape) -> (..., features).
+
+    Args:
+        x: (..., *event_shape).
+        event_shape: what the last dimensions must be.
+        who: whose input it is, for the message.
+
+    Raises:
+        ValueError: `x` does not end in `event_shape`.
+
+    Example:
+        >>> import torch
+        >>> flatten(torch.zeros(5, 4, 1, 8, 8), (1, 8, 8), "PCA").shape
+        torch.Size([5, 4, 64])
+    """
+    return x.reshape((*leading(x, event_shape, who), math.prod(event_shape)))
 
 
 def fold(network: Callable[[Tensor], Tensor], x: Tensor, event_shape: tuple[int, ...]) -> Tensor:

@@ -170,6 +170,7 @@ def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exc
     traces: list[Any] = []
     first_line = (str(why).splitlines() or [""])[0] or type(why).__name__
     missing = [str(key) for key in story.seen.columns if key not in columns]
+    missing = [key for key in missing if key not in story.seen.sites] or missing
     remedy = (
         f"{story._name}.model cannot draw from x=None ({first_line}), and its draws change with what is put in the "
         f"place of data: pass the columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...)"
@@ -181,8 +182,8 @@ def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exc
         except (RuntimeError, ValueError) as error:
             raise ValueError(remedy) from error
     for name in story.seen.sites:
-        first, second = (trace.nodes[name]["value"] for trace in traces)
-        if first.shape != second.shape or not torch.equal(first, second):
+        first, second = (trace.nodes[name] for trace in traces)
+        if first["value"].shape != second["value"].shape or not _alike(first, second):
             raise ValueError(remedy)
     return traces[1]
 
@@ -200,6 +201,14 @@ def _released(story: Story, batch: Batch) -> Any:
             held = poutine.condition(program, data=_globals(story, fixed))
             trace = poutine.trace(held).get_trace(*args, **kwargs)
     return trace
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two draws are the same, and from the same distribution: discrete ones may be the same by chance."""
+    value = first["value"]
+    if not torch.equal(value, second["value"]):
+        return False
+    return torch.equal(first["fn"].log_prob(value), second["fn"].log_prob(value))
 
 
 class Released(poutine.messenger.Messenger):

@@ -9,8 +9,8 @@ from torch import nn
 from pyrogen import Story
 from pyrogen.cli.preparation import mode_of, needed, prepared, protocol_of, support_of
 from pyrogen.data import Columns, Splits, load
-from pyrogen.distributions import Gaussian
-from pyrogen.models import PPCA, VAE
+from pyrogen.distributions import Categorical, DiscretizedLogistic, Gaussian, SharedScaleGaussian
+from pyrogen.models import PPCA, VAE, Autoencoder
 
 
 class Observing(Story):
@@ -56,6 +56,10 @@ BERNOULLI = dist.Bernoulli(torch.tensor(0.5))
         (VAE((1, 1, 1), 2), splits(3 * GREY), "none"),
         (VAE((1, 1, 1), 2, likelihood=Gaussian()), splits(GREY, 5), "dequantized"),
         (VAE((1, 1, 1), 2, likelihood=Gaussian()), splits(GREY), "none"),
+        (VAE((1, 1, 1), 2, likelihood=SharedScaleGaussian()), splits(GREY, 5), "dequantized"),
+        (VAE((1, 1, 1), 2, likelihood=DiscretizedLogistic(5)), splits(GREY, 5), "none"),
+        (VAE((1, 1, 1), 2, likelihood=Categorical(5)), splits(GREY, 5), "none"),
+        (Autoencoder((1, 1, 1), 2), splits(GREY, 5), "none"),
         (PPCA((1, 1, 1), 1), splits(GREY, 5), "dequantized"),
         (Observing(dist.Categorical(torch.ones(5))), splits(4 * GREY, 5), "none"),
         (Observing(dist.Poisson(torch.ones(()))), splits(GREY, 5), "none"),

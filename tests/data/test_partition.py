@@ -55,7 +55,9 @@ def test_two_rows_cannot_be_split():
     ("y", "classes"),
     [
         (torch.tensor([0, 4]), 5),
-        (torch.tensor([-1, 4]), None),
+        (torch.tensor([-1, 4]), 5),
+        (torch.tensor([-1, -1]), None),
+        (torch.tensor([-2, 4]), None),
         (torch.tensor([0.0, 1.0]), None),
         (torch.tensor([[0], [1]]), None),
     ],

@@ -7,16 +7,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Gaussian, stacked, unstack
+from pyrogen.distributions import (
+    Bernoulli,
+    Categorical,
+    DiagonalNormal,
+    DiscretizedLogistic,
+    Family,
+    FullNormal,
+    Gaussian,
+    SharedScaleGaussian,
+    stacked,
+    unstack,
+)
 
 FAMILIES: dict[str, Family] = {
     "bernoulli": Bernoulli(),
     "gaussian": Gaussian(),
     "gaussian_fixed": Gaussian(scale=0.3),
     "diagonal_normal": DiagonalNormal(),
+    "diagonal_normal_fixed": DiagonalNormal(scale=1.0),
+    "logistic": DiscretizedLogistic(17),
+    "categorical": Categorical(5),
 }
 EVENTS = [(), (3,), (1, 4, 4), (3, 2, 5)]
 
@@ -27,11 +40,36 @@ def normal(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return -((x - mean) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
 
 
+def logistic(x: Tensor, mean: Tensor, scale: Tensor, levels: int = 17) -> Tensor:
+    """The difference of the distribution function at the edges of the level's bin, the outer ones at infinity."""
+    half = 0.5 / (levels - 1)
+    upper = torch.where(x > 1 - half, torch.inf, (x + half - mean) / scale).sigmoid()
+    lower = torch.where(x < half, -torch.inf, (x - half - mean) / scale).sigmoid()
+    return (upper - lower).log()
+
+
+def categorical(x: Tensor, raw: list[Tensor]) -> Tensor:
+    chosen = nn.functional.one_hot((x * (len(raw) - 1)).round().long(), len(raw)).movedim(-1, 0)
+    return (torch.stack(raw).log_softmax(0) * chosen).sum(0)
+
+
 BY_HAND: dict[str, Formula] = {
     "bernoulli": lambda x, raw: x * raw[0].sigmoid().log() + (1 - x) * (1 - raw[0].sigmoid()).log(),
     "gaussian": lambda x, raw: normal(x, raw[0], 1e-3 + raw[1].exp()),
     "gaussian_fixed": lambda x, raw: normal(x, raw[0], torch.tensor(0.3, dtype=torch.float64)),
     "diagonal_normal": lambda x, raw: normal(x, raw[0], 1e-6 + raw[1].exp()),
+    "diagonal_normal_fixed": lambda x, raw: normal(x, raw[0], torch.tensor(1.0, dtype=torch.float64)),
+    "logistic": lambda x, raw: logistic(x, raw[0], 1e-4 + raw[1].exp()),
+    "categorical": categorical,
+}
+MEANS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "bernoulli": lambda raw: raw[0].sigmoid(),
+    "categorical": lambda raw: (
+        torch.stack(raw).softmax(0) * torch.linspace(0, 1, 5).reshape(5, *[1] * raw[0].dim())
+    ).sum(0),
+    "logistic": lambda raw: torch.stack(
+        [k / 16 * logistic(torch.tensor(k / 16.0), raw[0], 1e-4 + raw[1].exp()).exp() for k in range(17)]
+    ).sum(0),
 }
 
 
@@ -49,8 +87,11 @@ def test_density_is_the_one_by_hand(name: str, event_shape: tuple[int, ...]) -> 
     x = distribution.sample()
     by_hand = BY_HAND[name](x, raw).flatten(2).sum(-1) if event_shape else BY_HAND[name](x, raw)
     torch.testing.assert_close(distribution.log_prob(x), by_hand, rtol=0, atol=1e-10)
-    mean = raw[0].sigmoid() if name == "bernoulli" else raw[0]
+    mean = MEANS[name](raw) if name in MEANS else raw[0]
     torch.testing.assert_close(family.point(distribution), mean)
+    expanded = distribution.expand((3, *lead))
+    torch.testing.assert_close(expanded.log_prob(x), distribution.log_prob(x).expand(3, *lead))
+    assert expanded.sample().shape == (3, *lead, *event_shape)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -113,6 +154,10 @@ def test_bernoulli_refuses_grey_values() -> None:
         (lambda: Gaussian(scale=-1.0), "scale=-1.0"),
         (lambda: Gaussian(floor=0), "floor=0"),
         (lambda: DiagonalNormal(floor=-1), "floor=-1"),
+        (lambda: DiagonalNormal(scale=0), "scale=0"),
+        (lambda: FullNormal(floor=-2), "floor=-2"),
+        (lambda: SharedScaleGaussian(floor=-3), "floor=-3"),
+        (lambda: DiscretizedLogistic(floor=-4), "floor=-4"),
         (lambda: Gaussian(scale=float("nan")), "scale=nan"),
     ],
 )
@@ -121,23 +166,19 @@ def test_refuses_scales_that_are_not_positive(build: Callable[[], Family], named
         build()
 
 
-def test_a_family_with_parameters_is_a_module() -> None:
-    """The shape that flows and learned scales will take."""
+@pytest.mark.parametrize("shape", [(), (2, 1, 1), (2, 3, 4)])
+def test_a_shared_scale_starts_at_the_datas_and_learns(shape: tuple[int, ...]) -> None:
+    family, x = SharedScaleGaussian(shape), 3 * torch.randn(500, 2, 3, 4)
+    family.prepare(x)
+    distribution = family(torch.zeros(5, 2, 3, 4), (2, 3, 4))
+    assert family.size((2, 3, 4)) == (2, 3, 4)
+    torch.testing.assert_close(distribution.stddev, x.std(correction=0).add(1e-3).expand(5, 2, 3, 4))
+    distribution.log_prob(x[:5]).sum().backward()
+    assert family.raw_scale.grad is not None
+    assert family.raw_scale.grad.shape == shape
 
-    @dataclasses.dataclass(eq=False)
-    class Shared(nn.Module, Family):
-        features: int
 
-        def __post_init__(self) -> None:
-            super().__init__()
-            self.log_scale = nn.Parameter(torch.zeros(self.features))
-
-        def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-            return event_shape
-
-        def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> TorchDistribution:
-            return torch.distributions.Independent(torch.distributions.Normal(outputs, self.log_scale.exp()), 1)
-
-    family = Shared(3)
-    family(torch.zeros(5, 3), (3,)).log_prob(torch.ones(5, 3)).sum().backward()
-    assert family.log_scale.grad is not None
+def test_a_shared_scale_can_start_at_constant_data() -> None:
+    family = SharedScaleGaussian()
+    family.prepare(torch.ones(5, 2))
+    assert family(torch.zeros(2), (2,)).stddev.tolist() == pytest.approx([2e-3, 2e-3])

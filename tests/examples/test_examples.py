@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -78,3 +79,26 @@ def test_ppca_against_pca(capsys):
     assert svi[1] < closed[1] + 1e-4  # nothing fits the training data better than maximum likelihood
     assert ((found["kept"] > 0) & (found["kept"] < 1)).all()
     assert "pPCA, closed form" in capsys.readouterr().out
+
+
+def test_elbo_by_halves(tmp_path):
+    _, found = run("elbo_by_halves", epochs=30, out=tmp_path / "halves.png")
+    elbo = {name: reconstruction - divergence for name, (reconstruction, divergence) in found["rows"].items()}
+    assert elbo["both"] > elbo["decoder alone"] + 1 > elbo["prior alone"] + 10
+    assert abs(found["rows"]["decoder alone"][1]) < 1e-3
+    stories = found["stories"]
+    one_image = stories["decoder alone"].sample(500).mean(0)
+    with stories["decoder alone"].predicting():
+        assert stories["decoder alone"].decode(torch.randn(500, 2)).mean.std(0).max() < 0.1
+        assert stories["both"].decode(torch.randn(500, 2)).mean.std(0).max() > 0.2
+    assert one_image.shape == (1, 8, 8)
+    assert (tmp_path / "halves.png").stat().st_size > 10_000
+
+
+def test_elbo_without_entropy(tmp_path):
+    _, found = run("elbo_without_entropy", epochs=40, out=tmp_path / "entropy.png")
+    (spread, scale, elbo), (wide, cloud, better) = found["rows"].values()
+    assert spread < 0.7 < wide
+    assert scale < 0.02 < 0.1 < cloud
+    assert better > elbo + 2
+    assert (tmp_path / "entropy.png").stat().st_size > 10_000

@@ -10,7 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyrogen.nn import ConvDecoder, ConvEncoder, Dense
+from pyrogen.nn import (
+    AttentionBlock,
+    ConvDecoder,
+    ConvEncoder,
+    Dense,
+    GaussianNoise,
+    MaskingNoise,
+    RecurrentEncoder,
+    Tokens,
+    TransformerEncoder,
+)
+from tests.statistics_of_tests import assert_within
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": lambda: Dense((1, 4, 5), (2, 3), hidden=(7, 6)),
@@ -18,6 +29,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "scalar": lambda: Dense((), (), hidden=(4,)),
     "conv_encoder": lambda: ConvEncoder((2, 7, 9), 3, channels=(4, 5)),
     "conv_decoder": lambda: ConvDecoder(3, (2, 7, 9), channels=(5, 4)),
+    "residual_encoder": lambda: ConvEncoder((2, 7, 9), 3, channels=(4, 5), blocks=2),
+    "residual_decoder": lambda: ConvDecoder(3, (2, 7, 9), channels=(5, 4), blocks=1),
+    "recurrent": lambda: RecurrentEncoder((2, 4, 6), (3, 2), width=5, layers=2),
+    "recurrent_sequence": lambda: RecurrentEncoder((7,), 3, width=5),
+    "transformer": lambda: TransformerEncoder((2, 4, 6), (3, 2), width=8, heads=2, patch=2),
+    "transformer_sequence": lambda: TransformerEncoder((7, 3), 3, width=8, heads=4, layers=1),
 }
 
 
@@ -118,3 +135,80 @@ def test_conv_networks_refuse_what_is_no_image() -> None:
         ConvDecoder(2, (8, 8))
     with pytest.raises(ValueError, match="needs at least one convolution"):
         ConvEncoder((1, 8, 8), 2, channels=())
+
+
+def test_a_residual_block_adds_to_what_it_is_given() -> None:
+    network = ConvEncoder((1, 8, 8), 2, (3,), blocks=1)
+    plain = ConvEncoder((1, 8, 8), 2, (3,))
+    plain.layers[0].load_state_dict(network.layers[0].state_dict())
+    plain.layers[-1].load_state_dict(network.layers[-1].state_dict())
+    x = torch.randn(4, 1, 8, 8)
+    assert not torch.allclose(network(x), plain(x))
+    with torch.no_grad():
+        for parameter in network.layers[1].layers[-1].parameters():
+            parameter.zero_()
+    torch.testing.assert_close(network(x), plain(x))
+
+
+def test_tokens_are_rows_patches_and_steps() -> None:
+    image = torch.arange(48.0).reshape(1, 2, 4, 6)
+    assert torch.equal(Tokens((2, 4, 6))(image)[0, 1], image[0, :, 1].flatten())
+    patches = Tokens((2, 4, 6), (2, 3))
+    assert (patches.length, patches.features) == (4, 12)
+    assert torch.equal(patches(image)[0, 3], image[0, :, 2:, 3:].flatten())
+    assert Tokens(7)(torch.zeros(2, 3, 7)).shape == (6, 7, 1)
+    assert torch.equal(Tokens((4, 6))(image[0]), image[0])
+
+
+def test_a_recurrent_network_ends_with_the_last_token() -> None:
+    network, x = RecurrentEncoder((5, 2), 3), torch.randn(5, 2)
+    states, _ = network.gru(x)
+    torch.testing.assert_close(network(x), network.last(states[-1]))
+
+
+def test_attention_by_hand() -> None:
+    block, tokens = AttentionBlock(6, heads=2), torch.randn(3, 5, 6)
+    normal = block.norms[0](tokens)
+    query, key, value = (part.reshape(3, 5, 2, 3) for part in block.look(normal).chunk(3, -1))
+    weights = torch.einsum("bqhd,bkhd->bhqk", query, key).div(math.sqrt(3)).softmax(-1)
+    middle = tokens + block.tell(torch.einsum("bhqk,bkhd->bqhd", weights, value).reshape(3, 5, 6))
+    torch.testing.assert_close(block(tokens), middle + block.dense(block.norms[1](middle)))
+
+
+def test_causal_attention_sees_nothing_that_comes_later() -> None:
+    block, tokens = AttentionBlock(6, heads=2, causal=True), torch.randn(1, 5, 6)
+    later = tokens.clone()
+    later[:, 3:] += 1
+    torch.testing.assert_close(block(tokens)[:, :3], block(later)[:, :3])
+    assert not torch.allclose(block(tokens)[:, 3:], block(later)[:, 3:])
+
+
+def test_a_transformer_knows_the_places_of_its_tokens() -> None:
+    network, x = TransformerEncoder((4, 3), 2), torch.randn(4, 3)
+    assert not torch.allclose(network(x), network(x.flip(0)))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Tokens((1, 2, 3, 4)), r"Tokens is for images .*got \(1, 2, 3, 4\)"),
+        (lambda: RecurrentEncoder((1, 8, 8), 2, patch=3), "RecurrentEncoder cannot cut 8 by 8 into patches of 3 by 3"),
+        (lambda: TransformerEncoder((1, 8, 8), 2, patch=(2, 3)), "TransformerEncoder cannot cut 8 by 8 .* 2 by 3"),
+        (lambda: TransformerEncoder((1, 8, 8), 2, width=10), "heads must divide width, got heads=4 and width=10"),
+        (lambda: GaussianNoise(-1.0), "scale=-1.0"),
+        (lambda: MaskingNoise(1.0), "rate=1.0"),
+    ],
+)
+def test_refuses_what_it_cannot_be(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build()
+
+
+def test_noise_in_training_and_none_afterwards() -> None:
+    x = torch.ones(20_000)
+    holes, noisy = MaskingNoise(0.3)(x), GaussianNoise(0.5)(x)
+    assert set(holes.unique().tolist()) == {0.0, 1.0}
+    assert_within((holes == 0).double().mean(), 0.3, math.sqrt(0.3 * 0.7 / len(x)))
+    assert_within((noisy - x).square().mean(), 0.25, 0.25 * math.sqrt(2 / len(x)))
+    assert torch.equal(MaskingNoise(0.3).eval()(x), x)
+    assert torch.equal(GaussianNoise(0.5).eval()(x), x)

@@ -1,0 +1,130 @@
+"""Steps by stock Pyro, and by pyrogen as `fit` drives them."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import SVI
+
+from pyrogen.inference.layout import key_of
+from pyrogen.inference.optimizing import Optimizing, adam
+from pyrogen.inference.program import Program
+from pyrogen.inference.step import Step
+from pyrogen.story import Batch, Store, as_story
+from svi.case import RATE, Case, Parameters
+from svi.variant import NotPossibleError, Variant
+
+__all__ = ["Pyro", "Pyrogen"]
+
+
+class Pyro(Variant):
+    """`pyro.infer.SVI.step` with `pyro.optim.Adam`, in a parameter store of its own."""
+
+    def __init__(self, name: str, case: Case, start: Parameters, device: torch.device, validate: bool) -> None:
+        super().__init__(name, device)
+        self.validate, self._start, self.store = validate, start, Store()
+        self.columns = tuple(column.to(device) for column in case.data().values())
+        with self.around():
+            self.svi = SVI(*case.fresh(), pyro.optim.Adam({"lr": RATE}), case.objective())
+            self.step()
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """The store, validation as wanted, new tensors on the device."""
+        with self.store.swapped_in(), pyro.validation_enabled(self.validate), default_device(self.device):
+            yield
+
+    def step(self) -> float:
+        """Take a step."""
+        return self.svi.step(*self.columns)
+
+    def parameters(self) -> Parameters:
+        """As Pyro's store has them."""
+        return dict(Store.current().params)
+
+    def start(self) -> Parameters:
+        """The program's own values."""
+        return self._start
+
+
+class Pyrogen(Variant):
+    """pyrogen's own step, set up as `fit` does; the first is an ordinary one in every mode.
+
+    Args:
+        name: "pyrogen_eager", "pyrogen_compiled" or "pyrogen_captured": the mode that must be reached.
+        case: what is stepped.
+        start: the values that parameters start from.
+        device: where.
+    """
+
+    def __init__(self, name: str, case: Case, start: Parameters, device: torch.device) -> None:
+        super().__init__(name, device)
+        mode = name.removeprefix("pyrogen_")
+        self._start = start
+        columns: Any = {column: values.to(device) for column, values in case.data().items()}
+        rows = len(next(iter(columns.values())))
+        self.batch = Batch(columns, rows, rows, torch.arange(rows, device=device))
+        self.story = as_story(case.fresh())
+        self.story.to(device)
+        optimizing = Optimizing(adam(RATE), None, None, None)
+        self._step = Step(Program(self.story), case.objective(), optimizing, compile=mode != "eager")
+        try:
+            with self.around():
+                self.step()
+                if name == "pyrogen_compiled" and device.type == "cuda":
+                    self._do_not_capture()
+                self.step()
+        except (ValueError, RuntimeError) as error:
+            raise NotPossibleError(str(error)) from error
+        if self._step.compiler.mode != mode:
+            raise NotPossibleError(f"steps are {self._step.compiler.mode}, not {mode}")
+        self.divisor = self._step.divisor(self.batch)
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """At home in the story's store, validation off, new tensors on the device."""
+        with self.story.home(), pyro.validation_enabled(False), default_device(self.device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    def _do_not_capture(self) -> None:
+        """Compile as a run does that goes on from a checkpoint whose steps were compiled."""
+        key = (*key_of(self.batch), *(module.training for module in self._step.modules))
+        self._step.compiler.known[repr(key)] = "compiled"
+
+    def step(self) -> Any:
+        """Take a step; as the training loop does, read its loss on the CPU at once, on CUDA later."""
+        loss = self._step(self.batch)
+        return float(loss) if self.device.type == "cpu" else loss
+
+    def wait(self) -> None:
+        """Until the device is done and all losses were looked at."""
+        self._step.settle()
+        super().wait()
+
+    def losses(self, draws: int) -> tuple[float, float]:
+        """As for all; a step tells nats per datum."""
+        mean, error = super().losses(draws)
+        return mean * self.divisor, error * self.divisor
+
+    def parameters(self) -> Parameters:
+        """The story's."""
+        return self.story.trainable()
+
+    def start(self) -> Parameters:
+        """The program's own values."""
+        return self._start
+
+    def close(self) -> None:
+        """Give parameters their own storage again."""
+        self._step.compiler.close()
+
+
+def default_device(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """New tensors on the device; on the CPU nothing, which costs nothing."""
+    return contextlib.nullcontext() if device.type == "cpu" else torch.device(device)

@@ -1,0 +1,158 @@
+"""Distributions of grey levels: probabilities of x in {0, 1/(L-1), ..., 1}, which sum to one over the L levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import broadcast_all
+from torch.nn.functional import logsigmoid
+
+__all__ = ["GreyLevels", "LevelCategorical", "LevelLogistic"]
+
+
+class GreyLevels(constraints.Constraint):
+    """The values k / (levels - 1), k = 0, ..., levels - 1, as rounded in float32.
+
+    Args:
+        levels: number of grey levels, 256 for 8-bit images.
+
+    Example:
+        >>> GreyLevels(5).check(torch.tensor([0.0, 0.25, 0.3, 1.25]))
+        tensor([ True,  True, False, False])
+    """
+
+    is_discrete = True
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each value is one of them."""
+        level = value * (self.levels - 1)
+        return (value >= 0) & (value <= 1) & ((level - level.round()).abs() < 1e-2)
+
+    def __repr__(self) -> str:
+        return f"grey levels k/{self.levels - 1}"
+
+
+class LevelCategorical(dist.TorchDistribution):
+    """p(x = k / (L - 1)) = softmax(logits)_k, free probabilities for each of the L levels.
+
+    Args:
+        logits: (..., L).
+
+    Example:
+        >>> LevelCategorical(torch.zeros(5)).log_prob(torch.tensor([0.25, 1.0])).exp()
+        tensor([0.2000, 0.2000])
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        self.levels = logits.shape[-1]
+        self.logits = logits.log_softmax(-1)
+        super().__init__(logits.shape[:-1], validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The grey levels."""
+        return GreyLevels(self.levels)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, (...)."""
+        return (self.logits.exp() * torch.arange(self.levels, device=self.logits.device)).sum(-1) / (self.levels - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> LevelCategorical:
+        """The distribution with another batch shape."""
+        new = self._get_checked_instance(LevelCategorical, _instance)
+        new.levels, new.logits = self.levels, self.logits.expand((*batch_shape, self.levels))
+        super(LevelCategorical, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Values (*sample_shape, ...)."""
+        level = dist.Categorical(logits=self.logits, validate_args=False).sample(torch.Size(sample_shape))
+        return level.to(self.logits.dtype) / (self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x = value), nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        level = (value * (self.levels - 1)).round().long().unsqueeze(-1)
+        level, logits = torch.broadcast_tensors(level, self.logits)
+        return logits.gather(-1, level[..., :1]).squeeze(-1)
+
+
+class LevelLogistic(dist.TorchDistribution):
+    """The grey level nearest to y ~ Logistic(loc, scale); the first and last take all that lies beyond.
+
+    p(x = k / (L - 1)) = sigmoid(b) - sigmoid(a), between the edges a and b of the level's bin in units of the scale, as
+    log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which is no difference of close numbers, so that it keeps
+    its digits however far x lies from `loc`.
+
+    Args:
+        loc: (...), in units of x.
+        scale: (...), in units of x.
+        levels: number of levels L.
+
+    Example:
+        >>> x = LevelLogistic(torch.tensor(0.3), torch.tensor(0.1), levels=256)
+        >>> x.log_prob(torch.arange(256) / 255).logsumexp(0).abs() < 1e-5
+        tensor(True)
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+
+    def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
+        self.levels = levels
+        self.loc, self.scale = broadcast_all(loc, scale)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The grey levels."""
+        return GreyLevels(self.levels)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, (...): the sum over levels k > 0 of the probability of k or more."""
+        last = self.levels - 1
+        edges = [(level + 0.5) / last for level in range(last)]
+        return sum((((self.loc - edge) / self.scale).sigmoid() for edge in edges), torch.zeros_like(self.loc)) / last
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> LevelLogistic:
+        """The distribution with another batch shape."""
+        new = self._get_checked_instance(LevelLogistic, _instance)
+        new.levels = self.levels
+        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        super(LevelLogistic, new).__init__(torch.Size(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Values (*sample_shape, ...)."""
+        uniform = torch.rand(
+            self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device
+        )
+        level = ((self.loc + self.scale * uniform.logit()) * (self.levels - 1)).round()
+        return level.clamp(0, self.levels - 1) / (self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x = value), nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        last = self.levels - 1
+        level = (value * last).round()
+        centre, half = (level / last - self.loc) / self.scale, 0.5 / (last * self.scale)
+        below, above = logsigmoid(centre + half), logsigmoid(half - centre)
+        between = below + above + (-torch.expm1(-2 * half)).log()
+        return torch.where(level <= 0, below, torch.where(level >= last, above, between))

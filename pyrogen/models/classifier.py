@@ -1,0 +1,76 @@
+"""The discriminative story: labels given data, and not a word about the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyrogen.models.checks import check_event
+from pyrogen.models.labels import Label
+from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.story import Story
+
+__all__ = ["Classifier"]
+
+
+class Classifier(Story):
+    """y | x ~ Categorical(softmax(f(x))), trained on log p(y | x), with no penalty on f.
+
+    The opposite of the generative stories: there are no latents, x is given and never drawn, and the probabilities of
+    the classes add up to 1 for every x, so that it must answer for noise as well. Without hidden layers it is
+    multinomial logistic regression. `sample(n, x=...)` draws labels.
+
+    Args:
+        event_shape: shape of one datum.
+        classes: number of classes C.
+        network: f, from (batch, *event_shape) to (batch, C) logits; None: dense.
+        hidden: widths of the dense network; `()` for a linear one.
+
+    Raises:
+        ValueError: by `check`, x of another event shape, or y no labels from 0 to C - 1.
+
+    Example:
+        >>> story = Classifier((1, 8, 8), classes=10, hidden=())
+        >>> story.probabilities(torch.rand(5, 1, 8, 8)).shape, story.sample(5, x=torch.rand(5, 1, 8, 8)).shape
+        (torch.Size([5, 10]), torch.Size([5]))
+
+    References:
+        Cox 1958, JRSS B 20(2); Ng, Jordan 2001, "On discriminative vs. generative classifiers", NIPS 14.
+    """
+
+    without = {"guide": "it has no latents"}
+
+    def __init__(
+        self, event_shape: Shape, classes: int, *, network: nn.Module | None = None, hidden: Sequence[int] = (400,)
+    ) -> None:
+        super().__init__()
+        self.event_shape, self.label = as_shape(event_shape), Label(classes)
+        self.network = Dense(self.event_shape, self.label.size, hidden) if network is None else network
+
+    def model(self, x: Tensor | None, n: int, y: Tensor | None) -> Tensor:
+        """p(y | x)."""
+        if x is None:
+            raise ValueError("it is given x, and has no density to draw it from")
+        logits = fold(self.network, x, self.event_shape)
+        with pyro.plate("data", n, dim=-1):
+            return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
+
+    def guide(self, x: Tensor | None, n: int, y: Tensor | None) -> None:
+        """Empty: there are no latents."""
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """p(y | x) of each class, (..., C), for `x` (..., *event_shape)."""
+        return fold(self.network, x, self.event_shape).softmax(-1)
+
+    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """log p(y | x), exactly, (...) in nats, for `x` (..., *event_shape) and `y` (...)."""
+        logits = fold(self.network, x, self.event_shape).log_softmax(-1)
+        return logits.gather(-1, y[..., None])[..., 0]
+
+    def check(self, data: Mapping[str, Tensor]) -> None:
+        """Refuse an x of another event shape, and a y that holds no labels."""
+        check_event(self._name, "event_shape", data, self.event_shape)
+        self.label.check(self._name, data)

@@ -1,0 +1,79 @@
+"""One Gaussian: the density against which others are measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyrogen.distributions import Covariance, Full, over_events
+from pyrogen.models.checks import check_event
+from pyrogen.nn import Shape, as_shape, flatten
+from pyrogen.story import Story
+
+__all__ = ["MultivariateGaussian"]
+
+
+class MultivariateGaussian(Story):
+    """x ~ N(mu, C) over the D features of a datum, at maximum likelihood.
+
+    mu is the data's mean and C their covariance over N (its diagonal, or the diagonal's mean), plus floor^2 I, so that
+    features without variance have a density too. There is no latent, and no step: `prepare` is the whole fit.
+
+    Args:
+        event_shape: shape of one datum, flattened to D features inside.
+        covariance: what is free in C.
+
+    Raises:
+        ValueError: by `check`, x of another event shape; by `prepare`, no maximum, where the covariance's floor is 0.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [1.0, 5.0]])
+        >>> story = MultivariateGaussian(2)
+        >>> story.prepare({"x": x})
+        >>> story.mean.tolist(), story.log_prob(x).shape
+        ([1.0, 3.0], torch.Size([3]))
+    """
+
+    without = {
+        "steps": "its maximum likelihood is known in closed form",
+        "guide": "it has no latents",
+    }
+
+    def __init__(self, event_shape: Shape, covariance: Covariance = Full()) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.event_shape, self.covariance = as_shape(event_shape), covariance
+        features = math.prod(self.event_shape)
+        self.mean = nn.Parameter(torch.zeros(features))
+        self.raw_scale = nn.Parameter(torch.zeros(covariance.size(features)))
+
+    def model(self, x: Tensor | None, n: int) -> Tensor:
+        """p(x)."""
+        with pyro.plate("data", n, dim=-1):
+            return pyro.sample("x", self.density(), obs=x)
+
+    def guide(self, x: Tensor, n: int) -> None:
+        """Empty: there are no latents."""
+
+    def density(self) -> TorchDistribution:
+        """p(x), event shape that of the datum."""
+        return over_events(self.covariance(self.mean, self.raw_scale), self.event_shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        return self.density().log_prob(x)
+
+    @torch.no_grad()
+    def prepare(self, data: Mapping[str, Tensor]) -> None:
+        """Set mean and covariance to their maximum-likelihood values."""
+        x = flatten(data["x"], self.event_shape, self._name)
+        self.raw_scale.copy_(self.covariance.estimate(x))
+        self.mean.copy_(x.double().mean(0))
+
+    def check(self, data: Mapping[str, Tensor]) -> None:
+        """Refuse an x of another event shape."""
+        check_event(self._name, "event_shape", data, self.event_shape)

@@ -1,0 +1,99 @@
+"""The kernel density estimate: a mixture with a component on every training datum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrogen.distributions import Bandwidth, LeaveOneOut, squared_distances
+from pyrogen.models.checks import check_event
+from pyrogen.nn import Shape, as_shape, flatten
+from pyrogen.story import Story
+
+__all__ = ["KDE"]
+
+_ELEMENTS = 2**22
+"""Distances that `log_prob` holds at once."""
+
+
+class KDE(Story):
+    """j ~ Uniform{1, ..., N},  x | j ~ N(x_j, h^2 I_D):  p(x) = mean_j N(x; x_j, h^2 I_D) over the training data x_j.
+
+    The latent j is summed out, so there is nothing to guide; the whole fit is to keep the data and to choose h. Memory
+    is bounded: distances are taken a few million at a time.
+
+    Args:
+        event_shape: shape of one datum, flattened to D features inside.
+        total: number of training data N.
+        bandwidth: the standard deviation h of the kernel, in the units of the data, or a rule that chooses it.
+
+    Raises:
+        ValueError: `bandwidth` is not positive; by `prepare`, other than N data, or data that leave h without a best
+            value; by `check`, x of another event shape.
+
+    Example:
+        >>> story = KDE(1, total=2, bandwidth=1.0)
+        >>> story.prepare({"x": torch.tensor([[0.0], [0.0]])})
+        >>> story.log_prob(torch.tensor([[0.0]]))
+        tensor([-0.9189])
+
+    References:
+        Rosenblatt 1956, Annals of Mathematical Statistics 27(3); Parzen 1962, Annals of Mathematical Statistics 33(3).
+    """
+
+    without = {
+        "steps": "its fit is to keep the data",
+        "guide": "its one latent, which datum x came from, is summed out",
+    }
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        total: int,
+        bandwidth: Bandwidth | float = LeaveOneOut(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        if not isinstance(bandwidth, Bandwidth) and not bandwidth > 0:
+            raise ValueError(f"KDE needs a positive bandwidth, or a rule for it, got bandwidth={bandwidth!r}")
+        self.event_shape, (self.total,), self.rule = as_shape(event_shape), as_shape(total), bandwidth
+        self.points: Tensor
+        self.bandwidth: Tensor
+        self.register_buffer("points", torch.zeros(self.total, math.prod(self.event_shape)))
+        self.register_buffer("bandwidth", torch.ones(()))
+
+    def model(self, x: Tensor | None, n: int) -> Tensor:
+        """p(j) p(x | j)."""
+        with pyro.plate("data", n, dim=-1):
+            even = self.points.new_zeros(self.total)
+            j = pyro.sample("j", dist.Categorical(logits=even), infer={"enumerate": "parallel"})
+            centre = self.points[j].reshape((*j.shape, *self.event_shape))
+            return pyro.sample("x", dist.Normal(centre, self.bandwidth).to_event(len(self.event_shape)), obs=x)
+
+    def guide(self, x: Tensor, n: int) -> None:
+        """Empty: j is summed out."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        flat = flatten(x, self.event_shape, self._name)
+        rows = flat.reshape(-1, flat.shape[-1]).split(max(1, _ELEMENTS // self.total))
+        exponents = (-squared_distances(r, self.points) / (2 * self.bandwidth.square()) for r in rows)
+        sums = torch.cat([exponent.logsumexp(1) for exponent in exponents]).reshape(flat.shape[:-1])
+        return sums - math.log(self.total) - flat.shape[-1] * (math.sqrt(2 * math.pi) * self.bandwidth).log()
+
+    @torch.no_grad()
+    def prepare(self, data: Mapping[str, Tensor]) -> None:
+        """Keep the data, and choose the bandwidth."""
+        x = flatten(data["x"], self.event_shape, self._name)
+        if len(x) != self.total:
+            raise ValueError(f"KDE was built for total={self.total} data, and there are {len(x)}: pass total={len(x)}")
+        self.bandwidth.fill_(self.rule(x) if isinstance(self.rule, Bandwidth) else self.rule)
+        self.points.copy_(x)
+
+    def check(self, data: Mapping[str, Tensor]) -> None:
+        """Refuse an x of another event shape."""
+        check_event(self._name, "event_shape", data, self.event_shape)
