@@ -94,7 +94,7 @@ class Pyrogen(Variant):
 
     def _do_not_capture(self) -> None:
         """Compile as a run does that goes on from a checkpoint whose steps were compiled."""
-        key = (*key_of(self.batch), *(module.training for module in self._step.modules))
+        key = (key_of(self.batch), *(module.training for module in self._step.modules))
         self._step.compiler.known[repr(key)] = "compiled"
 
     def step(self) -> Any:

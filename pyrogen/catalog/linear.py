@@ -29,7 +29,7 @@ def _ppca(event_shape: tuple[int, ...], latent: int = 10, guide: Literal["full",
 
 
 def _bayesian_ppca(event_shape: tuple[int, ...], latent: int = 30) -> Story:
-    """MNIST: --epochs 20 --set latent=100."""
+    """MNIST: --epochs 20 --lr 1e-3 --set latent=100."""
     return models.BayesianPPCA(event_shape, latent)
 
 
@@ -43,7 +43,7 @@ ENTRIES = (
         "gaussian",
         "one Gaussian at maximum likelihood: full, diagonal or spherical covariance",
         _gaussian,
-        tiny=lambda: (models.MultivariateGaussian(6), {"x": tiny.points()}),
+        tiny=lambda: (models.MultivariateGaussian(6, covariance_of("full", 0.1)), {"x": tiny.points()}),
     ),
     Entry(
         "pca",
@@ -70,6 +70,6 @@ ENTRIES = (
         "factor analysis: probabilistic PCA with a noise of its own for each feature",
         _factor_analysis,
         {"epochs": 60, "lr": 5e-3},
-        lambda: (models.FactorAnalysis(6, 2), {"x": tiny.points()}),
+        lambda: (models.FactorAnalysis(6, 2, floor=0.1), {"x": tiny.points()}),
     ),
 )

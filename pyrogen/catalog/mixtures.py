@@ -59,6 +59,6 @@ ENTRIES = (
         "Gaussian mixture, started by k-means: full, diagonal or spherical covariances",
         _mixture,
         {"epochs": 60, "lr": 3e-3},
-        lambda: (models.GaussianMixture(6, 3), {"x": tiny.points()}),
+        lambda: (models.GaussianMixture(6, 3, covariance_of("full", 0.1)), {"x": tiny.points()}),
     ),
 )

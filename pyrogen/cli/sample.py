@@ -18,6 +18,7 @@ from pyrogen.cli.runs import opened
 from pyrogen.inference import Fit
 from pyrogen.inference.random_state import seeded
 from pyrogen.plots import save_image_grid
+from pyrogen.story import Story
 
 __all__ = ["sample"]
 
@@ -42,12 +43,18 @@ def sample(
     with seeded(seed):
         told = _given(run, wanted, n)
         drawn = run.story.sample(n, **told)
-    columns = drawn if isinstance(drawn, Mapping) else {"x": drawn}
+    columns = drawn if isinstance(drawn, Mapping) else {_drawn_column(run.story): drawn}
     columns = {name: c.detach().cpu().contiguous() for name, c in {**told, **columns}.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, suffix, columns)
     shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
     print(f"drew {shapes} from {run.story._name}, seed {seed}, into {out}")
+
+
+def _drawn_column(story: Story) -> str:
+    """The column that one tensor of draws is of: the site's, where it is called as one, else `x`."""
+    seen = story.seen
+    return next((site for site in seen.sites if site in seen.columns), "x") if seen is not None else "x"
 
 
 def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:

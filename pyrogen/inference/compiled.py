@@ -6,18 +6,23 @@ torch's own fused optimizer.
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pyro
 import torch
+import torch._inductor
 from torch import Tensor, nn
 
 from pyrogen.inference.layout import Layout
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.packed import Packed
+from pyrogen.inference.products import by_onednn, onednn_is_faster
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.tracing import CannotTrace, Graph, trace
 from pyrogen.story import Batch
@@ -25,8 +30,22 @@ from pyrogen.story import Batch
 __all__ = ["Compilable", "CompiledGradients", "Plan", "WholeStep", "kept_state", "plan_for"]
 
 
-COMPILER: dict[str, Any] = {"backend": "inductor", "options": {"fallback_random": True}}
-"""How graphs are compiled: draws are torch's own, in the program's order, so that they are those of ordinary steps."""
+OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
+"""Inductor's options. Draws are torch's own, in the program's order, so that they are those of ordinary steps; a plan's
+inputs always have the shapes it was made for; and convolutions on a CPU are slower for a change of layout."""
+
+
+def inductor(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """The graph as machine code, called without the guards of `torch.compile`: a plan knows what it serves."""
+    module = copy.deepcopy(module)
+    if onednn_is_faster():
+        module = by_onednn(module)
+    call: Callable[..., Any] = torch._inductor.compile(module, list(inputs), options=dict(OPTIONS))
+    return call
+
+
+COMPILER: Callable[[torch.fx.GraphModule, Sequence[Tensor]], Callable[..., Any]] = inductor
+"""What compiles a graph for inputs."""
 
 
 class Compilable(Protocol):
@@ -115,13 +134,14 @@ def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable
     Raises:
         CannotTrace: the graph cannot be compiled here.
     """
-    call: Callable[..., Any] = torch.compile(module, fullgraph=True, dynamic=False, **COMPILER)
     told = logging.getLogger("torch.utils.cpp_extension")
     level = told.level
     try:
         told.setLevel(logging.ERROR)  # it warns where CUDA is installed and there is no GPU
         # torch's compiler turns validation off for good: here it comes back.
-        with torch.no_grad(), pyro.validation_enabled(False):
+        with torch.no_grad(), pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call = COMPILER(module, inputs)
             call(*inputs)
     except Exception as error:
         text = str(error)
@@ -150,7 +170,7 @@ class CompiledGradients:
         loss, gradients = self.loss_and_gradients(batch)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        if torch.isfinite(loss):
+        if math.isfinite(loss):
             self.step.optimizing.step(self.divisor)
         return loss
 
@@ -186,21 +206,29 @@ class WholeStep:
             taken.add_(fine.to(taken.dtype))
             return [loss, gradient]
 
+        self._batch: Batch | None = None
+        self._given: list[Tensor] = []  # the inputs for that batch
         inputs = self._inputs(batch)
         with torch.no_grad():
             self.call = compiled(trace(whole, inputs).module, inputs)
         self.packed.counted = -1  # it was called, and moved nothing that is kept but the count
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
+        if batch is self._batch:
+            return self._given
         packed = self.packed
-        return [*self.layout.tensors(batch), packed.state, packed.count, packed.rate, *self.live]
+        self._batch, self._given = (
+            batch,
+            [*self.layout.tensors(batch), packed.state, packed.count, packed.rate, *self.live],
+        )
+        return self._given
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
         self.packed.bring_up()
         with torch.no_grad():
             loss, _ = self.call(*self._inputs(batch))
-        if torch.isfinite(loss):
+        if math.isfinite(loss):
             self.packed.counted += 1
             self.optimizing.count()
         result: Tensor = loss

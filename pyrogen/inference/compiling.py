@@ -42,6 +42,7 @@ class Compiler:
         self.known: dict[str, str] = {}  # kind of batch -> one of MODES, or why not
         self.uses: dict[str, int] = {}
         self._plans: dict[Key, tuple[Plan, _Checks]] = {}
+        self._last: tuple[Batch | None, Key] = None, ()  # a batch that comes again need not be looked at again
         if wanted and not hasattr(step.objective, "differentiable_loss"):
             self._decline(f"{type(step.objective).__name__} has no differentiable loss")
 
@@ -59,10 +60,12 @@ class Compiler:
         if not self.wanted:
             return None
         try:
-            key = (*key_of(batch), *(module.training for module in self.step.modules))
+            shapes = self._last[1] if batch is self._last[0] else key_of(batch)
         except CannotTrace as error:
             self._decline(str(error))
             return None
+        self._last = batch, shapes
+        key = (shapes, *(module.training for module in self.step.modules))
         if key not in self._plans and not self._add(key, batch):
             return None
         plan, checks = self._plans[key]

@@ -24,7 +24,7 @@ __all__ = [
 
 def torch_random_state() -> list[Tensor]:
     """The states of torch's generators: the CPU's, then one for each CUDA device in use."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *cuda]
 
 

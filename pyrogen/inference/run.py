@@ -16,7 +16,7 @@ from pyrogen.inference.account import account, compare
 from pyrogen.inference.batches import RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
 from pyrogen.inference.compiling import EARNED
-from pyrogen.inference.doors import check_batch_scale, check_values, explain
+from pyrogen.inference.doors import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.loop import Limit, Loop
@@ -83,7 +83,10 @@ class Run:
         recording = Recording(self.program.at_step(self.validation.first(), 0))
         try:
             with probed(self.story):
-                recording.run(self.program)
+                if is_auto(self.story):  # its guide would be made here, and not in the first step
+                    recording.model.around(self.program.model)(recording.batch)
+                else:
+                    recording.run(self.program)
             check_values(self.story, recording)
         except Exception as error:
             if self._fails_alike():

@@ -89,7 +89,7 @@ class Step:
             FloatingPointError: one is not finite; nothing moved in that step or since.
         """
         unseen, self._unseen = self._unseen, []
-        if len(unseen) == 1 and math.isfinite(unseen[0][3]) or not unseen:
+        if (len(unseen) == 1 and math.isfinite(unseen[0][3])) or not unseen:
             return
         for (number, batch, before, _), loss in zip(unseen, torch.stack([u[3] for u in unseen]).tolist(), strict=True):
             if not math.isfinite(loss):

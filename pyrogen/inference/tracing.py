@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pyro
@@ -111,6 +112,7 @@ def _lifted(module: fx.GraphModule) -> list[Tensor]:
         if id(value) not in places:
             with graph.inserting_after(last[-1]) if last else graph.inserting_before(next(iter(graph.nodes))):
                 last.append(graph.placeholder(f"live_{len(live)}"))
+            last[-1].meta["val"] = SimpleNamespace(shape=value.shape, dtype=value.dtype, device=value.device)
             places[id(value)] = last[-1]
             live.append(value)
         node.replace_all_uses_with(places[id(value)])

@@ -47,7 +47,7 @@ class KDE(Story):
     """
 
     without = {
-        "steps": "its fit is to keep the data",
+        "steps": "its fit is to keep the data and to choose a bandwidth",
         "guide": "its one latent, which datum x came from, is summed out",
     }
 

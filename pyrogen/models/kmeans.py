@@ -86,8 +86,13 @@ class KMeans(Story):
         check_event(self._name, "event_shape", data, self.event_shape)
 
 
-def k_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+def k_means(x: Tensor, clusters: int, starts: int = 10) -> tuple[Tensor, Tensor]:
     """The centres (K, D), and the number of each row's own (N,), by scikit-learn; torch's random state is the seed.
+
+    Args:
+        x: (N, D).
+        clusters: number of centres K.
+        starts: how often it is tried; the best is kept.
 
     Raises:
         ValueError: there are fewer different rows than clusters.
@@ -99,7 +104,7 @@ def k_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"{clusters} clusters need as many data, and there are {len(x)}: take fewer clusters")
     seed = int(torch.randint(2**31 - 1, (), device="cpu"))
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # what it warns of is refused below
-        found = Lloyd(clusters, n_init=10, random_state=seed).fit(x.cpu().numpy())
+        found = Lloyd(clusters, n_init=starts, random_state=seed).fit(x.cpu().numpy())
     centres, own = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_)
     if len(own.unique()) < clusters:
         raise ValueError(f"{clusters} clusters need as many different data: take fewer clusters")

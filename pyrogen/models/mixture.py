@@ -96,7 +96,7 @@ class GaussianMixture(Story):
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Start from k-means: each component from the data of one cluster."""
         x = flatten(data["x"], self.event_shape, self._name)
-        centres, own = k_means(x, self.components)
+        centres, own = k_means(x, self.components, starts=3)
         self.means.copy_(centres)
         self.logits.copy_((own.bincount(minlength=self.components) / len(x)).log())
         self.raw_scales.copy_(torch.stack([self.covariance.estimate(x[own == k]) for k in range(self.components)]))

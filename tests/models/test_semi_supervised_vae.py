@@ -33,7 +33,7 @@ def small():
 @pytest.mark.parametrize("test", EXAM, ids=lambda test: test.__name__)
 def test_sits_the_exam(test, monkeypatch, tmp_path):
     monkeypatch.setitem(CATALOG, "semi", Entry("semi", "labels partly missing", SemiSupervisedVAE, {}, tiny))
-    known = {"name": "semi", "tmp_path": tmp_path}
+    known = {"name": "semi", "tmp_path": tmp_path, "monkeypatch": monkeypatch}
     test(**{name: known[name] for name in inspect.signature(test).parameters})
 
 
