@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import pyro
 import torch
-import torch._inductor
 from torch import Tensor, nn
 
 from pyrogen.inference.layout import Layout
@@ -37,6 +36,8 @@ inputs always have the shapes it was made for; and convolutions on a CPU are slo
 
 def inductor(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """The graph as machine code, called without the guards of `torch.compile`: a plan knows what it serves."""
+    import torch._inductor
+
     module = copy.deepcopy(module)
     if onednn_is_faster():
         module = by_onednn(module)

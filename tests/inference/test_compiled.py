@@ -317,9 +317,9 @@ def test_without_a_compiler_steps_are_ordinary(monkeypatch):
 
 
 def test_a_program_that_reads_changing_state_is_caught(monkeypatch):
-    with pytest.raises(ValueError, match="not what the program says.*Python state"):
+    with pytest.raises(ValueError, match=r"not what the program says.*Python state"):
         run(Counts, counts, True)
-    with pytest.raises(RuntimeError, match="is not what the program says any more: the loss is .*compile=False"):
+    with pytest.raises(RuntimeError, match=r"is not what the program says any more: the loss is .*compile=False"):
         run(Turns, counts, True, steps=100)
 
 
@@ -351,8 +351,8 @@ def test_a_loss_that_is_not_finite_names_the_site_and_moves_nothing():
     for compile in (False, True):
         story = Breaks()
         stories.append(story)
+        bad = lambda step: torch.tensor(math.nan if step == 5 else 0.0)  # noqa: E731
         with pytest.raises(FloatingPointError, match="site 'x'"):
-            bad = lambda step: torch.tensor(math.nan if step == 5 else 0.0)  # noqa: E731
             run(lambda story=story: story, counts, compile, arguments={"bad": bad})
     for parameter in stories[1].parameters():
         assert torch.isfinite(parameter).all()
@@ -413,7 +413,7 @@ class Replayed:
             body()
 
 
-@pytest.fixture()
+@pytest.fixture
 def captured_here(monkeypatch):
     """Captured steps on the CPU, a stand-in replaying them: all but the capture itself."""
     monkeypatch.setattr("pyrogen.inference.packed.LARGEST", 0)
