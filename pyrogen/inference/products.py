@@ -17,6 +17,7 @@ __all__ = ["by_onednn", "onednn_is_faster"]
 
 LARGE = 1_000_000
 """Multiplications in the smallest product for which it matters."""
+CPUINFO = Path("/proc/cpuinfo")
 _ATEN = torch.ops.aten
 _LIBRARIES: list[torch.library.Library] = []
 
@@ -27,7 +28,7 @@ def onednn_is_faster() -> bool:
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
     try:
-        vendors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id")]
+        vendors = [line for line in CPUINFO.read_text().splitlines() if line.startswith("vendor_id")]
     except OSError:
         return False
     return bool(vendors) and "GenuineIntel" not in vendors[0]

@@ -1,0 +1,46 @@
+"""Large matrix products may go by oneDNN: the same numbers, and only where it is faster."""
+
+import pytest
+import torch
+
+from pyrogen.inference import products
+from pyrogen.inference.tracing import trace
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+
+def layers(x, w, v, b):
+    hidden = torch.relu(torch.addmm(b, x, w.t()))
+    return [hidden @ v, (hidden @ v).sum() + (x[:2] @ w.t()).sum()]
+
+
+def inputs():
+    return [torch.randn(128, 200), torch.randn(100, 200), torch.randn(100, 150), torch.randn(100)]
+
+
+def test_products_by_onednn_are_the_same():
+    given = inputs()
+    graph = trace(layers, given)
+    expected = layers(*given)
+    told = products.by_onednn(graph.module)(*given)
+    for one, other in zip(told, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
+    targets = [str(node.target) for node in graph.module.graph.nodes]
+    assert targets.count("pyrogen.linear.default") == 3
+    assert targets.count("aten.mm.default") == 1  # two rows are too few to matter
+
+
+def test_other_types_stay_as_they_are():
+    given = [tensor.double() for tensor in inputs()]
+    graph = trace(layers, given)
+    assert "pyrogen.linear.default" not in {str(n.target) for n in products.by_onednn(graph.module).graph.nodes}
+
+
+@pytest.mark.parametrize(("vendor", "faster"), [("GenuineIntel", False), ("AuthenticAMD", True), (None, False)])
+def test_it_goes_by_the_maker_of_the_processor(vendor, faster, monkeypatch, tmp_path):
+    told = tmp_path / "cpuinfo"
+    if vendor is not None:
+        told.write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    monkeypatch.setattr(products, "CPUINFO", told)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert products.onednn_is_faster.__wrapped__() is faster

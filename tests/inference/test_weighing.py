@@ -1,0 +1,44 @@
+"""Log weights of many equal chunks are compiled, and stay what they were."""
+
+import pytest
+import torch
+
+from pyrogen.inference import compiled, likelihood, log_likelihood, log_weights, weighing
+from pyrogen.models import PPCA
+from tests.stories import Mixture, Topics
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(likelihood, "ELEMENTS", 2**12)
+    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs: graph)
+
+
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [
+        (lambda: PPCA(6, 2), torch.randn(40, 6)),
+        (Topics, torch.poisson(torch.full((40, 10), 2.0))),
+        (Mixture, torch.linspace(-2, 2, 40)),
+    ],
+)
+def test_compiled_weights_are_the_programs(make, data, monkeypatch):
+    story, made = make(), []
+    plain = log_weights(story, data, 60, seed=1)
+    monkeypatch.setattr(weighing, "EARNED", 2)
+    monkeypatch.setattr(weighing, "trace", lambda *given: made.append(1) or compiled.trace(*given))
+    fast = log_weights(story, data, 60, seed=1)
+    assert made
+    assert torch.allclose(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_be_traced_is_weighed_all_the_same(monkeypatch):
+    class Reads(Topics):
+        def model(self, x, n):
+            return super().model(x, n) if self.decoder.weight.sum() > -1e6 else None
+
+    monkeypatch.setattr(weighing, "EARNED", 2)
+    story, x = Reads(), torch.poisson(torch.full((40, 10), 2.0))
+    value = log_likelihood(story, x, 60, seed=1).value
+    monkeypatch.setattr(weighing, "EARNED", 10**9)
+    assert torch.equal(value, log_likelihood(story, x, 60, seed=1).value)
