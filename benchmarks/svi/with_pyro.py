@@ -11,6 +11,7 @@ import pyro
 import torch
 from pyro.infer import SVI
 
+from pyrogen.inference import compiling
 from pyrogen.inference.layout import key_of
 from pyrogen.inference.optimizing import Optimizing, adam
 from pyrogen.inference.program import Program
@@ -65,6 +66,7 @@ class Pyrogen(Variant):
     def __init__(self, name: str, case: Case, start: Parameters, device: torch.device) -> None:
         super().__init__(name, device)
         mode = name.removeprefix("pyrogen_")
+        compiling.CAPTURES = mode == "captured"
         self._start = start
         columns: Any = {column: values.to(device) for column, values in case.data().items()}
         rows = len(next(iter(columns.values())))

@@ -125,10 +125,12 @@ class RowColumns(Mapping[str | int, Any]):
         return len(self.fetch())
 
 
-def fetched(batch: Batch) -> Batch:
-    """The batch with its rows fetched, and transformed, anew."""
+def fetched(batch: Batch, anew: bool = False) -> Batch:
+    """The batch with its rows fetched, and transformed; once more, where that was done already, if `anew`."""
     columns = batch.columns
-    return replace(batch, columns=columns.source.columns(columns.index)) if isinstance(columns, RowColumns) else batch
+    if not isinstance(columns, RowColumns) or (columns.fetched and not anew):
+        return batch
+    return replace(batch, columns=columns.source.columns(columns.index))
 
 
 class RowBatches:

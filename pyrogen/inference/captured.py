@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pyrogen.inference.compiled import Compilable, CompiledGradients, kept_state
+from pyrogen.inference.compiled import Compilable, CompiledGradients, compiled, kept_state
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.tracing import CannotTrace
 from pyrogen.story import Batch
@@ -33,6 +33,7 @@ class Replayed(Protocol):
 
 def capture(body: Callable[[], None]) -> Replayed:
     """Record what `body` launches, after a few runs beside, as CUDA asks for."""
+    # Other threads, such as a loader's, may go on calling CUDA.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -40,7 +41,7 @@ def capture(body: Callable[[], None]) -> Replayed:
             body()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         body()
     return graph
 
@@ -65,23 +66,32 @@ class CapturedStep:
         given = plan.layout.tensors(batch)
         device = next(iter(self.optimizing.parameters.values())).device
         # Resident columns are read where they lie; what comes anew with each batch gets a place of its own.
-        self.static = [t if t.shape[:1] != (batch.n,) and t.dim() else t.to(device, copy=True) for t in given]
-        self.last = list(given)
+        resident = {id(t) for t in batch.columns.source.resident.values()} if plan.layout.by_position else set()  # type: ignore[attr-defined]
+        self.static = [t if id(t) in resident else t.to(device, copy=True) for t in given]
+        self.last = [(t, t._version) for t in given]
         self.hosted = [(t, t.to(device, copy=True)) for t in plan.graph.live if t.device != device]
         if any(t.dim() for t, _ in self.hosted):
             raise CannotTrace("it reads a tensor that lies on the host")
         places = {id(t): place for t, place in self.hosted}
         self.live = [places.get(id(t), t) for t in plan.graph.live]
-        self.flag, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
+        # A graph compiled for a number on the host would read it in each run.
+        self.call = plan.call if not self.hosted else compiled(plan.graph.module, [*self.static, *self.live])
+        dtype = next(iter(self.optimizing.parameters.values())).dtype
+        known = getattr(self.optimizing.optimizer, "found_inf", None)  # one flag for all kinds of batch
+        self.flag = torch.zeros((), dtype=torch.float32, device=device) if known is None else known
+        self.loss = torch.zeros((), dtype=dtype, device=device)
         self.taken = torch.zeros((), dtype=torch.float64, device=device)
         self._to_device(device)
         moments = _state_of(self.optimizing)
         held = [tensor.clone() for tensor in moments]
-        with kept_state(step):
-            self.replayed = capture(self._body)
-            for tensor, value in zip(moments, held, strict=True):
-                tensor.copy_(value)
-        self.flag.zero_()
+        try:
+            with kept_state(step):
+                self.replayed = capture(self._body)
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(moments, held, strict=True):
+                    tensor.copy_(value)
+                self.flag.zero_()
 
     def _to_device(self, device: torch.device) -> None:
         """Rates and counts as tensors on the device, which a replay reads anew."""
@@ -90,7 +100,8 @@ class CapturedStep:
             raise CannotTrace(f"{type(optimizer).__name__} is not captured (Adam and AdamW are)")
         for group in optimizer.param_groups:
             group["capturable"], group["fused"], group["foreach"] = device.type == "cuda", True, None
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+            if not isinstance(group["lr"], Tensor) or group["lr"].device != device:
+                group["lr"] = torch.tensor(float(group["lr"]), dtype=torch.float32, device=device)
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
                 state["step"] = torch.as_tensor(state["step"], dtype=torch.float32).to(device)
@@ -100,7 +111,7 @@ class CapturedStep:
         """One step, in tensors of fixed place alone."""
         optimizing = self.optimizing
         with torch.no_grad():
-            loss, *gradients = self.plan.call(*self.static, *self.live)
+            loss, *gradients = self.call(*self.static, *self.live)
             self.flag.copy_(torch.maximum(self.flag, (~torch.isfinite(loss)).to(self.flag.dtype)))
             self.loss.copy_(torch.where(self.flag > 0, torch.nan, loss))
         for parameter, gradient in zip(self.plan.parameters, gradients, strict=True):
@@ -121,10 +132,10 @@ class CapturedStep:
     def __call__(self, batch: Batch) -> Tensor:
         """Take a step; the loss before it, undivided, or nan if this or an earlier one was not finite."""
         given = self.layout.tensors(batch)
-        for place, tensor, before in zip(self.static, given, self.last, strict=True):
-            if place is not tensor and tensor is not before:
+        for place, tensor, (before, version) in zip(self.static, given, self.last, strict=True):
+            if place is not tensor and (tensor is not before or tensor._version != version):
                 place.copy_(tensor, non_blocking=True)
-        self.last = given
+        self.last = [(t, t._version) for t in given]
         for tensor, place in self.hosted:
             place.fill_(float(tensor))
         self.taken.fill_(self.optimizing.taken)

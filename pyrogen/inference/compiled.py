@@ -18,11 +18,12 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyrogen.inference.batches import fetched
 from pyrogen.inference.layout import Layout
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.packed import Packed
 from pyrogen.inference.products import by_onednn, onednn_is_faster
-from pyrogen.inference.random_state import kept_random_state
+from pyrogen.inference.random_state import foreign_random_state, kept_random_state
 from pyrogen.inference.tracing import CannotTrace, Graph, trace
 from pyrogen.story import Batch
 
@@ -106,7 +107,8 @@ def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | WholeStep:
         except CannotTrace:
             if not layout.by_position:
                 raise
-            layout = layout.fetched_before()  # it may have been the data's transform that cannot be traced
+            batch = fetched(batch)  # it may have been the data's transform that cannot be traced
+            layout = Layout.of(batch)
             graph = traced(step, layout, batch)
         if step.optimizing.packed is not None:
             return WholeStep(step, layout, graph, batch)
@@ -126,7 +128,11 @@ def traced(step: Compilable, layout: Layout, batch: Batch) -> Graph:
                 raise CannotTrace(f"parameter '{name}' receives no gradient in this step")
         return [loss.detach(), *gradients]
 
-    return trace(loss_and_gradients, layout.tensors(batch))
+    before = foreign_random_state()
+    graph = trace(loss_and_gradients, layout.tensors(batch))
+    if foreign_random_state() != before:
+        raise CannotTrace("it draws from numpy's or Python's random numbers, which a compiled step would repeat")
+    return graph
 
 
 def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
@@ -248,7 +254,8 @@ class WholeStep:
 @contextmanager
 def kept_state(step: Compilable) -> Iterator[None]:
     """Run the program freely: random state, parameters, buffers and moments are afterwards what they were."""
-    weights = step.weights()
+    weights = {id(b): b for module in step.modules for b in module.buffers(recurse=False)}
+    weights |= {id(tensor): tensor for tensor in step.weights().values()}
     held = {name: tensor.clone() for name, tensor in weights.items()}
     packed = step.optimizing.packed
     state = None if packed is None else packed.state.clone()

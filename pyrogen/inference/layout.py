@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrogen.inference.batches import RowColumns
@@ -35,10 +36,12 @@ def _by_position(columns: Any) -> bool:
 
 def _leaf(name: str | int, value: Any) -> Any:
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise CannotTrace(f"argument '{name}' is a sparse tensor")
         return tuple(value.shape), value.stride(), str(value.dtype), str(value.device)
     if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise CannotTrace(f"'{name}' is a {type(value).__name__}, neither a tensor nor a plain constant")
+        return type(value).__name__, value  # True, 1 and 1.0 are equal, and make other programs
+    raise CannotTrace(f"argument '{name}' is a {type(value).__name__}, neither a tensor nor a plain constant")
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,6 @@ class Layout:
     def of(cls, batch: Batch) -> Layout:
         """The layout of a batch, with rows fetched inside where that can be."""
         return cls(batch, _by_position(batch.columns))
-
-    def fetched_before(self) -> Layout:
-        """The same with rows fetched outside."""
-        return Layout(self.like, False)
 
     def tensors(self, batch: Batch) -> list[Tensor]:
         """The inputs for a batch."""

@@ -13,6 +13,9 @@ from pyrogen.inference.packed import Packed
 
 __all__ = ["Optimizing", "adam"]
 
+MOST_PACKED = 4
+"""So often parameters that others lay elsewhere are packed again."""
+
 Named = Iterable[tuple[str, Tensor]]
 
 
@@ -44,6 +47,7 @@ class Optimizing:
         self.average: dict[str, Tensor] | None = None
         self.taken = 0
         self.packed: Packed | None = None
+        self.unpacked = 0
 
     def start(self, parameters: dict[str, Tensor]) -> None:
         """Take charge of the parameters; those that come later join."""
@@ -78,7 +82,7 @@ class Optimizing:
         self.count()
         if self.average is not None:
             values = [self.parameters[name].detach() for name in self.average]
-            weight = float(self.average_weight(torch.tensor(self.taken, dtype=torch.float64)))
+            weight = float(self.average_weight(torch.tensor(self.taken, dtype=torch.float64, device="cpu")))
             torch._foreach_lerp_(list(self.average.values()), values, weight)
 
     def count(self) -> None:
@@ -97,7 +101,7 @@ class Optimizing:
 
     def pack(self) -> None:
         """Lay parameters, moments and averages side by side, where they can be."""
-        if self.packed is None and Packed.serves(self):
+        if self.packed is None and self.unpacked < MOST_PACKED and Packed.serves(self):
             self.packed = Packed(self)
 
     def unpack(self) -> None:
@@ -105,6 +109,7 @@ class Optimizing:
         if self.packed is not None:
             self.packed.release()
             self.packed = None
+            self.unpacked += 1
 
     @property
     def rate(self) -> float:

@@ -44,6 +44,17 @@ class Packed:
         self.count, self.rate = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         self.counted, self.rated = 0, 0.0  # what the two hold, known without a look at them
         self._lay_out()
+        self.places = [p.data_ptr() for p in self.parameters]
+        self.options = self._options()
+
+    def _options(self) -> tuple[Any, ...]:
+        group = self.group
+        return (group["betas"], group["eps"], group["weight_decay"])
+
+    @property
+    def holds(self) -> bool:
+        """Whether the parameters still are views of the state, and the optimizer's options what they were."""
+        return self.options == self._options() and self.places == [p.data_ptr() for p in self.parameters]
 
     @staticmethod
     def serves(optimizing: Optimizing) -> bool:
@@ -57,7 +68,7 @@ class Packed:
         kinds = {(p.dtype, p.device) for p in parameters}
         small = sum(p.numel() for p in parameters) <= LARGEST and len(kinds) == 1
         on_cpu = all(p.device.type == "cpu" and p.is_floating_point() for p in parameters)
-        steps = {float(optimizer.state[p]["step"]) if p in optimizer.state else -1.0 for p in parameters}
+        steps = {float(optimizer.state[p].get("step", -1.0)) if p in optimizer.state else -1.0 for p in parameters}
         turning = isinstance(optimizing.schedule, OneCycleLR | CyclicLR)  # they turn more than the rate
         return plain and small and on_cpu and steps == {float(optimizing.taken)} and not turning
 

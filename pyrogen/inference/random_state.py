@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "foreign_random_state",
     "get_random_state",
     "kept_random_state",
     "seeded",
@@ -54,6 +55,12 @@ def set_random_state(state: dict[str, Any]) -> None:
     )
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
+
+
+def foreign_random_state() -> tuple[Any, ...]:
+    """The states of numpy's and Python's generators, to compare."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - programs may draw from it
+    return np.asarray(keys).tobytes(), position, has_gauss, gauss, random.getstate()
 
 
 @contextmanager

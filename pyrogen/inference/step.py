@@ -226,7 +226,7 @@ class Step:
         """Run the bad step again, with the same noise, and name the site."""
         with probed(self.program.story):
             set_torch_random_state(before)
-            recording = Recording(fetched(batch))
+            recording = Recording(fetched(batch, anew=True))
             try:
                 recording.run(self.program)
                 reason = name_nonfinite(recording)

@@ -21,8 +21,8 @@ from pyrogen.story import Batch, Story, as_story
 
 __all__ = ["SVI"]
 
-FIRST = 50
-"""Ordinary steps before the compiler is asked: a shorter loop would never earn its time back."""
+FIRST = 500
+"""Ordinary steps before the compiler is asked: most shorter loops would not earn its time back."""
 MOST_REBUILT = 5
 """So often parameters may come and go; then steps are Pyro's own."""
 
@@ -32,7 +32,7 @@ class SVI(pyro.infer.SVI):
 
     Parameters stay in Pyro's global store, and losses are those of Pyro's at one seed. The first step is Pyro's own,
     with its error messages; then one optimizer takes the place of Pyro's one for each parameter, sharing its state;
-    after 50 steps loss and gradients are compiled. Where that cannot be, steps stay ordinary ones, and `reason` says
+    after 500 steps loss and gradients are compiled. Where that cannot be, steps stay ordinary ones, and `reason` says
     why.
 
     Args:
@@ -80,11 +80,11 @@ class SVI(pyro.infer.SVI):
 
     @property
     def mode(self) -> str:
-        """How steps are taken: "stock", "eager" (one optimizer) or "compiled"."""
+        """How steps are taken: "stock", "eager" (one optimizer), "compiled" or "captured"."""
         return "stock" if self._steps is None else self._steps.compiler.mode
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a gradient step; the loss before it. A step whose loss is not finite moves nothing."""
+        """Take a gradient step; the loss before it. A compiled step whose loss is not finite moves nothing."""
         if not self.taken or not self._ready():
             self.taken += 1
             return super().step(*args, **kwargs)
@@ -100,9 +100,14 @@ class SVI(pyro.infer.SVI):
         """Put one optimizer in place of many, for the parameters that the store holds now; whether it stands."""
         if self._steps is not None and self._steps.current():
             return True
-        self._steps = None
+        if self._steps is not None:
+            self._steps.give_back()
+            self._steps = None
         parameters = _stepped(self.optim)
-        if not parameters or self._rebuilt > MOST_REBUILT:
+        if not parameters:
+            return False
+        if self._rebuilt > MOST_REBUILT:
+            self.reason = self.reason or "its parameters come and go"
             return False
         self._rebuilt += 1
         try:
@@ -123,6 +128,7 @@ class SVI(pyro.infer.SVI):
         if parameters == set(self._steps.optimizing.parameters.values()):
             self._steps.follow_rates()
             self._steps.optimizing.step(1.0)
+            self._steps.follow_rates()
         else:  # others than in the step before: Pyro's optimizers know what to do
             self._steps.give_back()
             self._steps = None
@@ -153,7 +159,9 @@ class _Steps:
 
     def current(self) -> bool:
         """Whether the store holds the parameters that it held."""
-        return len(self.svi.optim.optim_objs) == self.known and _stepped(self.svi.optim) == self.optimizing.parameters
+        here, mine = _stepped(self.svi.optim), self.optimizing.parameters
+        same = here.keys() == mine.keys() and all(here[name] is p for name, p in mine.items())
+        return same and len(self.svi.optim.optim_objs) == self.known
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
         """A compiled step, or None."""
@@ -166,6 +174,9 @@ class _Steps:
             return None
         if self.optimizing.packed is not None:
             self.optimizing.packed.sync()
+        for parameter in self.optimizing.parameters.values():
+            parameter.grad = None
+        self.follow_rates()
         warn_if_nan(loss, "loss")
         return float(loss)
 

@@ -25,12 +25,22 @@ from pyro.ops.rings import MarginalRing
 from torch import Tensor, fx
 from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["CannotTrace", "Graph", "trace"]
 
 
 class CannotTrace(Exception):
     """The program is no fixed sequence of tensor operations; the message says why."""
+
+
+class _NoWayOut(TorchFunctionMode):
+    """Refuses to let values leave for numpy or Python, which a trace does not see."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__):
+            raise CannotTrace("it takes a tensor's values out of torch (.numpy(), .tolist())")
+        return func(*args, **(kwargs or {}))
 
 
 class Graph:
@@ -57,10 +67,13 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
     Raises:
         CannotTrace: the function reads a tensor's value in Python, or gives tensors whose shape depends on values.
     """
-    with _traceable(), warnings.catch_warnings(), pyro.validation_enabled(False):
+    with _traceable(), _NoWayOut(), warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")
         try:
-            module = make_fx(function, tracing_mode="real")(*inputs)
+            # On aliases: a tensor given twice, or known to the function otherwise, is an input of its own.
+            module = make_fx(function, tracing_mode="real")(*[tensor.detach() for tensor in inputs])
+        except CannotTrace:
+            raise
         except Exception as error:
             raise CannotTrace(_in_words(error)) from error
     _refuse_changing_shapes(module)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -281,15 +282,32 @@ class Turns(Topics):
             return super().model(x, n)
 
 
+class Numpy(Topics):
+    """Noise of numpy's, which a graph would repeat."""
+
+    def model(self, x, n):
+        pyro.factor("noise", np.random.standard_normal() * self.decoder.weight.sum())  # noqa: NPY002
+        return super().model(x, n)
+
+
+class Leaves(Topics):
+    """A tensor's values go through numpy."""
+
+    def guide(self, x, n):
+        return super().guide(torch.from_numpy(np.minimum(x.numpy(), 5.0)), n)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (Numpy, "numpy's or Python's random numbers"),
+        (Leaves, "values out of torch"),
         (Reads, "reads the value of a tensor"),
         (Masks, "boolean indexing"),
         (Loops, "reads the value of a tensor"),
         (lambda: Topics(), "TraceGraph_ELBO has no differentiable loss"),
     ],
-    ids=["item", "mask", "loop", "objective"],
+    ids=["numpy", "leaves", "item", "mask", "loop", "objective"],
 )
 def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
     monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
@@ -370,6 +388,34 @@ def test_resumed_compiled_runs_are_equal_to_the_bit(largest, monkeypatch, tmp_pa
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
     for name, value in whole.story.state_dict().items():
         assert torch.equal(value, parts.story.state_dict()[name]), name
+
+
+def untraceable(columns):
+    """Fresh noise on the rows, by a transform that cannot be traced."""
+    noisy = torch.poisson(columns["x"] + 0.5)
+    return {"x": noisy if noisy.sum() >= 0 else noisy + 1}
+
+
+def test_a_transform_that_cannot_be_traced_runs_before_the_compiled_step(tmp_path):
+    make = lambda: Columns({"x": counts(50)}, untraceable)  # noqa: E731
+    options = {"steps": None, "out": tmp_path / "whole"}
+    whole = run(Topics, make, True, epochs=6, **options)
+    assert whole.mode == "compiled"
+    agree(whole, run(Topics, make, False, epochs=6, steps=None))
+    run(Topics, make, True, epochs=2, **{**options, "out": tmp_path / "parts"})
+    parts = run(Topics, make, True, epochs=6, resume=True, **{**options, "out": tmp_path / "parts"})
+    for name, value in whole.story.state_dict().items():
+        assert torch.equal(value, parts.story.state_dict()[name]), name
+
+
+def test_parameters_that_a_callback_lays_elsewhere_go_on_training():
+    def bound(fit, record):
+        for parameter in fit.story.parameters():
+            parameter.data = parameter.data.clamp(-0.3, 0.3)
+
+    ordinary, fast = (run(Topics, counts, c, steps=None, epochs=6, callbacks=[bound]) for c in (False, True))
+    assert fast.mode == "compiled"
+    agree(fast, ordinary)
 
 
 def test_a_resumed_run_keeps_its_mode(monkeypatch, tmp_path):

@@ -184,17 +184,49 @@ def test_a_cleared_store_starts_afresh():
     agree(*(trained(kind, program, args, before_step=clear) for kind in (SVI, pyro.infer.SVI)))
 
 
-def test_several_batch_shapes_and_keyword_arguments():
+@pytest.mark.parametrize("optim", ["adam", "clipped_adam"])
+def test_several_batch_shapes_and_keyword_arguments(optim):
+    x, y = regression()
+    kinds = {"adam": pyro.optim.Adam, "clipped_adam": pyro.optim.ClippedAdam}
+
+    def losses(kind):
+        with pyro.get_param_store().scope():
+            pyro.set_rng_seed(1)
+            loop = kind(regression_model, AutoNormal(regression_model), kinds[optim]({"lr": 0.01}), Trace_ELBO())
+            sizes = [20, 20, 20, 7] * 8
+            return [loop.step(x[:n], y=y[:n]) for n in sizes]
+
+    assert losses(SVI) == pytest.approx(losses(pyro.infer.SVI), rel=1e-5)
+
+
+def test_two_loops_may_share_parameters():
     x, y = regression()
 
     def losses(kind):
         with pyro.get_param_store().scope():
             pyro.set_rng_seed(1)
-            loop = kind(regression_model, AutoNormal(regression_model), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
-            sizes = [20, 20, 20, 7] * 8
-            return [loop.step(x[:n], y=y[:n]) for n in sizes]
+            guide = AutoNormal(regression_model)
+            loops = [kind(regression_model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO()) for _ in range(2)]
+            return [loop.step(x, y) for _ in range(STEPS) for loop in loops]
 
     assert losses(SVI) == pytest.approx(losses(pyro.infer.SVI), rel=1e-5)
+
+
+def test_a_layer_that_is_not_used_stays_as_it_is():
+    def program():
+        net = nn.Linear(3, 3)
+
+        def guide(x, y):
+            pyro.module("net", net)
+            pyro.sample("weight", dist.Normal(pyro.param("loc", torch.zeros(3)), 0.1).to_event(1))
+            pyro.sample("scale", dist.Delta(torch.tensor(0.5)))
+
+        return regression_model, guide
+
+    args = regression()
+    with pytest.warns(UserWarning, match="receives no gradient"):
+        mine = trained(SVI, program, args)
+    agree(mine, trained(pyro.infer.SVI, program, args))
 
 
 def test_batch_norm_buffers_move_as_often_as_pyros():
