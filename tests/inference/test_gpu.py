@@ -5,7 +5,7 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 from pyrogen import fit
-from pyrogen.inference import adam, log_likelihood
+from pyrogen.inference import TemperedELBO, adam, compiling, cosine, log_likelihood
 from pyrogen.models import PPCA
 from tests.stories import Location, Topics, schools, schools_model
 
@@ -39,3 +39,34 @@ def test_precisions_and_likelihood(precision):
     result = log_likelihood(story, x, 500, exact=False)
     exact = story.cpu().log_prob(x.to(story.weight.dtype)).mean()
     assert abs(result.mean()[0] - float(exact.detach())) < 0.1
+
+
+@pytest.mark.parametrize("captures", [False, True])
+@pytest.mark.parametrize("rows", [100, 90])
+def test_compiled_and_captured_steps_take_the_numbers_of_ordinary_ones(captures, rows, monkeypatch):
+    """With a KL warm-up, a schedule, clipping, averages and, for 90 rows, a second kind of batch that is captured."""
+    monkeypatch.setattr(compiling, "CAPTURES", captures)
+    monkeypatch.setattr(compiling, "SEEN_OFTEN", 2)
+    x = torch.poisson(torch.full((rows, 10), 2.0))
+    runs = []
+    for compile in (False, True):
+        torch.manual_seed(1)
+        options = {"schedule": cosine(40), "clip_norm": 1.0, "ema": 0.9, "objective": TemperedELBO(warmup=3.0)}
+        runs.append(fit(Topics(), x, epochs=8, batch_size=20, device="cuda", compile=compile, **options))
+    assert runs[1].mode == ("captured" if captures else "compiled")
+    for one, other in zip(*(run.history for run in runs), strict=True):
+        assert one["train_elbo"] == pytest.approx(other["train_elbo"], rel=1e-4)
+
+
+def test_captured_noise_is_fresh_and_resumes(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiling, "CAPTURES", True)
+    x = torch.poisson(torch.full((100, 10), 2.0))
+    runs = {}
+    for out, stages in (("whole", (6,)), ("parts", (2, 6))):
+        for epochs in stages:
+            torch.manual_seed(1)
+            options = {"device": "cuda", "batch_size": 20, "out": tmp_path / out, "resume": epochs != stages[0]}
+            runs[out] = fit(Topics(), x, epochs=epochs, compile=True, **options)
+    assert len({record["train_elbo"] for record in runs["whole"].history}) == 6
+    for name, value in runs["whole"].story.state_dict().items():
+        assert torch.equal(value, runs["parts"].story.state_dict()[name]), name
