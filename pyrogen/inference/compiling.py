@@ -19,7 +19,8 @@ from pyrogen.story import Batch
 __all__ = ["EARNED", "Compiler", "difference_between"]
 
 EARNED = 10_000
-"""Steps of the shortest run that `compile="auto"` compiles: the compiler takes some 10 s and saves 1 to 2 ms a step."""
+"""Steps of the shortest run that `compile="auto"` compiles, twice as many for a small model: the compiler takes 3 to
+20 s and saves 1 to 5 ms a step."""
 SEEN_OFTEN = 1_000
 """Ordinary steps after which another kind of batch, such as an epoch's last and smaller one, is compiled as well."""
 CHECKED_AT_LEAST_EVERY = 10_000

@@ -75,8 +75,9 @@ def fit(
         seed: of the order of rows and of all draws.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "float32", "bfloat16" (autocast of the networks) or "float64".
-        compile: "auto" compiles the steps of runs of 10,000 steps and more, which earn the compiler's time back, where
-            the program can be traced; True compiles, or raises; False does not. `Fit.mode` says what was done.
+        compile: "auto" compiles the steps of runs of 10,000 steps and more (of a small model 20,000), which earn the
+            compiler's time back, where the program can be traced; True compiles, or raises; False does not.
+            `Fit.mode` says what was done.
         out: a folder to keep the run in: it can be loaded, and resumed after a kill.
         resume: go on with the run in `out`, or start it if there is none.
         progress: show a bar where standard error is a terminal.

@@ -22,6 +22,7 @@ from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.loop import Limit, Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
+from pyrogen.inference.packed import LARGEST
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.result import Fit
@@ -171,8 +172,10 @@ class Run:
             return self.options.compile, "" if self.options.compile else "compile=False"
         limit = self.options.limit
         steps = limit.steps or (limit.epochs or 0) * (self.batches.steps or 0)
-        if steps < EARNED:
-            short = f"a run of less than {EARNED:,} steps does not earn back the compiler's time"
+        small = sum(parameter.numel() for parameter in self.story.trainable().values()) <= LARGEST
+        earned = 2 * EARNED if small else EARNED  # a small model's step takes less, and so has less to save
+        if steps < earned:
+            short = f"a run of less than {earned:,} steps does not earn back the compiler's time"
             return False, short if steps else "how many steps the run takes is not known"
         return "auto", ""
 

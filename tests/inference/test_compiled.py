@@ -343,7 +343,7 @@ def test_a_program_that_reads_changing_state_is_caught(monkeypatch):
 
 def test_a_short_run_is_not_compiled():
     short = run(Topics, counts, "auto")
-    assert (short.mode, "less than 10,000 steps" in short.mode_reason) == ("eager", True)
+    assert (short.mode, "less than 20,000 steps" in short.mode_reason) == ("eager", True)
 
 
 def test_a_rare_kind_of_batch_is_compiled_once_it_has_come_often(monkeypatch):
