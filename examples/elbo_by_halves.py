@@ -16,14 +16,13 @@ prior in grey, and beside them new digits. Takes some twenty seconds.
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 from pyrogen import fit
 from pyrogen.data import load
 from pyrogen.distributions import NormalMixture, StandardNormal
-from pyrogen.inference import adam, posterior, prior
+from pyrogen.inference import adam
 from pyrogen.models import VAE
-from pyrogen.plots import image_grid
+from pyrogen.plots import latent_planes
 
 
 def made(event_shape: tuple[int, ...], seed: int, guide: str = "any") -> VAE:
@@ -50,22 +49,6 @@ def terms(story: VAE, x: torch.Tensor) -> tuple[float, float]:
         return float(story.decode(z).log_prob(x).mean()), float(divergence.mean())
 
 
-def picture(stories: dict[str, VAE], data: dict[str, torch.Tensor], path: Path) -> None:
-    """A row for each story: its latent plane, and new data."""
-    figure = Figure(figsize=(8, 3.6 * len(stories)), layout="constrained")
-    for (name, story), (plane, new) in zip(stories.items(), figure.subplots(len(stories), 2), strict=True):
-        codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        drawn = prior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        plane.scatter(*drawn.T, s=6, color="lightgrey")
-        plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
-        plane.set(title=name, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-        with story.predicting():
-            new.imshow(image_grid(story.decode(drawn[:64]).mean))
-        new.set(title="new digits", xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
 def main(epochs: int = 120, out: str | Path = "demo/elbo_by_halves.png", seed: int = 0) -> dict:
     """Learn by halves and together, print what the ELBO is made of, draw the picture; gives the figures."""
     digits = load("digits", binarize="static")
@@ -80,7 +63,8 @@ def main(epochs: int = 120, out: str | Path = "demo/elbo_by_halves.png", seed: i
         fit(story, digits.train, epochs=epochs, freeze=freeze, optimizer=adam(3e-3), seed=seed, device="cpu")
         reconstruction, divergence = rows[name] = terms(story, digits.validation["x"])
         print(f"{name:36} {reconstruction:16.2f} {divergence:10.2f} {reconstruction - divergence:10.2f}")
-    picture({name: story for name, (story, _) in stories.items()}, digits.validation, Path(out))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    latent_planes({name: story for name, (story, _) in stories.items()}, digits.validation).savefig(out)
     print(
         f"see {out}: decoded from codes that tell nothing, all digits are one; a prior alone learns codes, not digits"
     )

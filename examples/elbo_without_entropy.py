@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 
 from pyrogen import fit
 from pyrogen.data import load
-from pyrogen.inference import adam, log_likelihood, posterior, prior
+from pyrogen.inference import adam, log_likelihood
 from pyrogen.models import VAE
-from pyrogen.plots import image_grid
+from pyrogen.plots import latent_planes
 
 
 class WithoutEntropy(Trace_ELBO):
@@ -33,22 +32,6 @@ class WithoutEntropy(Trace_ELBO):
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Minus the objective."""
         return super().differentiable_loss(model, poutine.mask(guide, mask=False), *args, **kwargs)
-
-
-def picture(stories: dict[str, VAE], data: dict[str, torch.Tensor], path: Path) -> None:
-    """A row for each story: its latent plane, and new data."""
-    figure = Figure(figsize=(8, 3.6 * len(stories)), layout="constrained")
-    for (name, story), (plane, new) in zip(stories.items(), figure.subplots(len(stories), 2), strict=True):
-        codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        drawn = prior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        plane.scatter(*drawn.T, s=6, color="lightgrey")
-        plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
-        plane.set(title=name, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-        with story.predicting():
-            new.imshow(image_grid(story.decode(drawn[:64]).mean))
-        new.set(title="new digits", xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
 
 
 def main(epochs: int = 120, out: str | Path = "demo/elbo_without_entropy.png", seed: int = 0) -> dict:
@@ -67,7 +50,8 @@ def main(epochs: int = 120, out: str | Path = "demo/elbo_without_entropy.png", s
         elbo = log_likelihood(story, {"x": x}, 50, seed=seed).mean_elbo()[0]
         rows[name] = float(q.mean.std(0).mean()), float(q.stddev.mean()), elbo
         print("{:28} {:16.3f} {:18.4f} {:24.2f}".format(name, *rows[name]))
-    picture(stories, digits.validation, Path(out))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    latent_planes(stories, digits.validation).savefig(out)
     print(f"see {out}: without entropy the codes crowd in the middle, and what the prior draws is no code of anything")
     return {"rows": rows, "stories": stories}
 

@@ -33,7 +33,6 @@ class Replayed(Protocol):
 
 def capture(body: Callable[[], None]) -> Replayed:
     """Record what `body` launches, after a few runs beside, as CUDA asks for."""
-    # Other threads, such as a loader's, may go on calling CUDA.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -41,6 +40,7 @@ def capture(body: Callable[[], None]) -> Replayed:
             body()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
+    # Other threads, such as a loader's, may go on calling CUDA.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         body()
     return graph
@@ -66,7 +66,7 @@ class CapturedStep:
         given = plan.layout.tensors(batch)
         device = next(iter(self.optimizing.parameters.values())).device
         # Resident columns are read where they lie; what comes anew with each batch gets a place of its own.
-        resident = {id(t) for t in batch.columns.source.resident.values()} if plan.layout.by_position else set()  # type: ignore[attr-defined]
+        resident = {id(t) for t in plan.layout.columns(batch).values()} if plan.layout.by_position else set()
         self.static = [t if id(t) in resident else t.to(device, copy=True) for t in given]
         self.last = [(t, t._version) for t in given]
         self.hosted = [(t, t.to(device, copy=True)) for t in plan.graph.live if t.device != device]

@@ -24,11 +24,10 @@ from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.packed import Packed
 from pyrogen.inference.products import by_onednn, onednn_is_faster
 from pyrogen.inference.random_state import foreign_random_state, kept_random_state
-from pyrogen.inference.tracing import CannotTrace, Graph, trace
+from pyrogen.inference.tracing import CannotTrace, Graph, in_brief, trace
 from pyrogen.story import Batch
 
-__all__ = ["Compilable", "CompiledGradients", "Plan", "WholeStep", "kept_state", "plan_for"]
-
+__all__ = ["Compilable", "CompiledGradients", "Plan", "WholeStep", "compiled", "kept_state", "plan_for"]
 
 OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
 """Inductor's options. Draws are torch's own, in the program's order, so that they are those of ordinary steps; a plan's
@@ -154,8 +153,7 @@ def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable
         text = str(error)
         if "compiler" in text.lower() and ("not found" in text or "No working" in text or "InvalidCxx" in text):
             raise CannotTrace("there is no C++ compiler here (install g++ or clang)") from error
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        raise CannotTrace(f"torch cannot compile it ({type(error).__name__}: {first[:200]})") from error
+        raise CannotTrace(f"torch cannot compile it ({in_brief(error)})") from error
     finally:
         told.setLevel(level)
     return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,23 +61,26 @@ class Layout:
         """The layout of a batch, with rows fetched inside where that can be."""
         return cls(batch, _by_position(batch.columns))
 
+    def columns(self, batch: Batch) -> Mapping[str | int, Any]:
+        """The columns that are inputs: those of the batch's rows, or the resident ones that they are fetched from."""
+        columns: Any = batch.columns
+        inputs: Mapping[str | int, Any] = columns.source.resident if self.by_position else columns
+        return inputs
+
     def tensors(self, batch: Batch) -> list[Tensor]:
         """The inputs for a batch."""
-        columns: Any = batch.columns
         index = [] if batch.index is None else [batch.index]
-        resident = columns.source.resident if self.by_position else columns
-        return [v for v in (*resident.values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
+        return [v for v in (*self.columns(batch).values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
 
     def batch(self, tensors: Sequence[Tensor]) -> Batch:
         """The batch for inputs; fetches and transforms the rows."""
         rest = iter(tensors)
-        like: Any = self.like.columns
-        resident = like.source.resident if self.by_position else like
-        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in resident.items()}
+        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in self.columns(self.like).items()}
         index = None if self.like.index is None else next(rest)
         extra = {name: next(rest) if isinstance(v, Tensor) else v for name, v in self.like.extra.items()}
         if self.by_position:
             columns = {name: column[index] for name, column in columns.items()}
-            if like.source.transform is not None:
-                columns = dict(like.source.transform(columns))
+            like: Any = self.like.columns
+            transform = like.source.transform
+            columns = columns if transform is None else dict(transform(columns))
         return Batch(columns, self.like.n, self.like.total, index, extra)

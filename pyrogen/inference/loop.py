@@ -18,7 +18,7 @@ from pyrogen.inference.random_state import get_random_state, set_random_state
 from pyrogen.inference.run_folder import RunFolder
 from pyrogen.story import Batch
 
-__all__ = ["Limit", "Loop", "Steps"]
+__all__ = ["WAITING", "Limit", "Loop", "Steps"]
 
 EPOCH_END_SECONDS = 2.0
 """Checkpoints at the ends of epochs are at least so far apart."""

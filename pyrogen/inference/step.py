@@ -15,15 +15,13 @@ from torch import Tensor
 from pyrogen.inference.batches import fetched
 from pyrogen.inference.compiling import Compiler
 from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite, nearest
+from pyrogen.inference.loop import WAITING
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.program import Program, Recording, divisor_for, probed
 from pyrogen.inference.random_state import set_torch_random_state, torch_random_state
 from pyrogen.story import Batch, Store
 
 __all__ = ["Step"]
-
-UNSEEN = 50
-"""Steps on CUDA whose losses are looked at together."""
 
 
 class Step:
@@ -78,7 +76,7 @@ class Step:
             loss = self._ordinary(fetched(batch))
         self.number += 1
         self._unseen.append((self.number, batch, before, loss))
-        if self.compiler.mode != "captured" or len(self._unseen) >= UNSEEN:
+        if self.compiler.mode != "captured" or len(self._unseen) >= WAITING:
             self.settle()
         return loss / self.divisor(batch)
 

@@ -27,7 +27,7 @@ from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["CannotTrace", "Graph", "trace"]
+__all__ = ["CannotTrace", "Graph", "in_brief", "trace"]
 
 
 class CannotTrace(Exception):
@@ -84,7 +84,12 @@ def _in_words(error: Exception) -> str:
     text = str(error)
     if "get value out of a tracing tensor" in text or "_local_scalar_dense" in text or "data-dependent" in text:
         return "it reads the value of a tensor in Python (.item(), float(), an `if` on a tensor, a sequential plate)"
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return in_brief(error)
+
+
+def in_brief(error: Exception) -> str:
+    """An error's kind and the first line that it says."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first[:200]}"
 
 

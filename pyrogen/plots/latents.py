@@ -1,0 +1,45 @@
+"""Pictures of latent spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyrogen.inference import posterior, prior
+from pyrogen.plots.images import image_grid
+from pyrogen.story import Story
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["latent_planes"]
+
+
+def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figure:
+    """A row for each story of images with two latents z: its latent plane, and new images.
+
+    Codes of the data stand in the colour of their class over draws of the prior in grey; the new images are the means
+    of p(x | z) at 64 of those draws.
+
+    Args:
+        stories: by title; each decodes z (..., 2) by `decode`, as a `VAE` does.
+        data: images `x` and classes `y`.
+
+    Returns:
+        A Matplotlib figure; pyplot and its backend are left alone.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6 * len(stories)), layout="constrained")
+    axes = figure.subplots(len(stories), 2, squeeze=False)
+    for (title, story), (plane, new) in zip(stories.items(), axes, strict=True):
+        told: Any = story
+        codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
+        drawn = prior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
+        plane.scatter(*drawn.T, s=6, color="lightgrey")
+        plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
+        plane.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+        with story.predicting():
+            new.imshow(image_grid(told.decode(drawn[:64]).mean))
+        new.set(title="new images", xticks=[], yticks=[])
+    return figure
