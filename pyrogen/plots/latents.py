@@ -35,7 +35,7 @@ def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figu
     for (title, story), (plane, new) in zip(stories.items(), axes, strict=True):
         told: Any = story
         codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        drawn = prior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
+        drawn = prior(story, {"x": data["x"]}, 1, seed=1)["z"][0]  # other noise than the codes'
         plane.scatter(*drawn.T, s=6, color="lightgrey")
         plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
         plane.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
