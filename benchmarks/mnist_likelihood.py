@@ -1,105 +1,45 @@
-"""Test likelihood of a dense VAE, 784-400-40, on statically binarized MNIST.
+"""Test likelihoods of VAEs, importance-weighted, conditional and hierarchical ones among them, on binarized MNIST.
 
-    python benchmarks/mnist_likelihood.py baseline      # train, or go on training; then evaluate and record
+    python benchmarks/mnist_likelihood.py vae iwae      # train, or go on training; then evaluate and record
     python benchmarks/mnist_likelihood.py --list
 
-The story is z ~ N(0, 1) in 40 dimensions, x | z ~ Bernoulli(decoder(z)), with one hidden layer of 400 in encoder and
-decoder. Weights are chosen by the validation ELBO alone; the test split is read once, when training is over.
-A run that was stopped goes on when the same command is given again.
+Weights are chosen by the validation objective alone; the test split is read once, when training is over. A run that was
+stopped, even killed, goes on when the same command is given again. Settings are in `mnist/runs.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
+from mnist.runs import RUNS, Settings
 from recording import Row, environment, read, record, table
-from torch import nn
 
 from pyrogen import data, fit
-from pyrogen.inference import Fit, TemperedELBO, log_likelihood
+from pyrogen.data import Columns
+from pyrogen.inference import Fit, log_likelihood
 from pyrogen.inference.schedules import cosine
-from pyrogen.models import VAE
 
 NAME, SEED = "mnist_likelihood", 0
-EVENT, LATENT, HIDDEN = (1, 28, 28), 40, 400
 KEY = ("device", "run", "k")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What tells one run from another.
-
-    Args:
-        about: in words.
-        epochs: of training; the rate falls over them along half a cosine.
-        rate: Adam's first.
-        batch_size: images in a step.
-        weight_decay: decoupled (AdamW).
-        noise: part of the pixels that the encoder does not see in training; it changes q alone.
-        dropout: part of the hidden units left out in training: encoder, decoder.
-        warmup: epochs over which the divergence term's weight rises from 0 to 1.
-        ema: decay of the averaged weights, which are then what is validated and kept.
-    """
-
-    about: str
-    epochs: int
-    rate: float = 1e-3
-    batch_size: int = 128
-    weight_decay: float = 0.0
-    noise: float = 0.0
-    dropout: tuple[float, float] = (0.0, 0.0)
-    warmup: float = 0.0
-    ema: float | None = None
-
-
-RUNS = {
-    "baseline": Settings("plain ELBO, no regularization", epochs=150),
-    "regularized": Settings(
-        "plain ELBO, a tenth of pixels (encoder) and of hidden units (decoder) dropped in training",
-        epochs=240,
-        noise=0.1,
-        dropout=(0.0, 0.1),
-    ),
-}
-
-
-def story(settings: Settings) -> VAE:
-    """The VAE; with dropout, which is the identity once it is trained, where the settings ask for it."""
-    if not (settings.noise or any(settings.dropout)):
-        return VAE(EVENT, LATENT, hidden=(HIDDEN,))
-
-    def network(inputs: int, outputs: int, first: float, second: float) -> list[nn.Module]:
-        hidden = [nn.Linear(inputs, HIDDEN), nn.SiLU(), nn.Dropout(second)]
-        return [nn.Dropout(first), *hidden, nn.Linear(HIDDEN, outputs)]
-
-    pixels = math.prod(EVENT)
-    encoder = nn.Sequential(nn.Flatten(), *network(pixels, 2 * LATENT, settings.noise, settings.dropout[0]))
-    decoder = nn.Sequential(*network(LATENT, pixels, 0.0, settings.dropout[1]), nn.Unflatten(-1, EVENT))
-    return VAE(EVENT, LATENT, encoder=encoder, decoder=decoder)
 
 
 def train(settings: Settings, splits: data.Splits, out: Path, device: str) -> Fit:
     """Train, or go on training, in the folder `out`."""
-    steps = settings.epochs * math.ceil(len(splits.train["x"]) / settings.batch_size)
+    steps = settings.epochs * math.ceil(splits.train.rows / settings.batch_size)
     torch.manual_seed(SEED)
     return fit(
-        story(settings),
-        {"x": splits.train["x"]},
-        validation={"x": splits.validation["x"]},
+        settings.story(),
+        _columns(splits.train, settings),
+        validation=_columns(splits.validation, settings),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        objective=TemperedELBO(warmup=settings.warmup) if settings.warmup else None,
-        optimizer=functools.partial(
-            torch.optim.AdamW, lr=settings.rate, weight_decay=settings.weight_decay, fused=True
-        ),
+        objective=settings.objective() if settings.objective else None,
+        optimizer=functools.partial(torch.optim.AdamW, lr=settings.rate, weight_decay=0.0, fused=True),
         schedule=cosine(steps),
-        ema=settings.ema,
         seed=SEED,
         device=device,
         out=out,
@@ -107,9 +47,14 @@ def train(settings: Settings, splits: data.Splits, out: Path, device: str) -> Fi
     )
 
 
-def evaluate(run: Fit, splits: data.Splits, k: int) -> Row:
+def _columns(split: Columns, settings: Settings) -> Columns:
+    """What the story sees of a split, drawn anew for each batch where the split is."""
+    return Columns({name: split[name] for name in settings.columns}, split.transform)
+
+
+def evaluate(run: Fit, settings: Settings, splits: data.Splits, k: int) -> Row:
     """The figures on the test split, nats per image, and how they were come by."""
-    test = log_likelihood(run.story, {"x": splits.test["x"]}, k, seed=SEED)
+    test = log_likelihood(run.story, _columns(splits.test, settings), k, seed=SEED)
     value, error = test.mean()
     elbo, elbo_error = test.mean_elbo()
     best = run.history[(run.best_epoch or 1) - 1]
@@ -118,12 +63,12 @@ def evaluate(run: Fit, splits: data.Splits, k: int) -> Row:
             "data": "mnist",
             "split": "test",
             "n": len(test.value),
-            "binarize": "static",
+            "binarize": settings.binarize,
             "binarize_seed": splits.seed,
             "binarize_note": "our own draw, not Larochelle's file",
             "estimate": test.kind,
             "seed": SEED,
-            "chosen_on": "validation ELBO",
+            "chosen_on": "validation objective",
         },
         "k": k,
         "test_nll": -value,
@@ -131,10 +76,11 @@ def evaluate(run: Fit, splits: data.Splits, k: int) -> Row:
         "test_elbo": elbo,
         "test_elbo_error": elbo_error,
         "best_epoch": run.best_epoch,
-        "best_validation_elbo": best["validation_elbo"],
-        "train_elbo_then": best["train_elbo"],
+        "best_validation": best["validation_elbo"],
+        "train_then": best["train_elbo"],
         "epochs": len(run.history),
         "training_seconds": run.history[-1]["seconds"],
+        "mode": run.mode,
     }
 
 
@@ -143,10 +89,12 @@ def render(rows: list[Row]) -> str:
     columns = {
         "run": lambda r: r["run"],
         "device": lambda r: r["device"],
+        "binarization": lambda r: r["protocol"]["binarize"],
         "k": lambda r: str(r["k"]),
         "test NLL": lambda r: f"{r['test_nll']:.2f} ± {r['test_nll_error']:.3f}",
+        "target": lambda r: f"{r['target'][0]:.2f} ({r['target'][1]})" if r["target"] else "none known",
         "test ELBO": lambda r: f"{r['test_elbo']:.2f} ± {r['test_elbo_error']:.3f}",
-        "validation ELBO": lambda r: f"{r['best_validation_elbo']:.2f}",
+        "validation": lambda r: f"{r['best_validation']:.2f}",
         "best epoch": lambda r: f"{r['best_epoch']} of {r['epochs']}",
         "training": lambda r: f"{r['training_seconds'] / 60:.1f} min",
         "threads": lambda r: str(r["threads"]),
@@ -155,10 +103,13 @@ def render(rows: list[Row]) -> str:
     }
     runs = {r["run"]: r["settings"]["about"] for r in rows}
     return (
-        "# MNIST, statically binarized: test likelihood of a dense VAE, 784-400-40\n\n"
+        "# MNIST, binarized: test likelihoods\n\n"
         "Written by `benchmarks/mnist_likelihood.py` from `mnist_likelihood.json`, which holds the rest.\n"
         "Nats per image, 10,000 test images; NLL is importance-weighted, with k draws, ± Monte Carlo error.\n"
-        "The binarization is our own draw, not Larochelle's file; weights are chosen on the validation split alone.\n\n"
+        "Static: training images are drawn once; dynamic: anew for each batch. Test images are drawn once in both, by\n"
+        "a draw of our own, not Larochelle's file. Weights are chosen on the validation split alone, by the objective\n"
+        "in the column `validation`. Training ends with the epochs of `mnist/runs.py`, meant for an hour at most of\n"
+        "one thread of a CPU; the targets took longer.\n\n"
         + table(rows, columns)
         + "\n"
         + "".join(f"- {run}: {about}\n" for run, about in runs.items())
@@ -168,29 +119,37 @@ def render(rows: list[Row]) -> str:
 def main() -> None:
     """Parse the command line, train, evaluate, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", choices=RUNS, default="baseline")
+    parser.add_argument("runs", nargs="*", metavar="run", help="which, one after the other (all of them)")
     parser.add_argument("--list", action="store_true", help="list the runs and leave")
-    parser.add_argument("-k", type=int, nargs="+", default=[200], help="draws for each test image (200)")
+    parser.add_argument("-k", type=int, nargs="+", help="draws for each test image (those of the target)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-dir", help="folder of the data sets (else PYROGEN_DATA)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders (runs)")
+    parser.add_argument("--folder", type=Path, default=Path("runs"), help="of the run folders (runs)")
     options = parser.parse_args()
+    if unknown := [name for name in options.runs if name not in RUNS]:
+        parser.error(f"run: expected {', '.join(RUNS)}, got {', '.join(unknown)}")
     if options.list:
-        print("\n".join(f"{name:12} {settings}" for name, settings in RUNS.items()))
+        print("\n".join(f"{name:12} {s.epochs:4} epochs, {s.binarize:7}  {s.about}" for name, s in RUNS.items()))
         return
     torch.set_num_threads(options.threads)
-    settings: Any = RUNS[options.run]
-    splits = data.load("mnist", options.data_dir, "static", seed=SEED)
-    run = train(settings, splits, options.runs / f"mnist-{options.run}", options.device)
-    about = {"run": options.run, "settings": dataclasses.asdict(settings), **environment(run.story._device)}
-    for k in options.k:
-        if any(row["run"] == options.run and row["k"] == k and row["device"] == about["device"] for row in read(NAME)):
-            print(f"{options.run} at k={k} is in results/{NAME}.json already: remove that row to evaluate it anew")
+    for name in options.runs or RUNS:
+        run_and_record(name, options)
+
+
+def run_and_record(name: str, options: argparse.Namespace) -> None:
+    """One run, from wherever it stands to its rows."""
+    settings = RUNS[name]
+    splits = data.load("mnist", options.data_dir, settings.binarize, seed=SEED)
+    run = train(settings, splits, options.folder / f"mnist-{name}", options.device)
+    about = {"run": name, "settings": settings.told(), "target": settings.target, **environment(run.story._device)}
+    for k in options.k or [settings.k]:
+        if any(row["run"] == name and row["k"] == k and row["device"] == about["device"] for row in read(NAME)):
+            print(f"{name} at k={k} is in results/{NAME}.json already: remove that row to evaluate it anew")
             continue
-        row = {**about, **evaluate(run, splits, k)}
+        row = {**about, **evaluate(run, settings, splits, k)}
         record(NAME, row, KEY, render)
-        print(f"{options.run}: test NLL {row['test_nll']:.2f} ± {row['test_nll_error']:.3f} at k={k}")
+        print(f"{name}: test NLL {row['test_nll']:.2f} ± {row['test_nll_error']:.3f} at k={k}", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Compiler:
         """What ran: "captured" or "compiled" where some steps were, else "eager"."""
         return next((mode for mode in MODES if mode in self.known.values()), "eager")
 
-    def take(self, batch: Batch) -> Tensor | None:
+    def take(self, batch: Batch) -> Tensor | float | None:
         """A compiled step, its loss undivided; None where the step is to be an ordinary one.
 
         Raises:

@@ -31,8 +31,8 @@ MIDDLE_SECONDS = 60.0
 class Steps(Protocol):
     """What a loop drives: SVI, or two players in turn."""
 
-    def __call__(self, batch: Batch, epoch: float) -> Tensor:
-        """Take one step; its loss in nats per datum."""
+    def __call__(self, batch: Batch, epoch: float) -> Tensor | float:
+        """Take one step; its loss in nats per datum: a number, or a tensor that was not looked at yet."""
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors that make up what is trained: parameters and buffers, live."""
@@ -99,7 +99,7 @@ class Loop:
         self.best_epoch: int | None = None
         self.finished: str | None = None
         self._sum, self._rows, self._seconds = 0.0, 0, 0.0
-        self._losses: list[tuple[Tensor, int]] = []  # with their rows, not added up yet
+        self._losses: list[tuple[Tensor | float, int]] = []  # with their rows, not added up yet
         self._elbo = 0.0
         self._saved = time.monotonic()
         self._begun = False
@@ -129,7 +129,7 @@ class Loop:
         loss = self.steps(batch, self.epoch + within)
         self._begin()
         self._losses.append((loss, batch.n))
-        if loss.device.type == "cpu" or len(self._losses) >= WAITING:
+        if isinstance(loss, float) or len(self._losses) >= WAITING:
             self._add_up()
         self._rows += batch.n
         self.step += 1
@@ -156,9 +156,9 @@ class Loop:
         self.batches.close()
         self._reopen = cut if self.batches.cut else None
         self.epoch += 1
-        self._check_finite()
         record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "train_elbo": self._sum / self._rows}
         if self.validate is not None:
+            self._check_finite()
             with self._averaged():
                 record["validation_elbo"] = self.validate()
                 self._keep_best(record)
@@ -179,8 +179,8 @@ class Loop:
             self.save()
 
     def _keep_best(self, record: dict[str, Any]) -> None:
-        known = [r["validation_elbo"] for r in self.history if math.isfinite(r["validation_elbo"])]
-        if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > max(known, default=-math.inf):
+        before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]
+        if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > before:
             self.best_epoch = self.epoch
             self.best = {name: tensor.detach().clone() for name, tensor in self.steps.weights().items()}
 
@@ -231,11 +231,11 @@ class Loop:
     def _checkpoint_in_the_middle(self) -> None:
         if self.folder is not None and self.batches.exact and time.monotonic() - self._saved > MIDDLE_SECONDS:
             self._add_up()
-            self._check_finite()
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint, then the weights."""
+        """Write the checkpoint, then the weights, if they are finite."""
+        self._check_finite()
         if self.folder is not None:
             self._begin()
             self.folder.write_checkpoint(self.state(), self.config)

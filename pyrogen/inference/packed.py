@@ -54,7 +54,7 @@ class Packed:
     @property
     def holds(self) -> bool:
         """Whether the parameters still are views of the state, and the optimizer's options what they were."""
-        return self.options == self._options() and self.places == [p.data_ptr() for p in self.parameters]
+        return self.options == self._options() and self.places == list(map(Tensor.data_ptr, self.parameters))
 
     @staticmethod
     def serves(optimizing: Optimizing) -> bool:

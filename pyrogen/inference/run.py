@@ -182,6 +182,8 @@ class Run:
     def _loop(self, steps: Step | Still, folder: RunFolder | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:
             self.fit.best_epoch = loop.best_epoch
+            if not self.options.callbacks:
+                return False
             with kept_random_state():  # a callback may draw: the run's noise does not depend on it
                 answers = [callback(self.fit, record) for callback in self.options.callbacks]
             return any(answer is True for answer in answers)

@@ -59,8 +59,8 @@ class Step:
         self._unseen: list[tuple[int, Batch, list[Tensor], Tensor]] = []  # number, batch, noise before, loss
         self._made = 0  # entries in the parameter store when it was last looked through
 
-    def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor:
-        """Take one step; the loss before it, in nats per datum.
+    def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor | float:
+        """Take one step; the loss before it, in nats per datum: a number, or a tensor that was not looked at yet.
 
         Raises:
             FloatingPointError: the loss is not finite; nothing moved.
@@ -75,10 +75,15 @@ class Step:
         if loss is None:
             loss = self._ordinary(fetched(batch))
         self.number += 1
-        self._unseen.append((self.number, batch, before, loss))
-        if self.compiler.mode != "captured" or len(self._unseen) >= WAITING:
-            self.settle()
-        return loss / self.divisor(batch)
+        if isinstance(loss, Tensor) and self.compiler.mode == "captured":
+            self._unseen.append((self.number, batch, before, loss))
+            if len(self._unseen) >= WAITING:
+                self.settle()
+            return loss / self.divisor(batch)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise FloatingPointError(self._blame(self.number, value, batch, before))
+        return value / self.divisor(batch)
 
     def settle(self) -> None:
         """Look at the losses that were not looked at yet: on CUDA a look waits for the device.
@@ -87,7 +92,7 @@ class Step:
             FloatingPointError: one is not finite; nothing moved in that step or since.
         """
         unseen, self._unseen = self._unseen, []
-        if (len(unseen) == 1 and math.isfinite(unseen[0][3])) or not unseen:
+        if not unseen:
             return
         for (number, batch, before, _), loss in zip(unseen, torch.stack([u[3] for u in unseen]).tolist(), strict=True):
             if not math.isfinite(loss):

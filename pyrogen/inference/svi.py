@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -177,8 +178,10 @@ class _Steps:
         for parameter in self.optimizing.parameters.values():
             parameter.grad = None
         self.follow_rates()
-        warn_if_nan(loss, "loss")
-        return float(loss)
+        value = float(loss)
+        if math.isnan(value):
+            warn_if_nan(torch.tensor(value), "loss")
+        return value
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss, to differentiate."""

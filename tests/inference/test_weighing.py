@@ -11,7 +11,7 @@ from tests.stories import Mixture, Topics
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(likelihood, "ELEMENTS", 2**12)
-    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs: graph)
+    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: graph)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""The named runs on MNIST: which story, trained how, and the published figure it stands beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pyrogen.distributions import VampPrior
+from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO
+from pyrogen.models import VAE, ConditionalVAE, LadderVAE
+from pyrogen.story import Story
+
+__all__ = ["EVENT", "RUNS", "Settings"]
+
+EVENT = (1, 28, 28)
+BURDA = "Burda et al. 2015"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What tells one run from another.
+
+    Args:
+        about: in words.
+        story: makes it.
+        epochs: of training; the rate falls over them along half a cosine.
+        binarize: "static" (training images drawn once) or "dynamic" (anew for each batch); test images are drawn once.
+        target: published NLL in nats and its protocol, if there is one for this network.
+        rate: Adam's first.
+        batch_size: images in a step.
+        objective: makes it; None: the ELBO.
+        k: draws for each test image. The targets took 5,000 unless they say otherwise; fewer tell a larger NLL.
+        columns: what the story sees.
+    """
+
+    about: str
+    story: Callable[[], Story]
+    epochs: int
+    binarize: str = "dynamic"
+    target: tuple[float, str] | None = None
+    rate: float = 1e-3
+    batch_size: int = 128
+    objective: Callable[[], Any] | None = None
+    k: int = 5000
+    columns: tuple[str, ...] = ("x",)
+
+    def told(self) -> dict[str, Any]:
+        """What a recorded row says of the settings, ready for JSON."""
+        return {
+            "about": self.about,
+            "epochs": self.epochs,
+            "binarize": self.binarize,
+            "rate": self.rate,
+            "batch_size": self.batch_size,
+        }
+
+
+def _dropping(noise: float, dropout: float) -> VAE:
+    """784-400-40, with a part of the pixels hidden from the encoder and of the decoder's units left out in training."""
+    latent, width, pixels = 40, 400, math.prod(EVENT)
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Dropout(noise), nn.Linear(pixels, width), nn.SiLU(), nn.Linear(width, 2 * latent)
+    )
+    decoder = nn.Sequential(
+        nn.Linear(latent, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, pixels), nn.Unflatten(-1, EVENT)
+    )
+    return VAE(EVENT, latent, encoder=encoder, decoder=decoder)
+
+
+def _small() -> VAE:
+    """One stochastic layer of 50 behind two of 200, as Burda et al. have it."""
+    return VAE(EVENT, 50, hidden=(200, 200))
+
+
+RUNS = {
+    "baseline": Settings(
+        "VAE 784-400-40, plain ELBO",
+        lambda: VAE(EVENT, 40, hidden=(400,)),
+        epochs=150,
+        binarize="static",
+        target=(89.78, "pythae, static (Larochelle's file), k=200"),
+        k=200,
+    ),
+    "regularized": Settings(
+        "the same, a tenth of pixels (encoder) and of hidden units (decoder) dropped in training",
+        lambda: _dropping(0.1, 0.1),
+        epochs=240,
+        binarize="static",
+        target=(89.78, "pythae, static (Larochelle's file), k=200"),
+        k=200,
+    ),
+    "vae": Settings("VAE 784-200-200-50, plain ELBO", _small, epochs=500, target=(86.76, f"{BURDA}, dynamic, k=5000")),
+    "iwae": Settings(
+        "the same, importance-weighted bound with k=50",
+        _small,
+        epochs=45,
+        objective=lambda: ImportanceWeightedELBO(50),
+        target=(84.78, f"{BURDA}, dynamic, k=5000"),
+    ),
+    "vampprior": Settings(
+        "VAE 784-400-40 with a VampPrior of 500 pseudo-inputs",
+        lambda: VAE(EVENT, 40, hidden=(400,), prior=VampPrior(EVENT, 500)),
+        epochs=150,
+        binarize="static",
+        target=(85.79, "pythae, static (Larochelle's file), k=5000"),
+        k=1000,
+    ),
+    "conditional": Settings(
+        "conditional VAE 784-400-40 given the digit; its figure is log p(x | y)",
+        lambda: ConditionalVAE(EVENT, 40, classes=10, hidden=(400,)),
+        epochs=300,
+        k=1000,
+        columns=("x", "y"),
+    ),
+    "ladder-2": Settings(
+        "hierarchical VAE (ladder), latents 64 and 32, two layers of 512 between, KL warm-up of 20 epochs",
+        lambda: LadderVAE(EVENT, (64, 32), hidden=(512, 512), features=512),
+        epochs=150,
+        objective=lambda: TemperedELBO(warmup=20),
+        target=(82.90, f"{BURDA}, two-layer IWAE, dynamic, k=5000"),
+        k=1000,
+    ),
+    "ladder-3": Settings(
+        "hierarchical VAE (ladder), latents 64, 32 and 16, two layers of 512 between, KL warm-up of 20 epochs",
+        lambda: LadderVAE(EVENT, (64, 32, 16), hidden=(512, 512), features=512),
+        epochs=120,
+        objective=lambda: TemperedELBO(warmup=20),
+        target=(82.90, f"{BURDA}, two-layer IWAE, dynamic, k=5000"),
+        k=1000,
+    ),
+}
