@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.nn.functional import elu
 
 from pyrogen.distributions.family import Family, stacked, unstack, widened
 
@@ -17,8 +18,9 @@ __all__ = ["DiagonalNormal", "FullNormal", "precision_weighted"]
 class DiagonalNormal(Family):
     """z_u ~ N(mean_u, scale_u^2), independent: the mean-field guide.
 
-    With `scale=None` the network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r).
-    With a number, such as 1, all scales are that number, and the network gives the means alone.
+    With `scale=None` the network gives the means and, stacked behind them, numbers r; scale = floor + exp(r) where r is
+    negative, floor + 1 + r above, so that scales cannot run away where nothing holds them, as in a chain of latents
+    under KL warm-up. With a number, such as 1, all scales are that number, and the network gives the means alone.
 
     Args:
         scale: standard deviation; None: learned for each latent and datum.
@@ -51,7 +53,7 @@ class DiagonalNormal(Family):
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
         mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "DiagonalNormal")
-        scale = self.floor + raw[0].exp() if self.scale is None else self.scale
+        scale = self.floor + 1 + elu(raw[0]) if self.scale is None else self.scale
         return dist.Normal(mean, scale).to_event(len(event_shape))
 
 

@@ -188,7 +188,7 @@ def difference_between(step: Compilable, plan: Plan, batch: Batch) -> str | None
 
     They agree where the loss does to 1e-5 of itself and every gradient to 1e-4 of its norm (1e-2 and 1e-1 in bfloat16).
     Where large terms cancel, the compiler's rounding differs by more: then the traced operations, run one by one, must
-    agree, and the compiled ones to a tenth. Nothing moves.
+    agree, and the compiled ones to a tenth, or to what rounding does to the ordinary ones. Nothing moves.
     """
     with kept_state(step):
         expected = step.loss_and_gradients(fetched(batch))
@@ -201,16 +201,36 @@ def difference_between(step: Compilable, plan: Plan, batch: Batch) -> str | None
     with kept_state(step), torch.no_grad():
         loss, *gradients = plan.graph(*plan.layout.tensors(batch))
     if _first_difference(step, (loss, gradients), expected, slack) is None:
-        return _first_difference(step, told, expected, 1e-2)
+        return _first_difference(step, told, expected, 1e-2, _by_rounding(step, batch, expected))
     return first
 
 
+def _by_rounding(step: Compilable, batch: Batch, expected: tuple[Tensor, list[Tensor]]) -> list[float]:
+    """How far each gradient may be off by rounding alone.
+
+    Ten times as far as it moves where every parameter moves by its last digit. (Measured on a ladder of three layers
+    of latents, the compiler's rounding is one to two times as far.)
+    """
+    with kept_state(step):
+        with torch.no_grad():
+            for parameter in step.optimizing.parameters.values():
+                last = torch.finfo(parameter.dtype).eps
+                signs = 1 - 2 * (torch.arange(parameter.numel(), device=parameter.device) % 2)
+                parameter.mul_(1 + last * signs.reshape(parameter.shape))
+        _, moved = step.loss_and_gradients(fetched(batch))
+    return [10 * float((one - other).norm()) for one, other in zip(moved, expected[1], strict=True)]
+
+
 def _first_difference(
-    step: Compilable, told: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list[Tensor]], slack: float
+    step: Compilable,
+    told: tuple[Tensor, list[Tensor]],
+    expected: tuple[Tensor, list[Tensor]],
+    slack: float,
+    rounding: list[float] | None = None,
 ) -> str | None:
     """The first value that is off: a loss by more than `slack`, a gradient by more than 10 times that, of itself.
 
-    A millionth of all gradients is within rounding.
+    A millionth of all gradients is within rounding, and so is, for each gradient, its `rounding`.
     """
     (loss, gradients), (true_loss, true_gradients) = told, expected
     if not torch.isfinite(loss) and not torch.isfinite(true_loss):
@@ -218,8 +238,9 @@ def _first_difference(
     if not abs(float(loss) - float(true_loss)) <= slack * max(1.0, abs(float(true_loss))):
         return f"the loss is {float(loss):.7g} and should be {float(true_loss):.7g}"
     least = 1e-6 * max((float(gradient.norm()) for gradient in true_gradients), default=0.0)
-    for name, one, other in zip(step.optimizing.parameters, gradients, true_gradients, strict=True):
+    allowed = rounding or [0.0] * len(gradients)
+    for name, one, other, more in zip(step.optimizing.parameters, gradients, true_gradients, allowed, strict=True):
         gap, size = float((one - other).norm()), float(other.norm())
-        if not gap <= 10 * slack * size + least and (torch.isfinite(one).all() or torch.isfinite(other).all()):
+        if not gap <= 10 * slack * size + least + more and (torch.isfinite(one).all() or torch.isfinite(other).all()):
             return f"the gradient of '{name}', of norm {size:.3g}, is off by {gap:.3g}"
     return None

@@ -41,7 +41,7 @@ class WeightedTraces:
 
     Raises:
         NoWeights: a site sits outside the data plate, the guide does not sample a latent, or the program chooses its
-            own rows.
+            own rows, or some members of another plate.
     """
 
     def __init__(self, model: Runner, guide: Runner, batch: Batch) -> None:
@@ -73,6 +73,12 @@ class WeightedTraces:
                 "no vectorized plate holds the data, so no log weight belongs to one datum: put the observed sites "
                 'inside `with pyro.plate("data", n):`'
             )
+        sampled = self._sampled_plate()
+        if sampled is not None:
+            raise NoWeights(
+                f"plate '{sampled.name}' draws {sampled.size} of its {sampled.full_size} members anew in each run, so "
+                "that no datum has a log weight, only an estimate of it. Use the held-out ELBO"
+            )
         missing = [n for n, site in latents.items() if n not in self.guide.nodes and not enumerated(site)]
         if missing:
             raise NoWeights(f"the guide does not sample the model's latent '{missing[0]}': it has no log weight")
@@ -81,6 +87,13 @@ class WeightedTraces:
                 f"plate '{name}' chooses its own rows, unrelated to those given: write "
                 f'`pyro.plate("{name}", total, subsample=index)`'
             )
+
+    def _sampled_plate(self) -> Any:
+        """A plate besides the data's of which a run sees some members alone, if there is one."""
+        nodes = (*self.model.nodes.values(), *self.guide.nodes.values())
+        frames = [frame for site in nodes if site["type"] == "sample" for frame in site["cond_indep_stack"]]
+        part = (f for f in frames if f.name != self.plate.name and f.full_size not in (None, f.size))
+        return next(part, None)
 
     def _enumerate(self, model: Runner, guide: Runner, batch: Batch) -> None:
         sites = [*self.model.nodes.values(), *self.guide.nodes.values()]

@@ -495,3 +495,40 @@ def test_a_captured_run_resumes_and_stops_at_a_loss_that_is_not_finite(tmp_path)
     with pytest.raises(FloatingPointError, match="at step 6"):
         run(lambda: story, counts, True, arguments={"weight": bad})
     assert all(torch.isfinite(p).all() for p in story.parameters())
+
+
+class Cancelling(Story):
+    """Two terms whose gradients, of some 10^6, cancel but for 1: a last digit of them is a tenth of what is left."""
+
+    def __init__(self, large):
+        super().__init__()
+        self.large, self.weight = large, nn.Parameter(torch.linspace(1, 2, 50))
+
+    def model(self, x, n):
+        up, down = (self.weight * 3.1) ** 2 * (self.large / 9.61), self.weight**2 * self.large
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        pyro.factor("terms", (up - down + self.weight).sum())
+
+    def guide(self, x, n):
+        pass
+
+
+@pytest.mark.parametrize(("large", "accepted"), [(1e6, True), (1.0, False)])
+def test_rounding_is_told_from_another_program(monkeypatch, large, accepted):
+    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", 0)
+
+    def off(graph, inputs, *_):
+        def call(*given):
+            loss, *gradients = graph(*given)
+            return [loss, *(gradient * 1.2 for gradient in gradients)]
+
+        return call
+
+    monkeypatch.setattr(compiled, "COMPILER", off)
+    options = {"steps": 3, "optimizer": adam(1e-6), "progress": False}
+    if accepted:
+        assert fit(Cancelling(large), {"x": torch.zeros(20)}, compile=True, **options).mode == "compiled"
+    else:
+        with pytest.raises(ValueError, match="not what the program says: the gradient of 'weight'"):
+            fit(Cancelling(large), {"x": torch.zeros(20)}, compile=True, **options)
