@@ -1,6 +1,7 @@
 """Comparison of Monte Carlo estimates with exact answers."""
 
 import torch
+from scipy.stats import chisquare
 from torch import Tensor
 
 FALSE_ALARM_IN_50_000 = 4.27
@@ -28,6 +29,22 @@ def assert_within(
         f"{off[worst]:.2f} standard errors of {spread[worst]:.3g}, and {sigmas} are allowed "
         f"({int((~holds).sum())} of {holds.numel()} outside)"
     )
+
+
+def assert_frequencies(counts: object, probabilities: object, false_alarm: float = 2e-5) -> None:
+    """Assert that counts of independent draws are those of the probabilities: Pearson's chi-square.
+
+    Outcomes of fewer than 5 expected draws are taken together.
+    """
+    found, chances = _numbers(counts), _numbers(probabilities)
+    assert abs(float(chances.sum()) - 1) < 1e-4, f"probabilities sum to {float(chances.sum())}"
+    expected = found.sum() * chances / chances.sum()
+    rare = expected < 5
+    if rare.any():
+        found = torch.cat([found[~rare], found[rare].sum()[None]])
+        expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    p_value = float(chisquare(found.numpy(), expected.numpy()).pvalue)
+    assert p_value > false_alarm, f"chi-square: p = {p_value:.2g}, and {false_alarm} is allowed"
 
 
 def _numbers(value: object) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pyrogen import models, nn
 from pyrogen.catalog import tiny
@@ -92,6 +92,33 @@ def _autoencoder(
     )
 
 
+def _vq_vae(
+    event_shape: tuple[int, ...],
+    levels: int | None = None,
+    codes: int = 16,
+    features: int = 16,
+    likelihood: Likelihood = "bernoulli",
+    network: Literal["dense", "conv"] = "dense",
+    grid: Sizes = 8,
+    channels: Sizes = (32, 64),
+    hidden: Sizes = (400,),
+    prior: Literal["transformer", "uniform"] = "transformer",
+    commitment: float = 0.25,
+) -> Story:
+    """MNIST: --epochs 100 --set network=conv --set codes=128: the grid is then the convolutions', 7 by 7."""
+    family, widths = likelihood_of(likelihood, event_shape, levels), sizes("channels", channels)
+    places: tuple[int, ...]
+    parts: dict[str, Any]
+    if chosen("network", network, {"conv": True, "dense": False}):
+        encoder = nn.GridEncoder(event_shape, features, widths)
+        decoder = nn.GridDecoder(features, family.size(event_shape), widths[::-1])
+        places, parts = encoder.grid, {"encoder": encoder, "decoder": decoder}
+    else:
+        places, parts = sizes("grid", grid), {"hidden": sizes("hidden", hidden) if hidden else ()}
+    told: Any = {"likelihood": family, "prior": prior, "commitment": commitment}
+    return models.VQVAE(event_shape, places, codes, features, **told, **parts)
+
+
 def _tiny_autoencoder() -> Story:
     return models.Autoencoder(6, 2, hidden=(16,), corruption=nn.MaskingNoise(0.2), contractive=0.1, sparse=0.1)
 
@@ -117,5 +144,12 @@ ENTRIES = (
         _hierarchical_vae,
         {"epochs": 150, "lr": 1e-3, "objective": "warmup=20"},
         lambda: (models.LadderVAE((1, 4, 4), (3, 2), hidden=(16,), features=8), {"x": tiny.images()}),
+    ),
+    Entry(
+        "vq_vae",
+        "discrete codes by nearest neighbour, with a transformer or a uniform prior over them",
+        _vq_vae,
+        {"epochs": 100, "lr": 1e-3},
+        lambda: (models.VQVAE((1, 4, 4), 2, codes=4, features=2, hidden=(16,)), {"x": tiny.images()}),
     ),
 )

@@ -29,7 +29,7 @@ __all__ = [
 Likelihood = Literal["bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical"]
 CovarianceName = Literal["full", "diagonal", "spherical"]
 Posterior = Literal["diagonal", "full", "unit", "flow"]
-PriorName = Literal["normal", "mixture", "vamp"]
+PriorName = Literal["normal", "mixture", "vamp", "flow"]
 Network = Literal["dense", "conv", "resnet", "recurrent", "transformer"]
 Sizes = int | Sequence[int]
 
@@ -75,6 +75,7 @@ def prior_of(name: str, latent: int, event_shape: tuple[int, ...], components: i
         "normal": lambda: distributions.StandardNormal(latent),
         "mixture": lambda: distributions.NormalMixture(latent, components),
         "vamp": lambda: distributions.VampPrior(event_shape, components),
+        "flow": lambda: distributions.FlowPrior(latent),
     }
     return chosen("prior", name, table)()
 

@@ -14,7 +14,7 @@ from pyrogen.story import Story
 
 __all__ = ["GIVEN", "Entry", "chosen", "sizes"]
 
-GIVEN = ("event_shape", "classes", "levels", "missing_labels", "total")
+GIVEN = ("event_shape", "classes", "levels", "symbols", "missing_labels", "total")
 """What a story's constructor receives from the data where it asks for it."""
 
 

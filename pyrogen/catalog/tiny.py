@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["images", "labelled_images", "points"]
+__all__ = ["images", "labelled_images", "points", "series"]
 
 
 def points() -> Tensor:
@@ -26,3 +26,10 @@ def labelled_images() -> dict[str, Tensor]:
     """The images, and whether more than half of their pixels are set."""
     x = images()
     return {"x": x, "y": (x.mean((1, 2, 3)) > 0.5).long()}
+
+
+def series() -> dict[str, Tensor]:
+    """Random walks of two numbers, of three to five steps."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(96, 5, 2, generator=generator).cumsum(1)
+    return {"x": x, "length": torch.randint(3, 6, (96,), generator=generator)}

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
 from pyrogen.cli.runs import opened
+from pyrogen.data import as_text
 from pyrogen.inference import Fit
 from pyrogen.inference.random_state import seeded
 from pyrogen.plots import save_image_grid
@@ -22,12 +23,14 @@ from pyrogen.story import Story
 
 __all__ = ["sample"]
 
-_SUFFIXES = (".png", ".npz", ".safetensors")
+_SUFFIXES = (".png", ".npz", ".safetensors", ".txt")
 
 
 def sample(
     directory: Directory,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="What to write: .png, .npz or .safetensors.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="What to write: .png, .npz, .safetensors, or .txt of text.")
+    ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     seed: Seed = 0,
     given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Condition on it: y=3.")] = None,
@@ -46,7 +49,7 @@ def sample(
     columns = drawn if isinstance(drawn, Mapping) else {_drawn_column(run.story): drawn}
     columns = {name: c.detach().cpu().contiguous() for name, c in {**told, **columns}.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, suffix, columns)
+    _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
     shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
     print(f"drew {shapes} from {run.story._name}, seed {seed}, into {out}")
 
@@ -92,8 +95,13 @@ def _spread(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.
     return tensor
 
 
-def _write(out: Path, suffix: str, columns: dict[str, Tensor]) -> None:
-    if suffix == ".png":
+def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | None) -> None:
+    if suffix == ".txt":
+        if alphabet is None:
+            raise ValueError("the run was not trained on text (a .txt file): write .npz or .safetensors instead")
+        lines = as_text(columns["x"], columns.get("length"), alphabet)
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif suffix == ".png":
         save_image_grid(out, _image_of(columns))
     elif suffix == ".npz":
         with out.open("wb") as file:

@@ -75,6 +75,7 @@ def _made(entry: Entry, settings: dict[str, Any], raw: Splits, binarize: str | N
     def built() -> Story:
         with seeded(seed):
             told = {"event_shape": raw.event_shape, "classes": raw.classes, "levels": raw.levels}
+            told["symbols"] = None if raw.alphabet is None else len(raw.alphabet)
             return entry.make(settings, **told, missing_labels=_missing_labels(raw), total=raw.train.rows)
 
     # Another instance is looked at, so that the story that trains is as its constructor left it.
@@ -142,10 +143,14 @@ def _end(run: Fit, epochs: int) -> str:
 
 
 def _tell_activity(run: Fit, splits: Splits) -> None:
-    """How many latents the posterior uses, for stories whose guide draws some for each datum."""
+    """How many latents the posterior uses, for stories whose guide draws some for each datum; codes, as they tell."""
     rows = torch.randperm(splits.train.rows, generator=torch.Generator().manual_seed(0))[:_LOOKED_AT]
+    batch = splits.train.batch(rows)
+    if hasattr(run.story, "usage"):
+        print(f"{run.story.usage(batch['x'])} (over {len(rows):,} data)")
+        return
     try:
-        found = active_units(run, splits.train.batch(rows))
+        found = active_units(run, batch)
     except (RuntimeError, ValueError, IndexError):
         return  # a user's program that takes none but the batches it was trained on
     if found.variance:

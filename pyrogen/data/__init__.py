@@ -8,6 +8,7 @@ from pyrogen.data.columns import RESERVED, Columns, Transform, check_columns
 from pyrogen.data.registry import data_root, describe, load
 from pyrogen.data.splits import Splits, Truth
 from pyrogen.data.synthetic import LinearGaussian, Ring
+from pyrogen.data.texts import as_text
 from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Splits",
     "Transform",
     "Truth",
+    "as_text",
     "check_columns",
     "data_root",
     "describe",

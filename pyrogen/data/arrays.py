@@ -35,10 +35,13 @@ def read_numpy(file: Path, name: str) -> Splits:
     return file_splits(columns, name, levels=256 if images else None)
 
 
-def file_splits(columns: dict[str, Tensor], name: str, levels: int | None = None) -> Splits:
+def file_splits(
+    columns: dict[str, Tensor], name: str, levels: int | None = None, alphabet: str | None = None
+) -> Splits:
     """Checked columns in three splits, stratified on integer ``y``."""
     check_columns(columns, name)
-    return Splits(name, *split_columns(columns, name), classes=count_classes(columns), levels=levels)
+    classes = count_classes(columns)
+    return Splits(name, *split_columns(columns, name), classes=classes, levels=levels, alphabet=alphabet)
 
 
 def _load_arrays(file: Path, name: str) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ from pyrogen.data.draws import check_seed
 from pyrogen.data.folders import read_folder
 from pyrogen.data.splits import Splits, check_mode, nearest
 from pyrogen.data.tables import read_csv
+from pyrogen.data.texts import read_text
 
 __all__ = ["data_root", "describe", "load"]
 
@@ -30,7 +31,7 @@ _SOURCES = {
     "linear_gaussian": _Source(synthetic.linear_gaussian, "a planted probabilistic PCA, 8 from 3, exact density"),
     "ring": _Source(synthetic.ring, "eight Gaussians on a circle in the plane, exact density"),
 }
-_READERS = {".npz": read_numpy, ".npy": read_numpy, ".csv": read_csv}
+_READERS = {".npz": read_numpy, ".npy": read_numpy, ".csv": read_csv, ".txt": read_text}
 
 
 def load(
@@ -45,8 +46,9 @@ def load(
     """Training, validation and test data by name or path.
 
     Args:
-        name: one of ``describe()``, or a path to ``.npz`` (a column for each key), ``.npy`` (column ``x``), ``.csv``
-            or a folder of images; files are split 70/10/20 by a fixed seed, stratified on integer ``y``.
+        name: one of ``describe()``, or a path to ``.npz`` (a column for each key), ``.npy`` (column ``x``), ``.csv``,
+            ``.txt`` (a datum on each line) or a folder of images; files are split 70/10/20 by a
+            fixed seed, stratified on integer ``y``.
         root: folder of the data sets; None: ``PYROGEN_DATA``, else a cache folder of the user's.
         binarize: ``static``, ``dynamic``, ``threshold`` or ``none`` (see ``Splits.binarized``); None leaves it open.
         dequantize: adds uniform noise within the grey levels (see ``Splits.dequantized``).
@@ -95,7 +97,10 @@ def describe() -> list[tuple[str, str]]:
     >>> describe()[0]
     ('digits', 'handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn')
     """
-    files = [("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y")]
+    files = [
+        ("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y"),
+        ("PATH.txt", "own text: a datum on each line, a symbol for each character; columns x and length"),
+    ]
     return (
         [(name, source.summary) for name, source in _SOURCES.items()]
         + files
@@ -127,7 +132,7 @@ def _find(name: str, root: str | os.PathLike[str] | None) -> Path:
         raise FileNotFoundError(f"{name}: no such file or folder, looked for {looked}: correct the path, or --data-dir")
     names = ", ".join(_SOURCES)
     raise ValueError(
-        f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv or a folder of images"
+        f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv, .txt or a folder of images"
         f"{nearest(name, _SOURCES)}"
     )
 

@@ -39,6 +39,7 @@ class Splits:
         name: what the data are called in reports.
         train, validation, test: named columns; models are chosen on validation, test is for final figures alone.
         classes: number of classes of ``y``, or None.
+        alphabet: the characters of a text, whose places are the symbols of ``x``, or None.
         levels: number of grey levels of ``x`` (256 for 8-bit images, 17 for digits), None for real or binary data.
         binarize: ``static``, ``dynamic``, ``threshold`` or ``none``; None where nothing was chosen.
         dequantize: whether uniform noise was added within the grey levels.
@@ -59,6 +60,7 @@ class Splits:
     test: Columns
     classes: int | None = None
     levels: int | None = None
+    alphabet: str | None = None
     binarize: str | None = None
     dequantize: bool = False
     seed: int = 0
@@ -94,6 +96,7 @@ class Splits:
             "binarize": self.binarize,
             "dequantize": self.dequantize,
             "levels": self.levels,
+            **({} if self.alphabet is None else {"alphabet": self.alphabet}),
             "seed": self.seed,
             "rows": {key: part.rows for key, part in zip(_SPLITS, self._parts(), strict=True)},
         }

@@ -2,41 +2,88 @@
 
 A `Family` (likelihood or posterior) says how many numbers a network must give and turns them into a Pyro distribution;
 a `Prior` is a distribution of latents; a `Covariance` says what is free in a Gaussian's; a `Bandwidth` is a rule for
-kernel density estimates. A new one is one class: stories take any of them and are not edited.
+kernel density estimates. A `NormalizingFlow` bends a base by transforms, Pyro's or those that a `Bijection` defines,
+whose layers apply an `Elementwise` map. A new one is one class: stories take any of them and are not edited.
 """
 
+from pyrogen.distributions.autoregressive import AutoregressiveDistribution
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOut, Scott, Silverman, squared_distances
+from pyrogen.distributions.bijections import Bijection, Bijector
+from pyrogen.distributions.couplings import Autoregressive, Coupling
 from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, over_events
+from pyrogen.distributions.elementwise import Affine, Elementwise, Spline
 from pyrogen.distributions.family import Family, stacked, unstack, widened
-from pyrogen.distributions.flows import InverseAutoregressiveFlow
-from pyrogen.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, SharedScaleGaussian
+from pyrogen.distributions.flows import FlowPosterior, InverseAutoregressiveFlow
+from pyrogen.distributions.likelihoods import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    SharedScaleGaussian,
+    Symbols,
+)
+from pyrogen.distributions.logit import Logit
+from pyrogen.distributions.multiscale import MultiScale
+from pyrogen.distributions.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
+from pyrogen.distributions.noisy_readings import check_readable, read_noisy
+from pyrogen.distributions.normalizing_flow import Base, FlowPrior, NormalizingFlow, Transforms
 from pyrogen.distributions.posteriors import DiagonalNormal, FullNormal, precision_weighted
+from pyrogen.distributions.predictions import Prediction, PredictNoise, PredictV, PredictX
 from pyrogen.distributions.priors import NormalMixture, Prior, StandardNormal, VampPrior
+from pyrogen.distributions.quantized import Codebook, Quantized
 
 __all__ = [
+    "Affine",
+    "Autoregressive",
+    "AutoregressiveDistribution",
     "Bandwidth",
+    "Base",
     "Bernoulli",
+    "Bijection",
+    "Bijector",
     "Categorical",
+    "Codebook",
+    "CosineSchedule",
+    "Coupling",
     "Covariance",
     "Diagonal",
     "DiagonalNormal",
     "DiscretizedLogistic",
+    "Elementwise",
+    "EvenSchedule",
     "Family",
+    "FlowPosterior",
+    "FlowPrior",
     "Full",
     "FullNormal",
     "Gaussian",
     "InverseAutoregressiveFlow",
     "LeaveOneOut",
+    "LinearSchedule",
+    "Logit",
+    "MultiScale",
+    "NoiseSchedule",
     "NormalMixture",
+    "NormalizingFlow",
+    "PredictNoise",
+    "PredictV",
+    "PredictX",
+    "Prediction",
     "Prior",
+    "Quantized",
     "Scott",
     "SharedScaleGaussian",
     "Silverman",
     "Spherical",
+    "Spline",
     "StandardNormal",
+    "Symbols",
+    "Transforms",
     "VampPrior",
+    "check_readable",
     "over_events",
     "precision_weighted",
+    "read_noisy",
     "squared_distances",
     "stacked",
     "unstack",

@@ -24,6 +24,8 @@ class Family(ABC):
 
     one_way: ClassVar[bool] = False
     """Whether only what was just drawn can be scored in one pass, as with flows that are made for drawing."""
+    integer: ClassVar[bool] = False
+    """Whether events are whole numbers, int64."""
 
     @abstractmethod
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:

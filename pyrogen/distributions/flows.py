@@ -12,11 +12,69 @@ from pyro.distributions.transforms import ConditionalAffineAutoregressive
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from pyrogen.distributions.bijections import Bijection
+from pyrogen.distributions.couplings import Coupling
 from pyrogen.distributions.family import Family, widened
+from pyrogen.distributions.normalizing_flow import NormalizingFlow
 from pyrogen.distributions.posteriors import one_dimension
 from pyrogen.nn import as_shape
 
-__all__ = ["InverseAutoregressiveFlow"]
+__all__ = ["FlowPosterior", "InverseAutoregressiveFlow"]
+
+
+@dataclass(eq=False)
+class FlowPosterior(nn.Module, Family):
+    """z = f(z_0; c),  z_0 ~ N(mean, scale^2): a guide that the transforms bend, for each datum in its own way.
+
+    The network gives K means, K raw log-scales r with scale = floor + exp(r), and the context c.
+
+    Args:
+        latent: number of latents K.
+        transforms: definitions of f, from z_0 to z; `Autoregressive(for_draws=True)` is an inverse autoregressive flow.
+        context: how many numbers c the network tells every layer.
+        floor: smallest scale.
+
+    Raises:
+        ValueError: `floor` is not positive, or the latents' shape is not (K,).
+
+    Example:
+        >>> flow = FlowPosterior(3, context=4)
+        >>> flow.size((3,)), flow(torch.zeros(5, 10), (3,)).rsample().shape
+        ((10,), torch.Size([5, 3]))
+
+    References:
+        Rezende, Mohamed 2015, arXiv:1505.05770; Kingma et al. 2016, arXiv:1606.04934.
+    """
+
+    latent: int
+    transforms: Bijection | Sequence[Bijection] = Coupling(steps=2)  # noqa: RUF009 (frozen)
+    context: int = 64
+    floor: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        if not self.floor > 0:
+            raise ValueError(f"FlowPosterior needs a positive floor, got floor={self.floor!r}")
+        self.flow = NormalizingFlow(self.latent, self.transforms, context=self.context)
+
+    @property
+    def one_way(self) -> bool:  # type: ignore[override]
+        """Whether a transform scores its own draws alone in one pass."""
+        return any(isinstance(each, Bijection) and each.one_way for each in self.flow.definitions)
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Means, raw log-scales and the context."""
+        return (2 * one_dimension("FlowPosterior", event_shape) + self.context,)
+
+    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """q(z | outputs)."""
+        base, context = _base_and_context(self, outputs, event_shape)
+        density: dist.TorchDistribution = self.flow(context, base)
+        return density
+
+    def point(self, distribution: dist.TorchDistribution) -> Tensor:
+        """Where the flow takes the mean of z_0."""
+        return _moved_mean(distribution)
 
 
 @dataclass(eq=False)
@@ -76,19 +134,31 @@ class InverseAutoregressiveFlow(nn.Module, Family):
 
     def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
-        who = f"InverseAutoregressiveFlow({self.latent}) over {event_shape}"
-        outputs, _ = widened(outputs, self.size((self.latent,)), who)
-        mean, raw, context = outputs.split([self.latent, self.latent, self.context], -1)
-        base = dist.Normal(mean, self.floor + raw.exp()).to_event(1)
+        base, context = _base_and_context(self, outputs, event_shape)
         steps = [ConditionalAffineAutoregressive(layer, stable=True).condition(context) for layer in self.layers]
         return dist.TransformedDistribution(base, steps)
 
     def point(self, distribution: dist.TorchDistribution) -> Tensor:
         """Where the flow takes the mean of z_0."""
-        z: Tensor = distribution.base_dist.mean
-        for step in distribution.transforms:
-            z = step(z)
-        return z
+        return _moved_mean(distribution)
+
+
+def _base_and_context(
+    family: FlowPosterior | InverseAutoregressiveFlow, outputs: Tensor, event_shape: tuple[int, ...]
+) -> tuple[dist.TorchDistribution, Tensor]:
+    """q(z_0 | outputs), and what is left of the outputs for the transforms."""
+    latent = family.latent
+    outputs, _ = widened(outputs, family.size((latent,)), f"{type(family).__name__}({latent}) over {event_shape}")
+    mean, raw, context = outputs.split([latent, latent, family.context], -1)
+    return dist.Normal(mean, family.floor + raw.exp()).to_event(1), context
+
+
+def _moved_mean(distribution: dist.TorchDistribution) -> Tensor:
+    """Where a flow's transforms take its base's mean."""
+    z: Tensor = distribution.base_dist.mean
+    for step in distribution.transforms:
+        z = step(z)
+    return z
 
 
 class _Masked(ConditionalAutoRegressiveNN):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -12,7 +13,7 @@ from pyrogen.distributions.family import Family, stacked, unstack, widened
 from pyrogen.distributions.levels import GreyLevels, LevelCategorical, LevelLogistic
 from pyrogen.nn import Shape, as_shape
 
-__all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "SharedScaleGaussian"]
+__all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "SharedScaleGaussian", "Symbols"]
 
 
 @dataclass(frozen=True)
@@ -225,3 +226,51 @@ class Categorical(_OfLevels):
         outputs, lead = widened(outputs, self.size(event_shape), f"Categorical over {event_shape}")
         logits = outputs.reshape((*lead, self.levels, *event_shape)).movedim(len(lead), -1)
         return LevelCategorical(logits).to_event(len(event_shape))
+
+
+@dataclass(frozen=True)
+class Symbols(Family):
+    """x_i ~ Categorical(softmax(l_i)), independent, for symbols without order: int64 from 0 to count - 1.
+
+    The network gives the logits l, those of one symbol for all elements after those of another.
+
+    Args:
+        count: number of symbols.
+
+    Raises:
+        ValueError: no symbol; by `check`, for numbers that are none.
+
+    Example:
+        >>> import torch
+        >>> Symbols(27)(torch.zeros(5, 27 * 10), (10,)).log_prob(torch.zeros(5, 10, dtype=torch.int64)).shape
+        torch.Size([5])
+    """
+
+    count: int
+    integer: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"Symbols needs at least 1 symbol, got count={self.count!r}")
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of the network's outputs."""
+        return stacked(self.count, event_shape)
+
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
+        logits = torch.stack(unstack(outputs, self.count, event_shape, "Symbols"), -1)
+        return dist.Categorical(logits=logits).to_event(len(event_shape))
+
+    def point(self, distribution: dist.TorchDistribution) -> Tensor:
+        """The likeliest symbols."""
+        inner = distribution.base_dist if isinstance(distribution, dist.Independent) else distribution
+        likeliest: Tensor = inner.logits.argmax(-1)
+        return likeliest
+
+    def check(self, x: Tensor) -> None:
+        """Refuse what is no symbol."""
+        if x.is_floating_point() or (x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.count):
+            kind = str(x.dtype).removeprefix("torch.")
+            span = f"from {x.min()} to {x.max()}" if x.numel() else "no values"
+            raise ValueError(f"symbols are whole numbers from 0 to {self.count - 1}, int64; got {kind}, {span}")

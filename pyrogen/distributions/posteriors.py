@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.nn.functional import elu
 
 from pyrogen.distributions.family import Family, stacked, unstack, widened
 
@@ -53,7 +52,10 @@ class DiagonalNormal(Family):
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
         mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "DiagonalNormal")
-        scale = self.floor + 1 + elu(raw[0]) if self.scale is None else self.scale
+        if self.scale is not None:
+            return dist.Normal(mean, self.scale).to_event(len(event_shape))
+        (r,) = raw
+        scale = self.floor + torch.where(r < 0, r.clamp(max=0).exp(), 1 + r)
         return dist.Normal(mean, scale).to_event(len(event_shape))
 
 

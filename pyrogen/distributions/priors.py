@@ -68,7 +68,7 @@ class StandardNormal(nn.Module, Prior):
 
     def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
         """Refuse latents of another shape."""
-        _check_latent(self, self._shape, latent_shape)
+        check_latent(self, self._shape, latent_shape)
 
 
 @dataclass(eq=False)
@@ -118,7 +118,7 @@ class NormalMixture(nn.Module, Prior):
 
     def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
         """Refuse latents of another shape."""
-        _check_latent(self, self._shape, latent_shape)
+        check_latent(self, self._shape, latent_shape)
 
 
 @dataclass(eq=False)
@@ -179,6 +179,7 @@ def _check_components(prior: NormalMixture | VampPrior) -> None:
         raise ValueError(f"{type(prior).__name__} needs at least one component, got components={prior.components}")
 
 
-def _check_latent(prior: Prior, mine: tuple[int, ...], latent_shape: tuple[int, ...]) -> None:
+def check_latent(prior: Prior, mine: tuple[int, ...], latent_shape: tuple[int, ...]) -> None:
+    """Refuse latents of another shape than the prior's own, `mine`."""
     if latent_shape != mine:
         raise ValueError(f"prior={type(prior).__name__}({mine}) is not for latents of shape {latent_shape}")

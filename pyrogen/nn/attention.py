@@ -12,7 +12,21 @@ from torch.nn.functional import scaled_dot_product_attention
 from pyrogen.nn.shapes import Shape, as_shape, leading
 from pyrogen.nn.tokens import Tokens
 
-__all__ = ["AttentionBlock", "TransformerEncoder"]
+__all__ = ["AttentionBlock", "Seen", "TransformerEncoder"]
+
+
+class Seen:
+    """The keys and values of the tokens that a layer of causal attention has seen, (rows, heads, length, features)."""
+
+    def __init__(self) -> None:
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+
+    def add(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep those of the next token; all keys and values so far."""
+        self.key = key if self.key is None else torch.cat([self.key, key], 2)
+        self.value = value if self.value is None else torch.cat([self.value, value], 2)
+        return self.key, self.value
 
 
 @dataclass(eq=False)
@@ -53,11 +67,13 @@ class AttentionBlock(nn.Module):
             nn.Linear(self.width, 4 * self.width), nn.GELU(), nn.Linear(4 * self.width, self.width)
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The tokens one layer on."""
+    def forward(self, tokens: Tensor, kept: Seen | None = None) -> Tensor:
+        """The tokens one layer on; with `kept`, those that come after what it has seen, one at a time."""
         parts = self.look(self.norms[0](tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        seen = scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        if kept is not None:
+            key, value = kept.add(key, value)
+        seen = scaled_dot_product_attention(query, key, value, is_causal=self.causal and kept is None)
         tokens = tokens + self.tell(seen.transpose(1, 2).flatten(-2))
         return tokens + self.dense(self.norms[1](tokens))
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, fold, leading
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ResidualBlock"]
+__all__ = ["ConvDecoder", "ConvEncoder", "ConvNetwork", "ResidualBlock", "halvings", "residuals"]
 
 
 @dataclass(eq=False)
@@ -79,8 +79,8 @@ class ConvEncoder(nn.Module):
         self.channels = as_shape(self.channels)
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise([self._in[0], *self.channels]):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *_residuals(b, self.blocks), nn.SiLU()]
-        size = math.prod(_halvings(self._in, self.channels)[-1])
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *residuals(b, self.blocks), nn.SiLU()]
+        size = math.prod(halvings(self._in, self.channels)[-1])
         last = nn.Linear(self.channels[-1] * size, math.prod(self._out))
         self.layers = nn.Sequential(*layers, nn.Flatten(), last)
 
@@ -130,12 +130,12 @@ class ConvDecoder(nn.Module):
         self.in_shape = self._in = as_shape(self.in_shape)
         self.out_shape = self._out = _image(self, self.out_shape)
         self.channels = as_shape(self.channels)
-        sizes = _halvings(self._out, self.channels)[::-1]
+        sizes = halvings(self._out, self.channels)[::-1]
         start = (self.channels[0], *sizes[0])
         layers: list[nn.Module] = [nn.Linear(math.prod(self._in), math.prod(start)), nn.Unflatten(-1, start)]
         for (a, b), (height, width) in zip(itertools.pairwise([*self.channels, self._out[0]]), sizes[1:], strict=True):
             kernel = (4 - height % 2, 4 - width % 2)
-            layers += [*_residuals(a, self.blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
+            layers += [*residuals(a, self.blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,6 +143,48 @@ class ConvDecoder(nn.Module):
         lead = leading(x, self._in, "ConvDecoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), math.prod(self._in)))
         return out.reshape((*lead, *self._out))
+
+
+@dataclass(eq=False)
+class ConvNetwork(nn.Module):
+    """From an image to one of the same size: a convolution, residual blocks, and a convolution.
+
+    Args:
+        event_shape: (channels, height, width) of the image.
+        out_shape: (channels, height, width) of the output.
+        width: channels inside.
+        blocks: residual blocks.
+
+    Shapes:
+        (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
+
+    Raises:
+        ValueError: height or width would change, or the input does not end in `event_shape`.
+
+    Example:
+        >>> import torch
+        >>> ConvNetwork((3, 7, 9), (2, 7, 9))(torch.zeros(5, 4, 3, 7, 9)).shape
+        torch.Size([5, 4, 2, 7, 9])
+    """
+
+    event_shape: Shape
+    out_shape: Shape
+    width: int = 64
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.event_shape, self.out_shape = self._in, out = as_shape(self.event_shape), as_shape(self.out_shape)
+        if len(self._in) != 3 or len(out) != 3 or self._in[1:] != out[1:]:
+            raise ValueError(
+                f"ConvNetwork is for images (channels, height, width) of one size, got {self._in} and {out}: use Dense"
+            )
+        first, last = nn.Conv2d(self._in[0], self.width, 3, padding=1), nn.Conv2d(self.width, out[0], 3, padding=1)
+        self.layers = nn.Sequential(first, *residuals(self.width, self.blocks), nn.SiLU(), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs for `x`."""
+        return fold(self.layers, x, self._in)
 
 
 def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
@@ -154,11 +196,12 @@ def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
     return sizes
 
 
-def _residuals(channels: int, blocks: int) -> list[nn.Module]:
+def residuals(channels: int, blocks: int) -> list[nn.Module]:
+    """So many residual blocks."""
     return [ResidualBlock(channels) for _ in range(blocks)]
 
 
-def _halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:
+def halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:
     """Height and width of the image, after one halving, after two, ..."""
     sizes = [(shape[1], shape[2])]
     for _ in channels:

@@ -20,7 +20,7 @@ SETTINGS = {
         *({"likelihood": name} for name in ("bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared")),
         *({"likelihood": name} for name in ("logistic", "categorical")),
         *({"posterior": name} for name in ("diagonal", "full", "unit", "flow")),
-        *({"prior": name, "components": 3} for name in ("normal", "mixture", "vamp")),
+        *({"prior": name, "components": 3} for name in ("normal", "mixture", "vamp", "flow")),
         *({"network": name} for name in ("dense", "conv", "resnet", "recurrent", "transformer")),
         {"network": "conv", "likelihood": "categorical", "posterior": "full", "prior": "vamp", "components": 3},
     ],
@@ -76,7 +76,7 @@ def test_settings_choose_what_they_say():
     [
         ("vae", {"likelihood": "poisson"}, "likelihood is one of bernoulli, gaussian, .*categorical, got 'poisson'"),
         ("vae", {"posterior": "iaf"}, "posterior is one of diagonal, full, unit, flow, got 'iaf'"),
-        ("vae", {"prior": "vampire"}, "prior is one of normal, mixture, vamp, got 'vampire'"),
+        ("vae", {"prior": "vampire"}, "prior is one of normal, mixture, vamp, flow, got 'vampire'"),
         ("vae", {"network": "mlp"}, "network is one of dense, conv, resnet, recurrent, transformer, got 'mlp'"),
         ("vae", {"prior": "vamp", "posterior": "flow"}, "VampPrior scores every latent"),
         ("hierarchical_vae", {"guide": "top"}, "guide is one of ladder, bottom-up, got 'top'"),

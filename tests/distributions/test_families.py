@@ -57,7 +57,7 @@ BY_HAND: dict[str, Formula] = {
     "bernoulli": lambda x, raw: x * raw[0].sigmoid().log() + (1 - x) * (1 - raw[0].sigmoid()).log(),
     "gaussian": lambda x, raw: normal(x, raw[0], 1e-3 + raw[1].exp()),
     "gaussian_fixed": lambda x, raw: normal(x, raw[0], torch.tensor(0.3, dtype=torch.float64)),
-    "diagonal_normal": lambda x, raw: normal(x, raw[0], 1e-6 + raw[1].exp()),
+    "diagonal_normal": lambda x, raw: normal(x, raw[0], 1e-6 + torch.where(raw[1] < 0, raw[1].exp(), 1 + raw[1])),
     "diagonal_normal_fixed": lambda x, raw: normal(x, raw[0], torch.tensor(1.0, dtype=torch.float64)),
     "logistic": lambda x, raw: logistic(x, raw[0], 1e-4 + raw[1].exp()),
     "categorical": categorical,
@@ -135,9 +135,10 @@ def test_bernoulli_is_exact_at_extreme_logits() -> None:
 
 
 def test_learned_scales_have_a_floor() -> None:
-    for family, floor in ((Gaussian(), 1e-3), (Gaussian(floor=0.1), 0.1), (DiagonalNormal(), 1e-6)):
+    cases = ((Gaussian(), 1e-3, math.exp(2)), (Gaussian(floor=0.1), 0.1, math.exp(2)), (DiagonalNormal(), 1e-6, 3.0))
+    for family, floor, large in cases:
         distribution = family(torch.tensor([[0.0, -1e4], [0.0, 2.0]]), (1,))
-        torch.testing.assert_close(distribution.stddev, torch.tensor([[floor], [floor + math.exp(2)]]))
+        torch.testing.assert_close(distribution.stddev, torch.tensor([[floor], [floor + large]]), atol=0, rtol=1e-6)
         assert distribution.log_prob(torch.zeros(1)).isfinite().all()
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from tests.statistics_of_tests import assert_within
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -102,3 +105,14 @@ def test_elbo_without_entropy(tmp_path):
     assert scale < 0.02 < 0.1 < cloud
     assert better > elbo + 2
     assert (tmp_path / "entropy.png").stat().st_size > 10_000
+
+
+def test_diffusion_as_a_chain(tmp_path):
+    _, found = run("diffusion_as_a_chain", depth=12, epochs=8, runs=12, out=tmp_path / "chain.png")
+    (chain, error, slow), (one, wider, fast) = found["found"].values()
+    assert_within(one, chain, math.hypot(error, wider))
+    assert fast < slow
+    elbo, tighter, truth = found["bounds"]
+    assert elbo < tighter < truth
+    assert found["new"].shape == (2000, 2)
+    assert (tmp_path / "chain.png").stat().st_size > 10_000

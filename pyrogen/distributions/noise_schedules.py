@@ -1,0 +1,113 @@
+"""Schedules of noise: how much of a datum is left at every level of a diffusion."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+__all__ = ["CosineSchedule", "EvenSchedule", "LinearSchedule", "NoiseSchedule"]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule(ABC):
+    """The log signal-to-noise ratio of every level, from `high` down to `low`.
+
+    A level with the log-SNR l shows z = alpha x + sigma e, e ~ N(0, I), with alpha^2 = 1 / (1 + exp(-l)) and sigma^2 =
+    1 - alpha^2, so that data of variance 1 keep it. `high` says how little noise the first level adds: sigma is about
+    exp(-high / 2) of the data's standard deviation, and must be below the finest structure that counts. `low` says how
+    little of the datum the last level tells: alpha^2 is about exp(low).
+
+    Args:
+        high: log-SNR of the first level.
+        low: log-SNR of the last level.
+
+    Raises:
+        ValueError: `high` is not above `low`.
+
+    References:
+        Kingma, Salimans, Poole, Ho 2021, arXiv:2107.00630 (a schedule is its log-SNR).
+    """
+
+    high: float = 10.0
+    low: float = -10.0
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(
+                f"{type(self).__name__} goes from a high log-SNR down to a low one, such as high=10 and low=-10, got "
+                f"high={self.high!r} and low={self.low!r}"
+            )
+
+    def log_snr(self, depth: int) -> Tensor:
+        """The log-SNR of levels 1 to `depth`, (depth,), falling."""
+        return self.at(torch.linspace(0, 1, depth, dtype=torch.float64)).to(torch.get_default_dtype())
+
+    @abstractmethod
+    def at(self, time: Tensor) -> Tensor:
+        """The log-SNR at times from 0, where it is `high`, to 1, where it is `low`."""
+
+
+@dataclass(frozen=True)
+class CosineSchedule(NoiseSchedule):
+    """alpha = cos(angle), sigma = sin(angle), the angle rising evenly: the log-SNR is -2 log tan(angle).
+
+    The paper's offset s = 0.008 is the one that begins at high = 8.8.
+
+    Example:
+        >>> CosineSchedule(high=8.0, low=-8.0).log_snr(3)
+        tensor([ 8.0000e+00,  2.2204e-16, -8.0000e+00])
+
+    References:
+        Nichol, Dhariwal 2021, arXiv:2102.09672.
+    """
+
+    def at(self, time: Tensor) -> Tensor:
+        """The log-SNR at times from 0 to 1."""
+        first, last = (math.atan(math.exp(-level / 2)) for level in (self.high, self.low))
+        return -2 * (first + (last - first) * time).tan().log()
+
+
+@dataclass(frozen=True)
+class LinearSchedule(NoiseSchedule):
+    """The rate at which noise comes in rises linearly, to 200 times what it is at first, as in DDPM.
+
+    alpha^2 = exp(-b(time)), b a parabola. DDPM's own, 1e-4 to 0.02 over 1,000 levels, is nearly high=9.2, low=-10.
+
+    Example:
+        >>> LinearSchedule(high=9.0, low=-9.0).log_snr(3)
+        tensor([ 9.0000, -2.1638, -9.0000])
+
+    References:
+        Ho, Jain, Abbeel 2020, arXiv:2006.11239.
+    """
+
+    def at(self, time: Tensor) -> Tensor:
+        """The log-SNR at times from 0 to 1."""
+        first, last = (softplus(torch.tensor(-level, dtype=time.dtype)) for level in (self.high, self.low))
+        slow = 2 / (200 + 1)  # of a rate from 1 to 200, the share of its integral that its first value has
+        return -(first + (last - first) * (slow * time + (1 - slow) * time**2)).expm1().log()
+
+
+@dataclass(frozen=True)
+class EvenSchedule(NoiseSchedule):
+    """The log-SNR falls evenly.
+
+    The one for likelihoods: with infinitely many levels every schedule has the same bound, but of finitely many the
+    others spend few where the log-SNR is high, and what a step loses grows with the square of its width.
+
+    Example:
+        >>> EvenSchedule(high=8.0, low=-8.0).log_snr(3)
+        tensor([ 8.,  0., -8.])
+
+    References:
+        Kingma, Salimans, Poole, Ho 2021, arXiv:2107.00630 (section 5: schedules and the bound).
+    """
+
+    def at(self, time: Tensor) -> Tensor:
+        """The log-SNR at times from 0 to 1."""
+        return self.high + (self.low - self.high) * time

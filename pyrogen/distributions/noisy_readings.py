@@ -1,0 +1,58 @@
+"""A datum read off a noisy copy of itself: p(x given x + noise), by Bayes' rule from a flat prior."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrogen.distributions.family import Family
+from pyrogen.distributions.likelihoods import Bernoulli, Categorical
+
+__all__ = ["check_readable", "read_noisy"]
+
+
+def read_noisy(
+    family: Family | None, seen: Tensor, scale: Tensor, event_shape: tuple[int, ...]
+) -> dist.TorchDistribution:
+    """p(x | seen) for seen = x + scale e, e ~ N(0, I), where every x of the family's support is as likely as another.
+
+    Of numbers it is N(seen, scale^2); of grey levels and of zeros and ones, proportional to that density at each of
+    them.
+
+    Args:
+        family: `Bernoulli` or `Categorical`; None: x is any number.
+        seen: (..., *event_shape), in the units of x.
+        scale: standard deviation of the noise, which broadcasts against an event.
+        event_shape: of x.
+
+    Example:
+        >>> near = read_noisy(Categorical(5), torch.tensor([0.3]), torch.tensor(0.05), (1,))
+        >>> near.log_prob(torch.tensor([0.25])).exp() > 0.99
+        tensor(True)
+
+    References:
+        Kingma, Salimans, Poole, Ho 2021, arXiv:2107.00630 (section 3.4).
+    """
+    if family is None:
+        return dist.Normal(seen, scale.expand(event_shape)).to_event(len(event_shape))
+    if isinstance(family, Bernoulli):
+        return family((seen - 0.5) / scale**2, event_shape)
+    assert isinstance(family, Categorical)
+    lead = seen.dim() - len(event_shape)
+    levels = torch.linspace(0, 1, family.levels, dtype=seen.dtype, device=seen.device)
+    away = (seen.unsqueeze(lead) - levels.reshape(-1, *[1] * len(event_shape))) / scale
+    return family((-0.5 * away**2).reshape(*seen.shape[:lead], *family.size(event_shape)), event_shape)
+
+
+def check_readable(who: str, family: Family | None) -> None:
+    """Refuse a likelihood that `read_noisy` cannot tell.
+
+    Raises:
+        ValueError: naming those that it can.
+    """
+    if not isinstance(family, Bernoulli | Categorical | None):
+        raise ValueError(
+            f"{who} reads x off its least noisy level, as one of Bernoulli(), Categorical(levels) or, for continuous "
+            f"data, likelihood=None; got {type(family).__name__}"
+        )

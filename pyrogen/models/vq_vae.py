@@ -1,0 +1,176 @@
+"""The VQ-VAE: discrete codes, found by nearest neighbour, and a prior over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Family, Quantized, Symbols
+from pyrogen.models.checks import check_event
+from pyrogen.nn import CausalTransformer, Dense, Shape, as_shape, fold
+from pyrogen.story import Story
+
+__all__ = ["VQVAE", "CodeUsage"]
+
+_STARTED = 4096
+"""Data whose encodings the codebook starts from."""
+
+
+@dataclass(frozen=True)
+class CodeUsage:
+    """How the codes are used.
+
+    Args:
+        used: codes that some datum has.
+        codes: how many there are.
+        perplexity: exp of the entropy of the codes' frequencies: as many codes, equally often, would be as uncertain.
+    """
+
+    used: int
+    codes: int
+    perplexity: float
+
+    def __str__(self) -> str:
+        return f"{self.used} of {self.codes} codes used, perplexity {self.perplexity:.1f}"
+
+
+class VQVAE(Story):
+    """c ~ prior,  z_i = vector of code c_i,  x | z ~ likelihood(decoder(z)),  guided by codes nearest to encoder(x).
+
+    The guide is a point, so that the ELBO is log p(x | z) + log p(c) <= log p(x) = log sum_c p(c) p(x | c): a bound
+    like any other, and a code length for x. Codes have no gradient. The decoder's is passed on to the encoder as it is
+    (straight-through), which needs encodings to stay near their vectors: in training the guide pays commitment
+    |encoder(x) - z|^2 besides, so that training figures are below the bound, and validation's are not. The vectors are
+    averages of the encodings that are nearest to them (`Codebook`). The prior learns in the same run, on the codes as
+    they are, and moves nothing else.
+
+    Args:
+        event_shape: shape of one datum, such as (1, 28, 28).
+        grid: shape of the codes of a datum, such as (7, 7).
+        codes: number of vectors in the codebook.
+        features: numbers in a vector.
+        likelihood: family of p(x | z).
+        prior: p(c): "transformer", masked, over the codes in the order of reading; "uniform"; or a network that
+            `AutoregressiveDistribution` takes, over `Symbols(codes)`.
+        encoder: (batch, *event_shape) -> (batch, *grid, features); None: dense.
+        decoder: (batch, *grid, features) -> (batch, *likelihood.size(event_shape)); None: dense.
+        hidden: widths of the dense encoder; backwards, those of the dense decoder; `()` makes both linear.
+        commitment: weight of the encodings' distance from their vectors.
+        decay: of the codebook's averages.
+
+    Raises:
+        ValueError: an unknown prior; a negative commitment; by `check`, x has another event shape, or no density.
+
+    Example:
+        >>> story = VQVAE((1, 8, 8), grid=4, codes=16, features=2, hidden=(16,))
+        >>> story.codes(story.sample(3)).shape
+        torch.Size([3, 4])
+
+    References:
+        van den Oord, Vinyals, Kavukcuoglu 2017, arXiv:1711.00937.
+    """
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        grid: Shape,
+        codes: int = 128,
+        features: int = 16,
+        *,
+        likelihood: Family = Bernoulli(),  # noqa: B008 (frozen)
+        prior: Literal["transformer", "uniform"] | nn.Module = "transformer",
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        hidden: Sequence[int] = (400,),
+        commitment: float = 0.25,
+        decay: float = 0.99,
+    ) -> None:
+        super().__init__()
+        if not commitment >= 0:
+            raise ValueError(f"{self._name} needs a commitment of at least 0, got {commitment!r}")
+        self.event_shape, self.grid = x, g = as_shape(event_shape), as_shape(grid)
+        self.latent_shape = z = (*g, features)
+        self.likelihood, self.commitment = likelihood, commitment
+        self.codebook = Codebook(codes, features, decay)
+        self.encoder = Dense(x, z, hidden) if encoder is None else encoder
+        self.decoder = Dense(z, likelihood.size(x), hidden[::-1]) if decoder is None else decoder
+        self.prior = self._network(prior)
+
+    def _network(self, prior: str | nn.Module) -> nn.Module | None:
+        """The network of the prior; None for the uniform one."""
+        if isinstance(prior, nn.Module) or prior == "uniform":
+            return None if isinstance(prior, str) else prior
+        if prior != "transformer":
+            raise ValueError(f"prior is 'transformer', 'uniform' or a network, got {prior!r}")
+        codes = self.codebook.codes
+        return CausalTransformer(math.prod(self.grid), symbols=codes, outputs=codes)
+
+    def model(self, x: Tensor | None, n: int) -> Tensor:
+        """p(c) p(x | c)."""
+        with pyro.plate("data", n, dim=-1):
+            z = pyro.sample("z", Quantized(self.codebook, self.symbols()))
+            return pyro.sample("x", self.decode(z), obs=x)
+
+    def guide(self, x: Tensor, n: int) -> None:
+        """The codes nearest to encoder(x)."""
+        near = self.encode(x)
+        index = self.codebook.nearest(near)
+        if self.training:
+            self.codebook.learn(near, index)
+        z = self.codebook(index)
+        with pyro.plate("data", n, dim=-1):
+            if self.training:
+                distance = (near - z.detach()).square().flatten(-len(self.latent_shape)).sum(-1)
+                # A guide's factor counts as part of log q, which is to be small.
+                pyro.factor("commitment", self.commitment * distance, has_rsample=True)
+            straight = near + (z - near).detach()
+            pyro.sample("z", dist.Delta(straight, event_dim=len(self.latent_shape)))
+
+    def symbols(self) -> dist.TorchDistribution:
+        """p(c), over int64 of event shape `grid`."""
+        if self.prior is not None:
+            return AutoregressiveDistribution(self.prior, Symbols(self.codebook.codes), self.grid)
+        logits = self.codebook.vectors.new_zeros(*self.grid, self.codebook.codes)
+        return dist.Categorical(logits=logits).to_event(len(self.grid))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """encoder(x), before the nearest code is taken: (..., *grid, features) for `x` (..., *event_shape)."""
+        return fold(self.encoder, x, self.event_shape)
+
+    def decode(self, z: Tensor) -> dist.TorchDistribution:
+        """p(x | z) for `z` (..., *grid, features)."""
+        return self.likelihood(fold(self.decoder, z, self.latent_shape), self.event_shape)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The codes (..., *grid), int64, of `x` (..., *event_shape)."""
+        with self.predicting():
+            return self.codebook.nearest(self.encode(x.to(self._device)))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The mean of p(x | z) at the codes of `x`, (..., *event_shape)."""
+        with self.predicting():
+            near = self.encode(x.to(self._device))
+            return self.likelihood.point(self.decode(self.codebook(self.codebook.nearest(near))))
+
+    def usage(self, x: Tensor) -> CodeUsage:
+        """How often the codes are used by `x` (n, *event_shape)."""
+        counts = torch.bincount(self.codes(x).flatten(), minlength=self.codebook.codes).double()
+        entropy = torch.special.entr(counts / counts.sum()).sum()
+        return CodeUsage(int((counts > 0).sum()), self.codebook.codes, float(entropy.exp()))
+
+    def prepare(self, data: Mapping[str, Tensor]) -> None:
+        """Start the codebook at encodings of training data."""
+        self.likelihood.prepare(data["x"])
+        self.codebook.start(self.encode(data["x"][torch.randperm(len(data["x"]))[:_STARTED].to(data["x"].device)]))
+
+    def check(self, data: Mapping[str, Tensor]) -> None:
+        """Refuse an x of another event shape, or without a density."""
+        check_event(self._name, "event_shape", data, self.event_shape)
+        self.likelihood.check(data["x"])

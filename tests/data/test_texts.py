@@ -1,0 +1,43 @@
+"""Text files: a datum on each line, and lines again."""
+
+import pytest
+import torch
+
+from pyrogen.data import as_text, describe, load
+
+LINES = ["ein Bild", "zwei", "", "drei Zahlen", "vier", "fünf"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    file = tmp_path / "lines.txt"
+    file.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    return file
+
+
+def test_lines_become_symbols_and_lines_again(text):
+    splits = load(str(text))
+    assert splits.event_shape == (11,)
+    assert splits.alphabet == "".join(sorted(set("".join(LINES))))
+    found = []
+    for part in (splits.train, splits.validation, splits.test):
+        assert part["x"].dtype == part["length"].dtype == torch.int64
+        behind = torch.arange(11) >= part["length"][:, None]
+        assert bool((part["x"][behind] == 0).all())
+        found += as_text(part["x"], part["length"], splits.alphabet)
+    assert sorted(found) == sorted(line for line in LINES if line)
+    assert splits.protocol()["alphabet"] == splits.alphabet
+    assert any("PATH.txt" in name for name, _ in describe())
+
+
+def test_bad_text_is_refused_in_one_line(tmp_path):
+    file = tmp_path / "bad.txt"
+    file.write_text("\n \n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the text is empty \(0 lines\)"):
+        load(str(file))
+    file.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        load(str(file))
+    file.write_text("a\nb\n" + 2000 * "c", encoding="utf-8")
+    with pytest.raises(ValueError, match="a line has 2000 characters, and 1000 at most"):
+        load(str(file))

@@ -1,0 +1,439 @@
+"""Diffusion: one random level is the full chain on average, and with the optimal denoiser the bound is nearly tight."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from pyrogen import fit
+from pyrogen.catalog import CATALOG, rebuild
+from pyrogen.distributions import (
+    Bernoulli,
+    Categorical,
+    CosineSchedule,
+    DiscretizedLogistic,
+    EvenSchedule,
+    LinearSchedule,
+    NoiseSchedule,
+    PredictNoise,
+    PredictV,
+    PredictX,
+)
+from pyrogen.inference import (
+    ImportanceWeightedELBO,
+    NoWeights,
+    adam,
+    compiled,
+    held_out_elbo,
+    log_likelihood,
+    log_weights,
+)
+from pyrogen.inference.run_folder import describe_story
+from pyrogen.models import ConditionalDiffusion, Diffusion
+from pyrogen.nn import UNet
+from tests.statistics_of_tests import assert_within
+
+PREDICTIONS = (PredictNoise(), PredictV(), PredictX())
+COVARIANCE = torch.tensor([[1.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
+
+
+class Optimal(nn.Module):
+    """E[x | z_t] of x ~ N(0, COVARIANCE), in closed form."""
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.idle = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: Tensor, time: Tensor, label: None = None) -> Tensor:
+        snr = (self.schedule.high + time * (self.schedule.low - self.schedule.high)).exp()[..., None, None]
+        alpha = (snr / (1 + snr)).sqrt()
+        gain = alpha * COVARIANCE @ torch.linalg.inv(alpha**2 * COVARIANCE + (1 - alpha**2) * torch.eye(2).double())
+        return (gain @ z[..., None])[..., 0]
+
+
+def optimal(depth: int, schedule: NoiseSchedule, drawn: int | None = 1) -> Diffusion:
+    network = Optimal(schedule)
+    return Diffusion(2, depth, schedule=schedule, prediction=PredictX(), network=network, drawn=drawn).double()
+
+
+def expected_bound(depth: int, schedule: NoiseSchedule) -> float:
+    """The bound's mean over x ~ N(0, COVARIANCE), by hand: the optimal error has eigenvalues c / (1 + SNR c)."""
+    c, snr = torch.linalg.eigvalsh(COVARIANCE), schedule.log_snr(depth).double().exp()
+    error = (c / (1 + snr[:, None] * c)).sum(-1)
+    steps = 0.5 * (snr[:-1] - snr[1:]) * error[1:]
+    last = snr[-1] / (1 + snr[-1])
+    top = 0.5 * (last * c + (1 - last) - 1 - (1 - last).log()).sum()
+    reading = -0.5 * 2 * (math.log(2 * math.pi / float(snr[0])) + 1)
+    return float(reading - top - steps.sum())
+
+
+def entropy() -> float:
+    return float(MultivariateNormal(torch.zeros(2).double(), COVARIANCE).entropy())
+
+
+@pytest.mark.parametrize("schedule", [CosineSchedule, LinearSchedule, EvenSchedule])
+def test_bound_meets_the_exact_likelihood_of_gaussian_data_as_levels_grow(schedule: type[NoiseSchedule]) -> None:
+    """E log p(x) is minus the entropy, and the gap falls as 1 / T; the program's ELBO is the bound by hand.
+
+    What of the gap does not fall is the first level's noise, which p(x | z_1) does not know to be small beside the
+    data's own: it goes as sigma_1^2, and is nothing at a log-SNR of 9.
+    """
+    gaps = [-entropy() - expected_bound(depth, schedule(9.0, -9.0)) for depth in (1000, 4000)]
+    assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.15)
+    at = schedule(5.0, -9.0)
+    gaps = [-entropy() - expected_bound(depth, at) for depth in (10, 100, 1000)]
+    assert gaps[0] > 5 * gaps[1] > 25 * gaps[2] > 0
+    assert gaps[2] < 0.06
+    truth = MultivariateNormal(torch.zeros(2).double(), COVARIANCE)
+    for depth in (10, 100, 1000):
+        x = truth.sample((20, 500))
+        story = optimal(depth, at)
+        # What is left to chance in x itself is taken off by its exact log-likelihood.
+        runs = [
+            held_out_elbo(story, rows, 1, seed=i)[0] - float(truth.log_prob(rows).mean()) for i, rows in enumerate(x)
+        ]
+        found = torch.tensor(runs, dtype=torch.float64)
+        assert_within(
+            found.mean(), expected_bound(depth, at) + entropy(), found.std() / math.sqrt(20), what=f"T={depth}"
+        )
+
+
+def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
+    """The full chain, one level a step with the same weights, and data."""
+    torch.manual_seed(4)
+    make: Callable[..., Diffusion]
+    if kind == "vectors":
+        data = {"x": torch.randn(60, 2).double() * torch.tensor([3.0, 0.5]) + 1}
+        make = partial(Diffusion, 2, 9, hidden=(16,), schedule=LinearSchedule(5, -5))
+    elif kind == "binary":
+        data = {"x": torch.bernoulli(torch.full((60, 1, 3, 4), 0.3)).double()}
+        parts = {"likelihood": Bernoulli(), "hidden": (16,), "schedule": CosineSchedule(2.2, -5)}
+        make = partial(Diffusion, (1, 3, 4), 9, **parts)
+    else:
+        data = {"x": torch.randint(5, (60, 1, 3, 4)).double() / 4, "y": torch.randint(3, (60,))}
+        network = UNet((1, 3, 4), (4,), labels=3, heads=2, width=8) if kind == "unet" else None
+        parts = {"likelihood": Categorical(5), "schedule": EvenSchedule(5, -5), "withheld": 0.5}
+        parts |= {"network": network, "hidden": (16,)}
+        make = partial(ConditionalDiffusion, (1, 3, 4), 3, 4, **parts)
+    full, one = make(drawn=None).double(), make(drawn=1).double()
+    with torch.no_grad():
+        for parameter in full.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    full.prepare(data)
+    one.load_state_dict(full.state_dict())
+    return full, one, data
+
+
+@pytest.mark.parametrize("kind", ["vectors", "binary", "conditional"])
+def test_one_levels_mean_is_the_full_chains_elbo(kind: str) -> None:
+    full, one, data = stories(kind)
+    args = (*(column.repeat(4, *[1] * (column.dim() - 1)) for column in data.values()), 240)
+    runs = {}
+    for name, story, elbo, times in (
+        ("chain", full, Trace_ELBO(), 20),
+        ("closed form", full, TraceMeanField_ELBO(), 20),
+        ("one level", one, Trace_ELBO(), 40),
+        ("particles", one, Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=2), 40),
+    ):
+        with story.predicting():
+            found = torch.tensor([-elbo.loss(story.model, story.guide, *args) / 240 for _ in range(times)])
+        runs[name] = found.mean(), found.std() / math.sqrt(times)
+    for name in ("closed form", "one level", "particles"):
+        error = math.hypot(float(runs[name][1]), float(runs["chain"][1]))
+        assert_within(runs[name][0], runs["chain"][0], error, what=name)
+
+
+def test_several_levels_have_the_same_mean_and_less_spread() -> None:
+    _, one, data = stories("vectors")
+    several = Diffusion(2, 9, hidden=(16,), schedule=LinearSchedule(5, -5), drawn=7).double()
+    several.load_state_dict(one.state_dict())
+    (a, error), (b, less) = (held_out_elbo(story, data["x"], 100) for story in (one, several))
+    assert_within(b, a, math.hypot(error, less))
+    assert less < 0.6 * error
+
+
+def test_every_level_is_drawn_evenly_for_every_datum() -> None:
+    story, x = Diffusion(1, 7, hidden=(4,)), torch.zeros(4, 1)
+    counts = torch.zeros(4, 8)
+    for _ in range(600):
+        t = _levels(story, x)
+        counts[torch.arange(4), t] += 1
+        assert len(set(t.tolist())) == 4  # a batch looks at different levels
+    assert counts[:, :2].sum() == 0
+    assert_within(counts[:, 2:], 100, math.sqrt(600 * 5 / 36))
+
+
+def _levels(story: Diffusion, x: Tensor) -> Tensor:
+    """The levels that one run of the guide drew, (n,): as far as its noise reaches."""
+    trace = poutine.trace(story.guide).get_trace(x, len(x))
+    scale = trace.nodes["z"]["fn"].base_dist.scale.reshape(len(x))
+    return (scale[:, None] - story.noising.sigmas).abs().argmin(1) + 1
+
+
+def test_full_chains_guide_is_the_one_that_adds_noise() -> None:
+    """q(z_T | x) prod q(z_{t-1} | z_t, x) = q(z_1 | x) prod q(z_t | z_{t-1}), each step adding noise to the last."""
+    full, _, data = stories("vectors")
+    x, noising = data["x"], full.noising
+    trace = poutine.trace(full.guide).get_trace(x, 60)
+    z = {0: full._scaled(x), **{t: trace.nodes[f"z{t}"]["value"] for t in range(1, 10)}}
+    alphas = torch.cat([torch.ones(1).double(), noising.alphas])
+    sigmas = torch.cat([torch.zeros(1).double(), noising.sigmas])
+    forward = torch.zeros(60).double()
+    for t in range(1, 10):
+        ratio = alphas[t] / alphas[t - 1]
+        scale = (sigmas[t] ** 2 - ratio**2 * sigmas[t - 1] ** 2).sqrt()
+        forward += torch.distributions.Normal(ratio * z[t - 1], scale).log_prob(z[t]).sum(-1)
+    trace.compute_log_prob()
+    backward = sum(trace.nodes[f"z{t}"]["log_prob"] for t in range(1, 10))
+    torch.testing.assert_close(backward, forward, rtol=1e-4, atol=1e-4)
+
+
+def test_full_chain_has_weights_and_one_level_has_none() -> None:
+    full, one, data = stories("vectors")
+    found = log_likelihood(full, data["x"], 20, seed=0)
+    assert found.kind == "importance-weighted"
+    assert found.mean()[0] > found.mean_elbo()[0]
+    for act in (
+        lambda: log_weights(one, data["x"], 3),
+        lambda: log_likelihood(one, data["x"], 3),
+        lambda: fit(one, data["x"], steps=1, objective=ImportanceWeightedELBO(3), precision="float64"),
+    ):
+        with pytest.raises(NoWeights, match=r"^plate 'levels' draws 1 of its 8 members .* Use the held-out ELBO$"):
+            act()
+
+
+@pytest.mark.parametrize("schedule", [CosineSchedule(7.0, -8.0), LinearSchedule(9.2, -10.0), EvenSchedule()])
+def test_schedules(schedule: NoiseSchedule) -> None:
+    story = Diffusion(1, 1000, schedule=schedule, hidden=(4,)).double()
+    table, noising = schedule.log_snr(1000).double(), story.noising
+    assert (table.diff() < 0).all()
+    assert (float(table[0]), float(table[-1])) == pytest.approx((schedule.high, schedule.low), abs=1e-4)
+    torch.testing.assert_close(noising.alphas**2 + noising.sigmas**2, torch.ones(1000).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(noising.log_snr.exp(), noising.alphas**2 / noising.sigmas**2, rtol=1e-4, atol=0)
+    assert (float(noising.times[0]), float(noising.times[-1])) == pytest.approx((0, 1), abs=1e-5)
+    if isinstance(schedule, LinearSchedule):  # DDPM's own: 1e-4 to 0.02 over 1,000 levels
+        beta = torch.linspace(1e-4, 0.02, 1000).double()
+        theirs = (1 - beta).log().cumsum(0)
+        torch.testing.assert_close((noising.alphas**2).log()[100:], theirs[100:], rtol=0.03, atol=0)
+    elif isinstance(schedule, EvenSchedule):
+        torch.testing.assert_close(table.diff(), torch.full((999,), -20 / 999).double(), rtol=1e-3, atol=0)
+    else:  # the angle rises evenly
+        angle = torch.atan(noising.sigmas / noising.alphas)
+        torch.testing.assert_close(angle.diff(), angle.diff().mean().expand(999), rtol=1e-2, atol=1e-6)
+
+
+def test_predictions_say_the_same() -> None:
+    alpha, sigma, x, noise = torch.tensor(0.6), torch.tensor(0.8), torch.randn(5), torch.randn(5)
+    z = alpha * x + sigma * noise
+    told = {PredictNoise(): noise, PredictV(): alpha * noise - sigma * x, PredictX(): x}
+    for prediction in PREDICTIONS:
+        torch.testing.assert_close(prediction.outputs(x, z, alpha, sigma), told[prediction])
+        torch.testing.assert_close(prediction.x(told[prediction], z, alpha, sigma), x)
+
+
+def test_simple_weighs_noise_alike_in_training_alone() -> None:
+    """In training |e - e(z_t)|^2 / 2, which the zero function makes D / 2 on average; evaluated, the bound."""
+    zero = UNet((1, 4, 4), (4,), heads=0, width=4)
+    make = partial(Diffusion, (1, 4, 4), 50, prediction=PredictNoise(), network=zero)
+    simple, bound, x = make(simple=True).double(), make().double(), torch.randn(50, 1, 4, 4).double()
+    runs = []
+    for _ in range(40):
+        guide = poutine.trace(simple.guide).get_trace(x, 50)
+        model = poutine.trace(poutine.replay(simple.model, trace=guide)).get_trace(x, 50)
+        model.compute_log_prob()
+        runs.append(-model.nodes["divergences"]["log_prob_sum"].detach() / 50)
+    assert_within(torch.stack(runs).mean(), 8.0, torch.stack(runs).std() / math.sqrt(40))
+    assert held_out_elbo(simple, x, 2) == held_out_elbo(bound, x, 2)
+
+
+def test_ddim_is_a_function_of_where_it_starts() -> None:
+    _, one, _ = stories("vectors")
+    z = torch.randn(5, 2).double()
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        ends.append([list(one.descend(z, steps, eta))[-1][1] for steps, eta in ((None, 0.0), (4, 0.0), (4, 1.0))])
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert not torch.equal(ends[0][2], ends[1][2])
+    assert [t for t, _ in one.descend(z, 4)] == [9, 7, 5, 3, 1]
+
+
+@pytest.mark.parametrize(("steps", "eta"), [(None, 1.0), (None, 0.0), (50, 0.0), (50, 0.5)])
+def test_samplers_draw_from_gaussian_data_with_the_optimal_denoiser(steps: int | None, eta: float) -> None:
+    story = optimal(100, CosineSchedule(9.0, -9.0))
+    x = story.draw(5000, steps, eta)
+    error = ((1 + torch.tensor([[1.0, 0.36], [0.36, 1.0]])) / 5000).sqrt()
+    assert_within(x.T @ x / 5000, COVARIANCE, error + 0.004)  # of levels that are left out
+
+
+def test_draw_with_every_level_is_sample() -> None:
+    full, one, _ = stories("vectors")
+    draws = []
+    for act in (lambda: one.sample(6), lambda: one.draw(6), lambda: full.draw(6)):
+        torch.manual_seed(3)
+        draws.append(act())
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+    assert full.sample(6).shape == (6, 2)
+
+
+def test_samples_are_what_the_likelihood_gives() -> None:
+    for kind, levels in (("binary", 2), ("conditional", 5)):
+        for story in stories(kind)[:2]:
+            given = {"y": 1} if kind == "conditional" else {}
+            x = story.sample(4, **given) * (levels - 1)
+            assert x.shape == (4, 1, 3, 4)
+            torch.testing.assert_close(x, x.round())
+
+
+def test_reading_is_bayes_rule_from_a_flat_prior() -> None:
+    _, story, _ = stories("conditional")
+    z = torch.randn(7, 1, 3, 4).double()
+    grid = torch.linspace(0, 1, 5).double()
+    scaled = (grid - story.shift) / story.scale
+    near = torch.distributions.Normal(story.noising.alpha(1) * scaled, story.noising.sigma(1)).log_prob(z[..., None])
+    for level, x in enumerate(grid):
+        expected = near.log_softmax(-1)[..., level].sum((1, 2, 3))
+        torch.testing.assert_close(story.read(z).log_prob(x.expand(7, 1, 3, 4)), expected)
+
+
+def test_guidance_goes_beyond_the_label_and_none_is_the_conditional() -> None:
+    _, story, _ = stories("conditional")
+    z, ends = torch.randn(3, 1, 3, 4).double(), {}
+    with torch.no_grad():
+        story.network.told.label.weight.mul_(20)
+        for y, w in ((0, 0.0), (1, 0.0), (0, 3.0)):
+            label = story.label(torch.tensor([y] * 3))
+            visited = list(story.descend(z, 3, 0.0, label, w))
+            guided = (1 + w) * story.denoise(z, 4, label) - w * story.denoise(z, 4)
+            torch.testing.assert_close(visited[1][1], story.noising.back(z, 4, 3, guided, 0.0)[0])
+            ends[y, w] = visited[-1][1]
+    assert not torch.allclose(ends[0, 0.0], ends[1, 0.0], atol=0.01)
+    assert not torch.allclose(ends[0, 0.0], ends[0, 3.0], atol=0.01)
+    assert story.draw(4, y=torch.tensor([0, 1, 2, 0]), steps=3, eta=0, guidance=1.0).shape == (4, 1, 3, 4)
+
+
+def test_labels_are_withheld_in_training_alone() -> None:
+    _, story, data = stories("conditional")
+    seen: list[Tensor] = []
+    story.network.register_forward_hook(lambda _, args, __: seen.append(args[2].detach()))
+    story.model(*data.values(), 60)
+    story.eval().model(*data.values(), 60)
+    told = [label.sum(-1).mean() for label in seen]
+    assert_within(told[0], 0.5, math.sqrt(0.25 / 60))
+    assert told[1] == 1
+
+
+@pytest.mark.parametrize("kind", ["vectors", "unet"])
+def test_one_level_learns_resumes_exactly_and_is_rebuilt(kind: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
+    histories = {}
+    for out, stages in (("whole", (2,)), ("parts", (1, 2))):
+        for epochs in stages:
+            _, one, data = stories(kind)
+            rows = {key: c.float() if c.is_floating_point() else c for key, c in data.items()}
+            options = {"out": tmp_path / out, "resume": epochs != stages[0], "ema": 0.9}
+            run = fit(one.float(), rows, validation=rows, epochs=epochs, batch_size=32, **options)
+        histories[out] = [{**record, "seconds": 0} for record in run.history]
+    assert histories["whole"] == histories["parts"]
+    if kind == "vectors":
+        eager, made = (
+            fit(stories(kind)[1].float(), rows, epochs=3, batch_size=32, compile=compile) for compile in (False, True)
+        )
+        assert made.mode == "compiled"
+        assert [r["train_elbo"] for r in made.history] == pytest.approx([r["train_elbo"] for r in eager.history])
+    again = rebuild(describe_story(run.story), tmp_path)
+    again.load_state_dict(run.story.state_dict())
+    assert held_out_elbo(again, rows, 1) == held_out_elbo(run.story, rows, 1)
+
+
+def test_learning_raises_the_bound() -> None:
+    x = torch.randn(512, 1).sign() * 2 + 0.2 * torch.randn(512, 2)
+    story = Diffusion(2, 40, hidden=(32, 32), schedule=EvenSchedule(5, -6), drawn=4)
+    story.prepare({"x": x})
+    before = held_out_elbo(story, x, 10)[0]
+    run = fit(story, x, epochs=50, optimizer=adam(1e-2), compile=False)
+    after, error = held_out_elbo(run, x, 10)
+    assert after > before + 1.5 + 4 * error
+    assert (run.story.draw(500, 20, 0.0).mean(1).abs() - 2).abs().mean() < 0.4
+
+
+def test_takes_what_prepare_saw() -> None:
+    story = Diffusion((2, 3, 3), 10, hidden=(4,))
+    x = torch.randn(500, 2, 3, 3) * torch.tensor([2.0, 5.0]).reshape(2, 1, 1) + 1
+    story.prepare({"x": x})
+    assert story.scale.shape == (2, 1, 1)
+    torch.testing.assert_close(story._scaled(x).std((0, 2, 3), correction=0), torch.ones(2))
+    flat = Diffusion(2, 10, hidden=(4,))
+    flat.prepare({"x": torch.tensor([[1.0, 3.0], [1.0, 5.0]])})
+    assert flat.scale.tolist() == [1.0, 1.0]
+    assert flat.shift.tolist() == [1.0, 4.0]
+
+
+def test_refuses_what_does_not_fit() -> None:
+    for arguments, said in (
+        ({"depth": 2}, r"^a diffusion needs at least 3 levels, got depth=2$"),
+        ({"depth": 9, "drawn": 8}, r"^drawn is a number of levels from 1 to 7, or None, .* all 9; got 8$"),
+        ({"depth": 9, "drawn": None, "simple": True}, r"^simple=True weighs levels that are drawn: set drawn=1"),
+        (
+            {"likelihood": DiscretizedLogistic(17)},
+            r"^Diffusion reads x off .*likelihood=None; got DiscretizedLogistic$",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Diffusion(2, **arguments)
+    with pytest.raises(ValueError, match=r"^CosineSchedule goes from a high log-SNR .*high=-1.0 and low=2$"):
+        CosineSchedule(high=-1.0, low=2)
+    with pytest.raises(ValueError, match=r"^withheld is a probability of at least 0 and below 1, got withheld=1$"):
+        ConditionalDiffusion(2, 3, withheld=1)
+    story = ConditionalDiffusion((1, 3, 4), 3, 9, likelihood=Categorical(5), hidden=(4,))
+    with pytest.raises(ValueError, match=r"none of 0 to 2, such as 3"):
+        story.check({"x": torch.zeros(2, 1, 3, 4), "y": torch.tensor([0, 3])})
+    with pytest.raises(ValueError, match=r"2 labels for 4 rows"):
+        story.draw(4, y=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"^ConditionalDiffusion of 9 levels takes steps from 1 to 8, got steps=9$"):
+        story.draw(4, y=0, steps=9)
+    with pytest.raises(ValueError, match=r"none of the 5 grey levels"):
+        story.check({"x": torch.full((2, 1, 3, 4), 0.3), "y": torch.tensor([0, 1])})
+    with pytest.raises(ValueError, match=r"^ConditionalDiffusion takes .*got \(2, 12\)"):
+        story.check({"x": torch.zeros(2, 12), "y": torch.tensor([0, 1])})
+
+
+GIVEN = {"event_shape": (1, 8, 8), "classes": 10, "levels": 17, "total": 100}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"conditional": True, "prediction": "noise", "schedule": "cosine", "simple": True},
+        {"network": "dense", "hidden": [16], "likelihood": "gaussian", "prediction": "x", "schedule": "linear"},
+        {"likelihood": "bernoulli", "drawn": None, "depth": 5, "channels": [8], "blocks": 2},
+    ],
+)
+def test_every_setting_builds_a_story_that_a_run_folder_can_tell(settings, tmp_path) -> None:
+    story = CATALOG["diffusion"].make(settings, **GIVEN)
+    told = describe_story(story)
+    assert "opaque" not in str(told)
+    assert describe_story(rebuild(told, tmp_path)) == told
+
+
+def test_settings_begin_where_levels_can_be_told() -> None:
+    firsts = {}
+    for name in ("categorical", "bernoulli", "gaussian"):
+        firsts[name] = CATALOG["diffusion"].make({"likelihood": name}, **GIVEN).noising.log_snr[0]
+    assert float(firsts["categorical"]) == pytest.approx(2 * math.log(48), abs=1e-4)
+    assert float(firsts["bernoulli"]) == pytest.approx(2 * math.log(3), abs=1e-4)
+    assert float(firsts["gaussian"]) == pytest.approx(10, abs=1e-4)
+    with pytest.raises(ValueError, match="conditional=true needs labels y"):
+        CATALOG["diffusion"].make({"conditional": True}, **{**GIVEN, "classes": None})
+    with pytest.raises(ValueError, match="likelihood=categorical is of grey levels"):
+        CATALOG["diffusion"].make({"likelihood": "categorical"}, **{**GIVEN, "levels": None})

@@ -1,0 +1,167 @@
+"""The VQ-VAE: its codebook is a mean and k-means' where it must be, its bound is one, and it says what it uses."""
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from sklearn.cluster import KMeans
+from torch import nn
+
+from pyrogen import fit
+from pyrogen.distributions import Gaussian, Symbols
+from pyrogen.inference import adam, log_likelihood
+from pyrogen.models import VQVAE
+from pyrogen.nn import CausalTransformer
+
+EVENT = (1, 3, 3)
+
+
+def points(centres, each=60, spread=0.4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.cat([centre + spread * torch.randn(each, 2, generator=generator) for centre in centres])
+
+
+def of_points(codes, **options):
+    """x is its own encoding, and its code's vector the mean of p(x | z)."""
+    same = {"encoder": nn.Unflatten(-1, (1, 2)), "decoder": nn.Flatten(-2)}
+    return VQVAE(2, 1, codes, 2, likelihood=Gaussian(scale=1.0), prior="uniform", **same, **options)
+
+
+def bits(rows=200):
+    return (torch.rand(rows, *EVENT, generator=torch.Generator().manual_seed(2)) < 0.3).float()
+
+
+class Frequencies(nn.Module):
+    """The simplest prior: a frequency for each code in each place."""
+
+    def __init__(self, codes, places):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(places, codes))
+
+    def forward(self, x):
+        return self.logits.expand(len(x), *self.logits.shape)
+
+
+def learned(story, x, steps):
+    """The codebook after so many averages over whole data; nothing else is to be learned here."""
+    story.prepare({"x": x})
+    for _ in range(steps):
+        near = story.encode(x)
+        story.codebook.learn(near, story.codebook.nearest(near))
+    return story
+
+
+def test_one_code_is_the_mean():
+    x = points(torch.tensor([[0.0, 0.0], [3.0, 1.0]]))
+    story = learned(of_points(1, decay=0.5), x, 40)
+    assert torch.allclose(story.codebook.vectors[0], x.mean(0), atol=1e-5)
+
+
+def test_with_a_fixed_encoder_the_codebook_is_that_of_k_means():
+    centres = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0], [8.0, 2.0]])
+    x = points(centres)
+    torch.manual_seed(0)
+    stories = [learned(of_points(5, decay=0.5), x, 60) for _ in range(10)]  # the best of ten starts, as k-means has
+    errors = [float((x - story.codebook.vectors[story.codes(x)[:, 0]]).square().sum()) for story in stories]
+    best = KMeans(5, n_init=10, random_state=0).fit(x.numpy())
+    assert min(errors) == pytest.approx(best.inertia_, rel=1e-4)
+    vectors = stories[errors.index(min(errors))].codebook.vectors
+    nearest = torch.cdist(vectors, torch.from_numpy(best.cluster_centers_)).min(1).values
+    assert float(nearest.max()) < 1e-3
+
+
+def test_fit_finds_what_k_means_finds():
+    x = points(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]))
+    torch.manual_seed(0)
+    story = of_points(3, decay=0.9)
+    story.prior = Frequencies(3, 1)
+    fitted = fit(story, {"x": x}, steps=150, batch_size=len(x), optimizer=adam(0.1)).story
+    best = KMeans(3, n_init=10, random_state=0).fit(x.numpy())
+    gaps = torch.cdist(fitted.codebook.vectors, torch.from_numpy(best.cluster_centers_)).min(1).values
+    assert float(gaps.max()) < 0.02
+    # The prior over codes learns their frequencies.
+    frequency = torch.bincount(fitted.codes(x)[:, 0], minlength=3) / len(x)
+    assert torch.allclose(fitted.prior.logits.softmax(1)[0], frequency, atol=0.02)
+
+
+def test_dead_codes_live_again():
+    x = points(torch.tensor([[0.0, 0.0], [50.0, 0.0]]))
+    story = of_points(4, decay=0.5)
+    story.codebook.start(x[:1])  # all at one point of the first group
+    story.codebook.vectors[1:] = 1e3
+    for _ in range(30):
+        near = story.encode(x)
+        story.codebook.learn(near, story.codebook.nearest(near))
+    assert story.usage(x).used == 4
+
+
+@pytest.mark.parametrize("prior", ["transformer", "uniform"])
+def test_the_elbo_bounds_the_exact_likelihood(prior):
+    torch.manual_seed(0)
+    story = fit(VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior), {"x": bits()}, epochs=3).story
+    x = bits(20)
+    with torch.no_grad():
+        codes = torch.cartesian_prod(*[torch.arange(3)] * 2)
+        prior = story.symbols().log_prob(codes)
+        joint = prior + story.decode(story.codebook(codes)).log_prob(x[:, None])
+    assert float(prior.exp().sum()) == pytest.approx(1, abs=1e-5)
+    exact, bound = joint.logsumexp(1), log_likelihood(story, {"x": x}, 3)
+    assert bool((bound.value <= exact + 1e-4).all())
+    own = joint[torch.arange(20), (codes == story.codes(x)[:, None]).all(-1).long().argmax(1)]
+    assert torch.allclose(bound.value.float(), own, atol=1e-4)
+
+
+def test_the_prior_moves_nothing_but_itself_and_the_decoder_reaches_the_encoder():
+    gradients = {}
+    for prior in ("transformer", "uniform"):
+        torch.manual_seed(0)
+        story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
+        fit(story, {"x": bits()}, steps=1, optimizer=adam(1e-12), seed=1)
+        torch.manual_seed(5)
+        with story.home():
+            loss = Trace_ELBO().differentiable_loss(story.model, story.guide, bits(), 200)
+        story.zero_grad()
+        loss.backward()
+        gradients[prior] = {name: p.grad.clone() for name, p in story.named_parameters() if "prior" not in name}
+    assert float(gradients["uniform"]["encoder.layers.0.weight"].norm()) > 0
+    for name, gradient in gradients["uniform"].items():
+        assert torch.allclose(gradient, gradients["transformer"][name], atol=1e-4), name
+
+
+def test_commitment_is_paid_in_training_alone():
+    values = []
+    for commitment in (0.0, 10.0):
+        torch.manual_seed(0)
+        story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), commitment=commitment)
+        run = fit(story, {"x": bits()}, steps=1, optimizer=adam(1e-12), seed=1)
+        values.append((run.history[0]["train_elbo"], float(log_likelihood(run, {"x": bits()}, 2).value.mean())))
+    assert values[1][0] < values[0][0] - 0.01
+    assert values[1][1] == pytest.approx(values[0][1], abs=1e-4)
+
+
+def test_usage_tells_codes_and_perplexity():
+    x = points(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), spread=0.01)
+    story = of_points(4)
+    story.codebook.vectors[:] = torch.tensor([[0.0, 0.0], [4.0, 0.0], [9.0, 9.0], [-9.0, 9.0]])
+    usage = story.usage(x)
+    assert (usage.used, usage.codes) == (2, 4)
+    assert usage.perplexity == pytest.approx(2.0)
+    assert str(usage) == "2 of 4 codes used, perplexity 2.0"
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="prior is 'transformer', 'uniform' or a network, got 'normal'"):
+        VQVAE(EVENT, 2, prior="normal")
+    with pytest.raises(ValueError, match=r"commitment of at least 0, got -1"):
+        VQVAE(EVENT, 2, commitment=-1)
+    with pytest.raises(ValueError, match="a code at least and 0 <= decay < 1, got codes=0"):
+        VQVAE(EVENT, 2, codes=0)
+    with pytest.raises(ValueError, match="event_shape"):
+        fit(VQVAE(EVENT, 2), {"x": torch.zeros(5, 4)}, steps=1)
+
+
+def test_any_network_serves_as_a_prior():
+    prior = CausalTransformer(2, symbols=3, outputs=3, width=8, heads=2, layers=1)
+    story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
+    assert story.sample(4).shape == (4, *EVENT)
+    assert story.symbols().support.check(torch.tensor([0, 2]))
+    assert Symbols(3).size((2,)) == (6,)
