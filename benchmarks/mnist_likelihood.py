@@ -43,6 +43,7 @@ def train(settings: Settings, splits: data.Splits, out: Path, device: str) -> Fi
         seed=SEED,
         device=device,
         out=out,
+        compile=True,
         resume=True,
     )
 

@@ -97,16 +97,16 @@ RUNS = {
         k=200,
     ),
     "regularized": Settings(
-        "the same, a tenth of pixels (encoder) and of hidden units (decoder) dropped in training",
+        "VAE 784-400-40, a tenth of pixels (encoder) and of hidden units (decoder) dropped in training",
         lambda: _dropping(0.1, 0.1),
-        epochs=240,
+        epochs=200,
         binarize="static",
         target=(89.78, "pythae, static (Larochelle's file), k=200"),
         k=200,
     ),
     "vae": Settings("VAE 784-200-200-50, plain ELBO", _small, epochs=500, target=(86.76, f"{BURDA}, dynamic, k=5000")),
     "iwae": Settings(
-        "the same, importance-weighted bound with k=50",
+        "VAE 784-200-200-50, importance-weighted bound with k=50",
         _small,
         epochs=45,
         objective=lambda: ImportanceWeightedELBO(50),
@@ -115,7 +115,7 @@ RUNS = {
     "vampprior": Settings(
         "VAE 784-400-40 with a VampPrior of 500 pseudo-inputs",
         lambda: VAE(EVENT, 40, hidden=(400,), prior=VampPrior(EVENT, 500)),
-        epochs=24,
+        epochs=20,
         binarize="static",
         target=(85.79, "pythae, static (Larochelle's file), k=5000"),
         k=1000,
