@@ -36,7 +36,7 @@ USAGE = {
     "evaluate VAE -k 0": "'-k'",
     "evaluate VAE --story vae": "expected path/to/file.py:Class, got 'vae'",
     "sample VAE": "missing option '--out'",
-    "sample VAE --out OUT.gif": "expected a file .png, .npz, .safetensors, got 'OUT.gif'",
+    "sample VAE --out OUT.gif": "expected a file .png, .npz, .safetensors, .txt, got 'OUT.gif'",
     "sample VAE --out OUT.png -n 0": "'-n'",
     "sample VAE --out OUT.png --given y": "expected key=value, got 'y'",
     "list surplus": "unexpected extra argument",

@@ -78,7 +78,7 @@ def test_bad_requests_are_refused_in_one_line(call, kind, words):
 @pytest.mark.parametrize("name", ["weights.pt", "table"])
 def test_files_of_other_kinds_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"expected .npz, .npy, .csv or a folder of images, got a"):
+    with pytest.raises(ValueError, match=r"expected .npz, .npy, .csv, .txt or a folder of images, got a"):
         load(tmp_path / name)
 
 
