@@ -58,7 +58,7 @@ def _hierarchical_vae(
     guide: Literal["ladder", "bottom-up"] = "ladder",
     hidden: Sizes = (200,),
 ) -> Story:
-    """MNIST: --epochs 300 --objective warmup=50 --set latents=[64,32,16] --set hidden=[512,512]."""
+    """MNIST: --epochs 200 --objective elbo --set guide=bottom-up --set latents=[100,50,25] --set hidden=[200,200]."""
     story = chosen("guide", guide, {"ladder": models.LadderVAE, "bottom-up": models.HierarchicalVAE})
     family = likelihood_of(likelihood, event_shape, levels)
     return story(event_shape, sizes("latents", latents), likelihood=family, hidden=sizes("hidden", hidden))
