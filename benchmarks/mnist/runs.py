@@ -115,7 +115,7 @@ RUNS = {
     "vampprior": Settings(
         "VAE 784-400-40 with a VampPrior of 500 pseudo-inputs",
         lambda: VAE(EVENT, 40, hidden=(400,), prior=VampPrior(EVENT, 500)),
-        epochs=20,
+        epochs=60,
         binarize="static",
         target=(85.79, "pythae, static (Larochelle's file), k=5000"),
         k=1000,
