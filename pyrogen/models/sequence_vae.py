@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -86,18 +87,18 @@ class SequenceVAE(Story):
         if not 0 <= keep <= 1:
             raise ValueError(f"{self._name} needs 0 <= keep <= 1, got keep={keep!r}")
         self.unit: tuple[int, ...] = () if symbols else event[-1:]
-        self.places = _numbers(event) // _numbers(self.unit)
+        self.places = math.prod(event) // math.prod(self.unit)
         self.keep, self.posterior = keep, posterior
         usual: Family = Symbols(symbols) if symbols else Gaussian()
         self.likelihood = usual if likelihood is None else likelihood
         self.prior = StandardNormal(z) if prior is None else prior
         self.prior.check(z, posterior)
         features = 0 if symbols else event[-1]
-        self.encoder = SequenceEncoder(_numbers(posterior.size(z)), symbols, features, network, width, layers)
+        self.encoder = SequenceEncoder(math.prod(posterior.size(z)), symbols, features, network, width, layers)
         self.decoder = self._decoder(network, symbols, features, width, layers)
 
     def _decoder(self, network: Kind, symbols: int, features: int, width: int, layers: int) -> CausalNetwork:
-        outputs, context = _numbers(self.likelihood.size(self.unit)), _numbers(self.latent_shape)
+        outputs, context = math.prod(self.likelihood.size(self.unit)), math.prod(self.latent_shape)
         if network == "transformer":
             return CausalTransformer(self.places, symbols, features, outputs, width, layers=layers, context=context)
         return CausalRecurrent(symbols, features, outputs, width, layers, context)
@@ -193,7 +194,3 @@ class _Hiding:
         shown = torch.rand(x.shape[:2], device=x.device) < self.keep
         told: Tensor = self.decoder(x * shown.reshape(*shown.shape, *[1] * (x.dim() - 2)).to(x.dtype), context)
         return told
-
-
-def _numbers(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())

@@ -22,7 +22,6 @@ class CausalNetwork(nn.Module, ABC):
     A network of this kind says how tokens become states (`_states`), and one token after the other (`_next`).
     """
 
-    length: int
     symbols: int
     features: int
     outputs: int

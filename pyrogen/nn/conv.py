@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, fold, leading
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ConvNetwork", "ResidualBlock", "halvings", "residuals"]
+__all__ = ["ConvDecoder", "ConvEncoder", "ConvNetwork", "ResidualBlock", "doublings", "halvings", "residuals"]
 
 
 @dataclass(eq=False)
@@ -130,13 +130,9 @@ class ConvDecoder(nn.Module):
         self.in_shape = self._in = as_shape(self.in_shape)
         self.out_shape = self._out = _image(self, self.out_shape)
         self.channels = as_shape(self.channels)
-        sizes = halvings(self._out, self.channels)[::-1]
-        start = (self.channels[0], *sizes[0])
+        start = (self.channels[0], *halvings(self._out, self.channels)[-1])
         layers: list[nn.Module] = [nn.Linear(math.prod(self._in), math.prod(start)), nn.Unflatten(-1, start)]
-        for (a, b), (height, width) in zip(itertools.pairwise([*self.channels, self._out[0]]), sizes[1:], strict=True):
-            kernel = (4 - height % 2, 4 - width % 2)
-            layers += [*residuals(a, self.blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers, *doublings(self.channels, self._out, self.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
@@ -199,6 +195,16 @@ def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
 def residuals(channels: int, blocks: int) -> list[nn.Module]:
     """So many residual blocks."""
     return [ResidualBlock(channels) for _ in range(blocks)]
+
+
+def doublings(channels: Sequence[int], image: tuple[int, ...], blocks: int = 0) -> list[nn.Module]:
+    """Layers from the coarsest size to an `image` (channels, height, width): residual blocks, then a doubling, each."""
+    layers: list[nn.Module] = []
+    sizes = halvings(image, channels)[-2::-1]
+    for (a, b), (height, width) in zip(itertools.pairwise([*channels, image[0]]), sizes, strict=True):
+        kernel = (4 - height % 2, 4 - width % 2)
+        layers += [*residuals(a, blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
+    return layers
 
 
 def halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.conv import halvings, residuals
+from pyrogen.nn.conv import doublings, halvings, residuals
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
 __all__ = ["GridDecoder", "GridEncoder"]
@@ -97,13 +97,9 @@ class GridDecoder(nn.Module):
         self.out_shape = self._out = as_shape(self.out_shape)
         self.channels = as_shape(self.channels)
         self.grid = _grid(self._out, self.channels, "GridDecoder")
-        sizes = halvings(self._out, self.channels)[::-1]
         first = self.channels[0]
-        layers: list[nn.Module] = [nn.Conv2d(self.features, first, 1), *residuals(first, self.blocks)]
-        for (a, b), (height, width) in zip(itertools.pairwise([*self.channels, self._out[0]]), sizes[1:], strict=True):
-            kernel = (4 - height % 2, 4 - width % 2)
-            layers += [nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
-        self.layers = nn.Sequential(*layers)
+        start = [nn.Conv2d(self.features, first, 1), *residuals(first, self.blocks)]
+        self.layers = nn.Sequential(*start, *doublings(self.channels, self._out))
 
     def forward(self, z: Tensor) -> Tensor:
         """The image for the grid `z`."""
