@@ -1,6 +1,6 @@
 """Deep generative models as probabilistic programs: write the story, get the rest; know whether to believe it."""
 
-from pyrogen import data, diagnostics, distributions, inference, models, nn, plots
+from pyrogen import adversarial, autoregressive, data, diagnostics, distributions, inference, models, nn, plots
 from pyrogen.catalog import load
 from pyrogen.inference import fit
 from pyrogen.inference.run_folder import versions
@@ -9,6 +9,8 @@ from pyrogen.story import Story
 __all__ = [
     "Story",
     "__version__",
+    "adversarial",
+    "autoregressive",
     "data",
     "diagnostics",
     "distributions",

@@ -142,14 +142,14 @@ def test_vectorized_and_serial_particles_agree(name):
     In float64, as the spread may be nothing: of a story without latents, or with the exact posterior for a guide.
     """
     story, data = sits(name, "steps")
-    data = {key: column.double() if column.is_floating_point() else column for key, column in data.items()}
+    data = {key: c[:24].double() if c.is_floating_point() else c[:24] for key, c in data.items()}
     program, batch = Program(story.double()), whole(data)
     if not isinstance(default_objective(program, First(batch)), Trace_ELBO):
         pytest.skip(reason=f"{name} is enumerated: particles are not its estimator")
     losses = {}
     with story.predicting():
         for vectorized in (False, True):
-            elbo = Trace_ELBO(num_particles=100, vectorize_particles=vectorized, max_plate_nesting=1)
+            elbo = Trace_ELBO(num_particles=20, vectorize_particles=vectorized, max_plate_nesting=1)
             runs = [elbo.loss(program.model, program.guide, batch) for _ in range(12)]
             losses[vectorized] = torch.tensor(runs, dtype=torch.float64)
     error = sum(run.var() / len(run) for run in losses.values()).sqrt()

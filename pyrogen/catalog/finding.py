@@ -8,14 +8,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyrogen.catalog import autoencoders, conditional, diffusion, discriminative, flows, linear, mixtures, sequences
+from pyrogen.catalog import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    conditional,
+    diffusion,
+    discriminative,
+    flows,
+    linear,
+    mixtures,
+    sequences,
+)
 from pyrogen.catalog.entry import Entry
 from pyrogen.inference.doors import nearest
 from pyrogen.story import Story
 
 __all__ = ["CATALOG", "find"]
 
-_GROUPS = (linear, mixtures, autoencoders, flows, diffusion, sequences, conditional, discriminative)
+_GROUPS = (
+    linear,
+    mixtures,
+    autoencoders,
+    flows,
+    diffusion,
+    autoregressive,
+    sequences,
+    conditional,
+    discriminative,
+    adversarial,
+)
 
 CATALOG: dict[str, Entry] = {entry.name: entry for group in _GROUPS for entry in group.ENTRIES}
 """Every built-in story by name."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyrogen import distributions, models, nn
+from pyrogen import adversarial, autoregressive, distributions, models, nn
 from pyrogen.catalog.entry import Entry
 from pyrogen.inference import Fit, RunFolder
 from pyrogen.inference.run_folder import describe_story
@@ -86,7 +86,13 @@ def _decoded(value: Any) -> Any:
 
 def _own(path: str) -> Any:
     package, _, name = path.removeprefix("pyrogen.").partition(".")
-    modules = {"models": models, "nn": nn, "distributions": distributions}
+    modules = {
+        "adversarial": adversarial,
+        "autoregressive": autoregressive,
+        "distributions": distributions,
+        "models": models,
+        "nn": nn,
+    }
     if not path.startswith("pyrogen.") or package not in modules or name not in modules[package].__all__:
         raise KeyError(path)
     return getattr(modules[package], name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["images", "labelled_images", "points", "series"]
+__all__ = ["images", "labelled_images", "points", "series", "text"]
 
 
 def points() -> Tensor:
@@ -33,3 +33,11 @@ def series() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(96, 5, 2, generator=generator).cumsum(1)
     return {"x": x, "length": torch.randint(3, 6, (96,), generator=generator)}
+
+
+def text() -> dict[str, Tensor]:
+    """Three symbols in turn, of two to four of them."""
+    generator = torch.Generator().manual_seed(4)
+    x = (torch.randint(3, (96, 1), generator=generator) + torch.arange(4)) % 3
+    length = torch.randint(2, 5, (96,), generator=generator)
+    return {"x": x * (torch.arange(4) < length[:, None]), "length": length}

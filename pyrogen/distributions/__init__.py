@@ -6,7 +6,7 @@ kernel density estimates. A `NormalizingFlow` bends a base by transforms, Pyro's
 whose layers apply an `Elementwise` map. A new one is one class: stories take any of them and are not edited.
 """
 
-from pyrogen.distributions.autoregressive import AutoregressiveDistribution
+from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOut, Scott, Silverman, squared_distances
 from pyrogen.distributions.bijections import Bijection, Bijector
 from pyrogen.distributions.couplings import Autoregressive, Coupling
@@ -22,6 +22,7 @@ from pyrogen.distributions.likelihoods import (
     SharedScaleGaussian,
     Symbols,
 )
+from pyrogen.distributions.logistic_mixture import LogisticMixture
 from pyrogen.distributions.logit import Logit
 from pyrogen.distributions.multiscale import MultiScale
 from pyrogen.distributions.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
@@ -36,6 +37,7 @@ __all__ = [
     "Affine",
     "Autoregressive",
     "AutoregressiveDistribution",
+    "AutoregressiveLikelihood",
     "Bandwidth",
     "Base",
     "Bernoulli",
@@ -60,6 +62,7 @@ __all__ = [
     "InverseAutoregressiveFlow",
     "LeaveOneOut",
     "LinearSchedule",
+    "LogisticMixture",
     "Logit",
     "MultiScale",
     "NoiseSchedule",
@@ -80,6 +83,7 @@ __all__ = [
     "Symbols",
     "Transforms",
     "VampPrior",
+    "check_outputs",
     "check_readable",
     "over_events",
     "precision_weighted",

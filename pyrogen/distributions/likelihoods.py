@@ -135,7 +135,7 @@ class SharedScaleGaussian(nn.Module, Family):
         self.raw_scale.fill_(x.std(correction=0).clamp(min=self.floor).log())
 
 
-class _OfLevels(Family):
+class OfLevels(Family):
     """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}; scored as they are, not dequantized."""
 
     levels: int
@@ -156,7 +156,7 @@ class _OfLevels(Family):
 
 
 @dataclass(frozen=True)
-class DiscretizedLogistic(_OfLevels):
+class DiscretizedLogistic(OfLevels):
     """x_i: the grey level nearest to y_i ~ Logistic(mean_i, scale_i), independent, for images.
 
     The network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r). Probabilities sum to
@@ -196,7 +196,7 @@ class DiscretizedLogistic(_OfLevels):
 
 
 @dataclass(frozen=True)
-class Categorical(_OfLevels):
+class Categorical(OfLevels):
     """x_i: a grey level of free probabilities softmax(l_i), independent, for images.
 
     The network gives the logits, those of the first level for all elements, then those of the second, and so on.

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pyrogen.distributions import StandardNormal
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Dense, Shape, as_shape, fold
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["Autoencoder"]
 

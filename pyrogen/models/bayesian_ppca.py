@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.axes import principal_axes
-from pyrogen.models.checks import check_event, check_latent
+from pyrogen.models.checks import check_latent
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["BayesianPPCA"]
 

@@ -8,10 +8,8 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyrogen.models.checks import check_event
-from pyrogen.models.labels import Label
-from pyrogen.nn import Dense, Shape, as_shape, fold
-from pyrogen.story import Story
+from pyrogen.nn import Dense, Label, Shape, as_shape, fold
+from pyrogen.story import Story, check_event
 
 __all__ = ["Classifier"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import CosineSchedule, Family, NoiseSchedule, Prediction, PredictV
 from pyrogen.models.diffusion import Diffusion
-from pyrogen.models.labels import Label
-from pyrogen.nn import DenseDenoiser, Shape
+from pyrogen.nn import DenseDenoiser, Label, Shape
+from pyrogen.story import Labelled
 
 __all__ = ["ConditionalDiffusion"]
 
 
-class ConditionalDiffusion(Diffusion):
+class ConditionalDiffusion(Labelled, Diffusion):
     """The story of `Diffusion` given a label y, of which the network is told: p(x | y).
 
     In training some labels are withheld, so that one network knows x(z_t, y) and x(z_t) without a label. `draw` can
@@ -92,14 +92,3 @@ class ConditionalDiffusion(Diffusion):
         with self.predicting():
             *_, (_, z) = self.descend(self.prior().sample((n,)), steps, eta, self.label(y), guidance)
             return self.read(z).sample()
-
-    def sample(self, n: int, **given: Any) -> Any:
-        """Draw `n` new data of the labels `y`: one for each, or one for all."""
-        if given.get("y") is not None:
-            given["y"] = self.label.checked(self._name, given["y"], n)
-        return super().sample(n, **given)
-
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape or without a density, and a y that is no label."""
-        super().check(data)
-        self.label.check(self._name, data)

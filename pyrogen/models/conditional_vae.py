@@ -12,15 +12,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
-from pyrogen.models.checks import check_event
-from pyrogen.models.labels import Label
-from pyrogen.nn import Dense, Shape, as_shape, flatten, fold
-from pyrogen.story import Story
+from pyrogen.nn import Dense, Label, Shape, as_shape, flatten, fold
+from pyrogen.story import Labelled, check_event
 
 __all__ = ["ConditionalVAE"]
 
 
-class ConditionalVAE(Story):
+class ConditionalVAE(Labelled):
     """z ~ prior,  x | y, z ~ likelihood(decoder(z, y)),  guided by q(z | x, y) = posterior(encoder(x, y)).
 
     log p(x | y) >= E_q [log p(x | y, z)] - KL(q(z | x, y) || p(z)), in nats per datum. How likely each y is, is no part
@@ -112,12 +110,6 @@ class ConditionalVAE(Story):
         """The mean of p(x | y, z) at the mean z of q(z | x, y), (n, *event_shape)."""
         return self.transfer(x, y, y)
 
-    def sample(self, n: int, **given: Any) -> Any:
-        """Draw `n` new data of the labels `y`: one for each, or one for all."""
-        if given.get("y") is not None:
-            given["y"] = self.label.checked(self._name, given["y"], n)
-        return super().sample(n, **given)
-
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the components start from the training data."""
         for component in (self.likelihood, self.posterior, self.prior):
@@ -127,7 +119,7 @@ class ConditionalVAE(Story):
         """Refuse an x of another event shape or without a density, and a y that is no label."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])
-        self.label.check(self._name, data)
+        super().check(data)
 
     def _told(self, network: nn.Module, x: Tensor, shape: tuple[int, ...], y: Tensor) -> Tensor:
         """The network's outputs for `x` (..., *shape), flattened, with the label's numbers behind it."""

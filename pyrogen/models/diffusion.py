@@ -23,10 +23,9 @@ from pyrogen.distributions import (
     check_readable,
     read_noisy,
 )
-from pyrogen.models.checks import check_event
 from pyrogen.models.noising import Level, Noising
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["Diffusion"]
 

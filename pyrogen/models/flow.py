@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import pyro
 import torch
@@ -12,10 +11,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrogen.distributions import Base, Coupling, MultiScale, NormalizingFlow, Transforms
-from pyrogen.models.checks import check_event
-from pyrogen.models.labels import Label
-from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.nn import Label, Shape, as_shape, flatten
+from pyrogen.story import Labelled, Story, check_event
 
 __all__ = ["ConditionalFlow", "Flow"]
 
@@ -88,7 +85,7 @@ class Flow(Story):
         self.flow.check(data["x"])
 
 
-class ConditionalFlow(Story):
+class ConditionalFlow(Labelled):
     """x = f(z; y),  z ~ base:  log p(x | y) = log p(z) + log |det dz/dx| at z = f^-1(x; y), exactly.
 
     Every layer that has a network is told y beside its other inputs, and Pyro's conditional transforms are conditioned
@@ -150,12 +147,6 @@ class ConditionalFlow(Story):
         parts = zip(x.split(rows), y.split(rows), strict=True)
         return torch.cat([self.density(label).log_prob(part) for part, label in parts])
 
-    def sample(self, n: int, **given: Any) -> Any:
-        """Draw `n` new data of the labels `y`: one for each, or one for all."""
-        if given.get("y") is not None:
-            given["y"] = self.label.checked(self._name, given["y"], n)
-        return super().sample(n, **given)
-
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the layers start from the training data."""
@@ -165,7 +156,7 @@ class ConditionalFlow(Story):
         """Refuse an x of another event shape or out of the transforms' reach, and a y that is no label."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
-        self.label.check(self._name, data)
+        super().check(data)
 
 
 def _default(transforms: Transforms | None, event_shape: tuple[int, ...]) -> Transforms:

@@ -11,9 +11,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Covariance, Full, over_events
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["MultivariateGaussian"]
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from pyrogen.distributions import Bandwidth, LeaveOneOut, squared_distances
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["KDE"]
 

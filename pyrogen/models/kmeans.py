@@ -9,9 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["KMeans", "k_means"]
 

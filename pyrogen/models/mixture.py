@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import Covariance, Full, over_events
-from pyrogen.models.checks import check_event
 from pyrogen.models.kmeans import k_means
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["GaussianMixture"]
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.axes import principal_axes
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Shape, as_shape
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["PPCA"]
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior
 from pyrogen.models.conditional_vae import ConditionalVAE
-from pyrogen.models.labels import Label
-from pyrogen.nn import Dense, Shape, fold
+from pyrogen.nn import Dense, Label, Shape, fold
 
 __all__ = ["SemiSupervisedVAE"]
 

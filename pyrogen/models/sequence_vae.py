@@ -20,9 +20,8 @@ from pyrogen.distributions import (
     StandardNormal,
     Symbols,
 )
-from pyrogen.models.checks import check_event
 from pyrogen.nn import CausalNetwork, CausalRecurrent, CausalTransformer, SequenceEncoder, Shape, as_shape, flatten
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event, check_length
 
 __all__ = ["SequenceAutoencoder", "SequenceVAE"]
 
@@ -145,16 +144,7 @@ class SequenceVAE(Story):
         """Refuse an x of another event shape or without a density, and lengths that are none."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])
-        length = data.get("length")
-        if length is None:
-            return
-        whole = not length.is_floating_point() and length.dim() == 1
-        if not whole or not 0 <= int(length.min()) <= int(length.max()) <= self.places:
-            kind = f"{tuple(length.shape)} of {str(length.dtype).removeprefix('torch.')}"
-            raise ValueError(
-                f"{self._name} takes a column 'length' of whole numbers from 0 to {self.places}, (n,), got {kind} from "
-                f"{length.min()} to {length.max()}"
-            )
+        check_length(self._name, data, self.places)
 
 
 class SequenceAutoencoder(SequenceVAE):

@@ -9,9 +9,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
-from pyrogen.models.checks import check_event
 from pyrogen.nn import Dense, Shape, as_shape, fold
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["VAE"]
 

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Family, Quantized, Symbols
-from pyrogen.models.checks import check_event
 from pyrogen.nn import CausalTransformer, Dense, Shape, as_shape, fold
-from pyrogen.story import Story
+from pyrogen.story import Story, check_event
 
 __all__ = ["VQVAE", "CodeUsage"]
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, fold, leading
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ConvNetwork", "ResidualBlock", "doublings", "halvings", "residuals"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "ConvNetwork",
+    "ResidualBlock",
+    "doublings",
+    "halvings",
+    "residuals",
+    "strided",
+]
 
 
 @dataclass(eq=False)
@@ -77,12 +86,10 @@ class ConvEncoder(nn.Module):
         self.event_shape = self._in = _image(self, self.event_shape)
         self.out_shape = self._out = as_shape(self.out_shape)
         self.channels = as_shape(self.channels)
-        layers: list[nn.Module] = []
-        for a, b in itertools.pairwise([self._in[0], *self.channels]):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *residuals(b, self.blocks), nn.SiLU()]
+        convs = strided([self._in[0], *self.channels], self.blocks)
         size = math.prod(halvings(self._in, self.channels)[-1])
         last = nn.Linear(self.channels[-1] * size, math.prod(self._out))
-        self.layers = nn.Sequential(*layers, nn.Flatten(), last)
+        self.layers = nn.Sequential(*convs, nn.Flatten(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
@@ -197,13 +204,23 @@ def residuals(channels: int, blocks: int) -> list[nn.Module]:
     return [ResidualBlock(channels) for _ in range(blocks)]
 
 
-def doublings(channels: Sequence[int], image: tuple[int, ...], blocks: int = 0) -> list[nn.Module]:
+def strided(channels: Sequence[int], blocks: int = 0, activation: Callable[[], nn.Module] = nn.SiLU) -> list[nn.Module]:
+    """Layers from the first of `channels` to the last: a halving of height and width, then residual blocks, each."""
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(channels):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *residuals(b, blocks), activation()]
+    return layers
+
+
+def doublings(
+    channels: Sequence[int], image: tuple[int, ...], blocks: int = 0, activation: Callable[[], nn.Module] = nn.SiLU
+) -> list[nn.Module]:
     """Layers from the coarsest size to an `image` (channels, height, width): residual blocks, then a doubling, each."""
     layers: list[nn.Module] = []
     sizes = halvings(image, channels)[-2::-1]
     for (a, b), (height, width) in zip(itertools.pairwise([*channels, image[0]]), sizes, strict=True):
         kernel = (4 - height % 2, 4 - width % 2)
-        layers += [*residuals(a, blocks), nn.SiLU(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
+        layers += [*residuals(a, blocks), activation(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
     return layers
 
 

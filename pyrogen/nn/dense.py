@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
-__all__ = ["Dense"]
+__all__ = ["Dense", "hidden_layers"]
 
 
 @dataclass(eq=False)
@@ -48,11 +48,15 @@ class Dense(nn.Module):
         self.out_shape = self._out = as_shape(self.out_shape)
         self.hidden = as_shape(self.hidden)
         sizes = [math.prod(self._in), *self.hidden, math.prod(self._out)]
-        layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.layers = nn.Sequential(*hidden_layers(sizes)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
         lead = leading(x, self._in, "Dense")
         out: Tensor = self.layers(x.reshape((*lead, math.prod(self._in))))
         return out.reshape((*lead, *self._out))
+
+
+def hidden_layers(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU) -> list[nn.Module]:
+    """Linear maps from size to size, an activation after each."""
+    return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), activation())]

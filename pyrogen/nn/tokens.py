@@ -58,6 +58,17 @@ class Tokens:
         cut = x.reshape(rows, *self._grid).permute(0, 2, 4, 1, 3, 5)
         return cut.reshape(rows, self.length, self.features)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of tokens from top to bottom, and from left to right."""
+        return self._grid[1], self._grid[3]
+
+    def join(self, tokens: Tensor) -> Tensor:
+        """The events (rows, *event_shape) whose tokens (rows, length, features) are."""
+        channels, rows, down, columns, right = self._grid
+        cut = tokens.reshape(len(tokens), rows, columns, channels, down, right)
+        return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), *as_shape(self.event_shape))
+
     @cached_property
     def _grid(self) -> tuple[int, int, int, int, int]:
         """Channels, patches from top to bottom, their height, patches from left to right, their width."""

@@ -1,0 +1,90 @@
+"""PixelCNN: masked convolutions over the pixels before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyrogen.nn.masked import Brush, MaskedConv2d, Painted, painted
+from pyrogen.nn.pixels import Canvas, PixelNetwork, Told
+from pyrogen.nn.shapes import Shape
+
+__all__ = ["PixelCNN"]
+
+
+@dataclass(eq=False)
+class PixelCNN(PixelNetwork):
+    """A masked convolution, then residual blocks of masked convolutions.
+
+    A block adds to 2 `width` channels what convolutions 1 by 1, 3 by 3 and 1 by 1 make of them, `width` between. Some
+    pixels to the upper right stay unseen however many blocks there are: see `GatedPixelCNN`.
+
+    Args:
+        event_shape: (channels, height, width) of an image, (height, width) of a grid of symbols.
+        outputs: numbers for each element.
+        width: of a block, inside.
+        blocks: how many.
+        kernel: of the first convolution.
+        symbols: how many there are; 0: values in [0, 1].
+        context: numbers of a context that all pixels are told, or (channels, height, width) of a map of them; 0: none.
+
+    Shapes:
+        (rows, *event_shape), and (rows, context) or (rows, *context) -> (rows, height, width, channels, outputs).
+
+    Raises:
+        ValueError: `event_shape` is no image's; its channels do not divide `width`; an even kernel.
+
+    Example:
+        >>> import torch
+        >>> PixelCNN((3, 8, 8), outputs=256, width=6, blocks=1)(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 8, 8, 3, 256])
+
+    References:
+        van den Oord, Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
+    """
+
+    event_shape: Shape
+    outputs: int = 1
+    width: int = 16
+    blocks: int = 15
+    kernel: int = 7
+    symbols: int = 0
+    context: Shape = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        wide = 2 * self.width
+        self._ends(wide)
+        self.first = MaskedConv2d(self._inside, wide, self.kernel, self._channels)
+        self.told = Told(self.context, wide)
+        self.layers: Any = nn.ModuleList(self._block(wide) for _ in range(self.blocks))
+
+    def _block(self, wide: int) -> nn.Sequential:
+        sizes = [(wide, self.width, 1), (self.width, self.width, 3), (self.width, wide, 1)]
+        convs = (MaskedConv2d(*size, self._channels, own=True) for size in sizes)
+        return nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
+
+    def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
+        state: Tensor = self.first(image) + self.told(context)
+        for block in self.layers:
+            state = state + block(state)
+        return state
+
+    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
+        return _Canvas(self, rows, context)
+
+
+class _Canvas:
+    def __init__(self, network: PixelCNN, rows: int, context: Tensor | None) -> None:
+        size = (rows, network._height, network._width)
+        self.first, self.told = Painted(network.first, *size), network.told(context)
+        self.paint = self.first.paint
+        self.blocks: list[Brush] = [painted(block, *size) for block in network.layers]
+
+    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
+        state = self.first(i, j, pixel) + Told.at(self.told, i, j)
+        for block in self.blocks:
+            state = state + block(i, j, state)
+        return state
