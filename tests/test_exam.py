@@ -21,11 +21,12 @@ STORIES = sorted(name for name, entry in CATALOG.items() if entry.tiny is not No
 pytestmark = pytest.mark.parametrize("name", STORIES)
 
 
-def sits(name, part):
-    """The story and its data; skipped where the story declares to be without this part."""
+def sits(name, *parts):
+    """The story and its data; skipped where the story declares to be without one of these parts."""
     story, data = CATALOG[name].tiny()
-    if part in story.without:
-        pytest.skip(reason=f"{name} has no {part}: {story.without[part]}")
+    for part in parts:
+        if part in story.without:
+            pytest.skip(reason=f"{name} has no {part}: {story.without[part]}")
     return story, data
 
 
@@ -70,6 +71,7 @@ def test_what_it_lacks_is_refused_with_its_reason(name):
             "sample": lambda: story.sample(2),
             "density": lambda: log_likelihood(story, data, 2),
             "guide": lambda: log_weights(story, data, 2),
+            "svi": lambda: fit(story, data, objective=Trace_ELBO()),
         }.get(part)
         if act is not None:
             # A guide's weights are asked for of a density first.
@@ -99,7 +101,7 @@ def test_every_parameter_learns_and_so_does_a_second_story(name):
 
 @pytest.mark.free_store
 def test_every_parameter_learns_under_stock_svi_and_so_does_a_second_story(name):
-    stories = [sits(name, "steps")[0] for _ in range(2)]
+    stories = [sits(name, "steps", "svi")[0] for _ in range(2)]
     batch = whole(CATALOG[name].tiny()[1])
     programs = [Program(story) for story in stories]
     svis = [
@@ -129,7 +131,7 @@ def test_compiled_and_ordinary_steps_agree(name, monkeypatch):
     histories = []
     for compile in (False, True):
         torch.manual_seed(5)
-        story, data = sits(name, "steps")
+        story, data = sits(name, "steps", "svi")
         run = fit(story, data, steps=4, compile=compile)
         histories.append([record["train_elbo"] for record in run.history])
     assert run.mode == "compiled"
@@ -141,7 +143,7 @@ def test_vectorized_and_serial_particles_agree(name):
 
     In float64, as the spread may be nothing: of a story without latents, or with the exact posterior for a guide.
     """
-    story, data = sits(name, "steps")
+    story, data = sits(name, "steps", "svi")
     data = {key: c[:24].double() if c.is_floating_point() else c[:24] for key, c in data.items()}
     program, batch = Program(story.double()), whole(data)
     if not isinstance(default_objective(program, First(batch)), Trace_ELBO):

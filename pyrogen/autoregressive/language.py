@@ -114,6 +114,10 @@ class LanguageModel(Story):
             length = torch.full((len(x),), self.event_shape[0]) if length is None else length
             return self.density(length.to(self._device)).sample(given=x.to(self._device))
 
+    def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
+        """The first part of texts `x` (n, places), for `complete`."""
+        return x[:, : max(1, round(part * self.event_shape[0]))]
+
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or of no symbols, and lengths that are none."""
         check_event(self._name, "event_shape", data, self.event_shape)

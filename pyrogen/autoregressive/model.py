@@ -94,6 +94,10 @@ class AutoregressiveModel(Story):
             density, x = self.density(), x.to(self._device)
             return density.sample((len(x),), given=density.elements(x))
 
+    def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
+        """The first part of data `x` (n, *event_shape), for `complete`."""
+        return _beginning(self, x, part)
+
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the likelihood start from the training data."""
         self.likelihood.prepare(data["x"])
@@ -176,6 +180,10 @@ class ConditionalAutoregressiveModel(Labelled):
             density, x = self.density(y), x.to(self._device)
             return density.sample(given=density.elements(x))
 
+    def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
+        """The first part of data `x` (n, *event_shape), for `complete`."""
+        return _beginning(self, x, part)
+
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the likelihood start from the training data."""
         self.likelihood.prepare(data["x"])
@@ -196,10 +204,20 @@ def _rows(event_shape: tuple[int, ...]) -> int:
     return max(1, NUMBERS // math.prod(event_shape))
 
 
+def _along(story: Any) -> int:
+    """The dimension of an event that the order of its elements runs through last."""
+    return 1 if story.network.by_pixel else next((i for i, size in enumerate(story.event_shape) if size > 1), 0)
+
+
+def _beginning(story: Any, x: Tensor, part: float) -> Tensor:
+    along = _along(story)
+    return x.narrow(1 + along, 0, max(1, round(part * story.event_shape[along])))
+
+
 def _check_part(story: Any, x: Tensor) -> None:
     """Refuse what does not begin a datum: whole but in one dimension, that which the order runs through last."""
     event, part = story.event_shape, tuple(x.shape[1:])
-    along = 1 if story.network.by_pixel else next((i for i, size in enumerate(event) if size > 1), 0)
+    along = _along(story)
     whole = [size for i, size in enumerate(part) if i != along] == [s for i, s in enumerate(event) if i != along]
     if len(part) != len(event) or not whole or part[along] > event[along]:
         expected = ", ".join(["n", *(f"up to {size}" if i == along else str(size) for i, size in enumerate(event))])

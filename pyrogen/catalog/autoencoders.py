@@ -36,7 +36,7 @@ def _vae(
     prior: PriorName = "normal",
     components: int = 50,
 ) -> Story:
-    """MNIST: --epochs 300 --set latent=40 (and prior=vamp components=500; or network=conv; or posterior=flow)."""
+    """MNIST: --epochs 300 --set latent=40 (and prior=vamp components=500; or network=conv; or likelihood=pixelcnn)."""
     family, guide = likelihood_of(likelihood, event_shape, levels), posterior_of(posterior, latent)
     networks = Networks(network, hidden, channels, width)
     return models.VAE(
@@ -102,7 +102,7 @@ def _vq_vae(
     grid: Sizes = 8,
     channels: Sizes = (32, 64),
     hidden: Sizes = (400,),
-    prior: Literal["transformer", "uniform"] = "transformer",
+    prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",
     commitment: float = 0.25,
 ) -> Story:
     """MNIST: --epochs 100 --set network=conv --set codes=128: the grid is then the convolutions', 7 by 7."""
@@ -133,7 +133,7 @@ ENTRIES = (
     ),
     Entry(
         "vae",
-        "variational autoencoder: likelihood, posterior, prior and network of your choice",
+        "variational autoencoder: likelihood (pixelcnn: PixelVAE), posterior, prior and network of your choice",
         _vae,
         {"epochs": 60, "lr": 1e-3},
         lambda: (models.VAE((1, 4, 4), latent=2, hidden=(16,)), {"x": tiny.images()}),
@@ -147,7 +147,7 @@ ENTRIES = (
     ),
     Entry(
         "vq_vae",
-        "discrete codes by nearest neighbour, with a transformer or a uniform prior over them",
+        "discrete codes by nearest neighbour, with a transformer, a PixelCNN or a uniform prior over them",
         _vq_vae,
         {"epochs": 100, "lr": 1e-3},
         lambda: (models.VQVAE((1, 4, 4), 2, codes=4, features=2, hidden=(16,)), {"x": tiny.images()}),

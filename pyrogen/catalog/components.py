@@ -26,12 +26,17 @@ __all__ = [
     "prior_of",
 ]
 
-Likelihood = Literal["bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical"]
+Likelihood = Literal[
+    "bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical", "pixelcnn"
+]
 CovarianceName = Literal["full", "diagonal", "spherical"]
 Posterior = Literal["diagonal", "full", "unit", "flow"]
 PriorName = Literal["normal", "mixture", "vamp", "flow"]
 Network = Literal["dense", "conv", "resnet", "recurrent", "transformer"]
 Sizes = int | Sequence[int]
+
+_MAPS = 4
+"""Numbers that a decoder tells each pixel of an autoregressive likelihood."""
 
 
 def covariance_of(name: str, floor: float) -> Covariance:
@@ -54,8 +59,16 @@ def likelihood_of(name: str, event_shape: tuple[int, ...], levels: int | None) -
         "gaussian": distributions.Gaussian,
         "gaussian-pixel": lambda: distributions.SharedScaleGaussian(event_shape),
         "gaussian-shared": distributions.SharedScaleGaussian,
+        "pixelcnn": lambda: _pixelcnn(event_shape),
     }
     return chosen("likelihood", name, table | needs_levels)()
+
+
+def _pixelcnn(event_shape: tuple[int, ...]) -> Family:
+    """Binary pixels, each told of its neighbours before and of a map that the decoder makes; what is far, of z."""
+    context = (_MAPS, *event_shape[1:])
+    network = nn.PixelCNN(event_shape, width=16 * event_shape[0], blocks=2, kernel=5, context=context)
+    return distributions.AutoregressiveLikelihood(network)
 
 
 def posterior_of(name: str, latent: int) -> Family:

@@ -12,6 +12,7 @@ import torch
 import typer
 from torch import Tensor
 
+from pyrogen.cli.completing import completed
 from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
 from pyrogen.cli.runs import opened
@@ -34,6 +35,10 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     seed: Seed = 0,
     given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Condition on it: y=3.")] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(metavar="PART", help="Complete what so begins: 0.5, the first halves of test data; or a text."),
+    ] = None,
     story: StoryFile = None,
     device: Device = "auto",
 ) -> None:
@@ -45,7 +50,7 @@ def sample(
     run = opened(directory, story, device)
     with seeded(seed):
         told = _given(run, wanted, n)
-        drawn = run.story.sample(n, **told)
+        drawn = run.story.sample(n, **told) if begin is None else completed(run, begin, told, n)
     columns = drawn if isinstance(drawn, Mapping) else {_drawn_column(run.story): drawn}
     columns = {name: c.detach().cpu().contiguous() for name, c in {**told, **columns}.items()}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,10 @@ splits, ``Splits`` says by which protocol, and ``check_columns`` is the door tha
 """
 
 from pyrogen.data.columns import RESERVED, Columns, Transform, check_columns
-from pyrogen.data.registry import data_root, describe, load
+from pyrogen.data.registry import data_root, describe, load, user_cache
 from pyrogen.data.splits import Splits, Truth
 from pyrogen.data.synthetic import LinearGaussian, Ring
-from pyrogen.data.texts import as_text
+from pyrogen.data.texts import as_symbols, as_text
 from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "Splits",
     "Transform",
     "Truth",
+    "as_symbols",
     "as_text",
     "check_columns",
     "data_root",
     "describe",
     "load",
+    "user_cache",
 ]

@@ -1,4 +1,4 @@
-"""Sets of images: digits, MNIST, Fashion-MNIST and CIFAR-10, read without pickle."""
+"""Sets of images: digits, photographs, MNIST, Fashion-MNIST and CIFAR-10, read without pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrogen.data.columns import Columns
 from pyrogen.data.partition import split_columns
 from pyrogen.data.splits import Splits
 
-__all__ = ["as_grey", "cifar10", "digits", "fashion_mnist", "mnist"]
+__all__ = ["as_grey", "cifar10", "digits", "fashion_mnist", "mnist", "photographs"]
 
 _CIFAR_FOLDER = "cifar-10-batches-bin"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -39,6 +39,21 @@ def digits(root: Path, download: bool = False) -> Splits:
     x = torch.from_numpy(images.astype(np.float32) / 16).view(-1, 1, 8, 8)
     columns = {"x": x, "y": torch.from_numpy(labels.astype(np.int64))}
     return Splits("digits", *split_columns(columns, "digits"), classes=10, levels=17)
+
+
+def photographs(root: Path, download: bool = False) -> Splits:
+    """Two colour photographs from scikit-learn in patches: x (N, 3, 8, 8) = value / 255; 5,936, 848 and 1,696.
+
+    Patches do not overlap; those of one photograph lie in every split, so that held-out ones look like training data.
+
+    >>> photographs(Path()).event_shape
+    (3, 8, 8)
+    """
+    from sklearn.datasets import load_sample_images
+
+    whole = torch.from_numpy(np.stack(load_sample_images().images)).permute(0, 3, 1, 2)
+    patches = whole.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 8, 8)
+    return Splits("photographs", *split_columns({"x": patches / 255}, "photographs"), levels=256)
 
 
 def mnist(root: Path, download: bool = False) -> Splits:

@@ -15,7 +15,7 @@ from pyrogen.data.splits import Splits, check_mode, nearest
 from pyrogen.data.tables import read_csv
 from pyrogen.data.texts import read_text
 
-__all__ = ["data_root", "describe", "load"]
+__all__ = ["data_root", "describe", "load", "user_cache"]
 
 
 class _Source(NamedTuple):
@@ -28,6 +28,7 @@ _SOURCES = {
     "mnist": _Source(images.mnist, "handwritten digits, 1 x 28 x 28, 256 grey levels"),
     "fashion-mnist": _Source(images.fashion_mnist, "articles of clothing, 1 x 28 x 28, 256 grey levels"),
     "cifar10": _Source(images.cifar10, "photographs of ten kinds, 3 x 32 x 32, 256 levels a colour"),
+    "photographs": _Source(images.photographs, "patches of two photographs, 3 x 8 x 8, 256 levels, from scikit-learn"),
     "linear_gaussian": _Source(synthetic.linear_gaussian, "a planted probabilistic PCA, 8 from 3, exact density"),
     "ring": _Source(synthetic.ring, "eight Gaussians on a circle in the plane, exact density"),
 }
@@ -80,14 +81,17 @@ def load(
 def data_root(root: str | os.PathLike[str] | None = None, recorded: str | os.PathLike[str] | None = None) -> Path:
     """The folder of data sets: the argument, else ``PYROGEN_DATA``, a run folder's ``recorded`` one, the user's cache.
 
-    The cache is ``$XDG_CACHE_HOME/pyrogen``, or ``~/.cache/pyrogen``. The folder need not exist.
+    The folder need not exist.
 
     >>> data_root("/somewhere").as_posix()
     '/somewhere'
     """
     chosen = root or os.environ.get("PYROGEN_DATA") or recorded
-    if chosen:
-        return Path(chosen).expanduser()
+    return Path(chosen).expanduser() if chosen else user_cache()
+
+
+def user_cache() -> Path:
+    """Where what can be had again is kept for this user: ``$XDG_CACHE_HOME/pyrogen``, or ``~/.cache/pyrogen``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrogen"
 
 

@@ -9,7 +9,7 @@ import torch
 from pyrogen.data.arrays import file_splits
 from pyrogen.data.splits import Splits
 
-__all__ = ["as_text", "read_text"]
+__all__ = ["as_symbols", "as_text", "read_text"]
 
 LONGEST = 1000
 """Characters of the longest line that is taken."""
@@ -45,12 +45,27 @@ def read_text(file: Path, name: str) -> Splits:
             f"'{lines[longest][:30]}'"
         )
     alphabet = "".join(sorted(set("".join(lines))))
-    number = {character: i for i, character in enumerate(alphabet)}
     x = torch.zeros(len(lines), places, dtype=torch.int64)
     for row, line in zip(x, lines, strict=True):
-        row[: len(line)] = torch.tensor([number[character] for character in line])
+        row[: len(line)] = as_symbols(line, alphabet)
     columns = {"x": x, "length": torch.tensor([len(line) for line in lines])}
     return file_splits(columns, name, alphabet=alphabet)
+
+
+def as_symbols(text: str, alphabet: str) -> torch.Tensor:
+    """The symbols (characters,) of a text: the place of each of its characters in the alphabet.
+
+    Raises:
+        ValueError: a character that the alphabet lacks.
+
+    >>> as_symbols("ba", "ab").tolist()
+    [1, 0]
+    """
+    number = {character: i for i, character in enumerate(alphabet)}
+    unknown = sorted(set(text) - set(alphabet))
+    if unknown:
+        raise ValueError(f"the text has {unknown[0]!r}, which the alphabet lacks: it is {alphabet!r}")
+    return torch.tensor([number[character] for character in text], dtype=torch.int64)
 
 
 def as_text(x: torch.Tensor, length: torch.Tensor | None, alphabet: str) -> list[str]:

@@ -195,7 +195,7 @@ class AutoregressiveDistribution(TorchDistribution):
         )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, init=False)
 class AutoregressiveLikelihood(nn.Module, Family):
     """A likelihood whose elements are told of those before, and of what the decoder makes of z: PixelVAE's.
 
@@ -221,10 +221,9 @@ class AutoregressiveLikelihood(nn.Module, Family):
     """
 
     network: Any
-    family: Family = Bernoulli()  # noqa: RUF009 (frozen)
+    family: Family
 
-    def __post_init__(self) -> None:
-        network, family = self.network, self.family
+    def __init__(self, network: nn.Module, family: Family = Bernoulli()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.network, self.family = network, family
         if not network.context:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batches import as_columns, batches_of
-from pyrogen.inference.choices import default_objective
+from pyrogen.inference.choices import elbo_for, is_local, peeked
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.precision import story_dtype
 from pyrogen.inference.program import Program
@@ -25,6 +25,8 @@ __all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "w
 
 ELEMENTS = 2**22
 """Elements of repeated columns that one run may hold; its activations are some ten times that."""
+ROWS = 256
+"""Rows whose ELBO is estimated at once, where each has its own."""
 
 
 @dataclass(frozen=True)
@@ -208,14 +210,18 @@ def held_out_elbo(
         seed: of the draws.
         objective: a Pyro ELBO or one of `pyrogen.inference`'s; None: `Trace_ELBO`, or `TraceEnum_ELBO` where sites are
             marked.
-        batch_size: rows in a run; None for all of them.
+        batch_size: rows taken at once; None: 256 where every latent sits in the data plate, else all of them.
     """
     with answering(story, None) as told:
         program = Program(told, told.seen.extra if told.seen is not None else None)
         dtype = story_dtype(told, torch.get_default_dtype())
         total = told.seen.total if told.seen is not None else None
-        batches = batches_of(data, program.wants, batch_size=batch_size, device=told._device, dtype=dtype, total=total)
-        chosen = objective if objective is not None else default_objective(program, batches)
+        given: dict[str, Any] = {"device": told._device, "dtype": dtype, "total": total}
+        batches = batches_of(data, program.wants, batch_size=batch_size, **given)
+        peek = peeked(program, batches)
+        if batch_size is None and is_local(told, peek):
+            batches = batches_of(data, program.wants, batch_size=ROWS, **given)
+        chosen = objective if objective is not None else elbo_for(peek)
         divisors: dict[int, float] = {}
         runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
     mean = sum(runs) / num_samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Family, Quantized, Symbols
-from pyrogen.nn import CausalTransformer, Dense, Shape, as_shape, fold
+from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, fold
 from pyrogen.story import Story, check_event
 
 __all__ = ["VQVAE", "CodeUsage"]
@@ -56,8 +56,8 @@ class VQVAE(Story):
         codes: number of vectors in the codebook.
         features: numbers in a vector.
         likelihood: family of p(x | z).
-        prior: p(c): "transformer", masked, over the codes in the order of reading; "uniform"; or a network that
-            `AutoregressiveDistribution` takes, over `Symbols(codes)`.
+        prior: p(c): "transformer", masked, over the codes in the order of reading; "pixelcnn", gated, over a grid of
+            them; "uniform"; or a network that `AutoregressiveDistribution` takes, over `Symbols(codes)`.
         encoder: (batch, *event_shape) -> (batch, *grid, features); None: dense.
         decoder: (batch, *grid, features) -> (batch, *likelihood.size(event_shape)); None: dense.
         hidden: widths of the dense encoder; backwards, those of the dense decoder; `()` makes both linear.
@@ -84,7 +84,7 @@ class VQVAE(Story):
         features: int = 16,
         *,
         likelihood: Family = Bernoulli(),  # noqa: B008 (frozen)
-        prior: Literal["transformer", "uniform"] | nn.Module = "transformer",
+        prior: Literal["transformer", "pixelcnn", "uniform"] | nn.Module = "transformer",
         encoder: nn.Module | None = None,
         decoder: nn.Module | None = None,
         hidden: Sequence[int] = (400,),
@@ -104,12 +104,17 @@ class VQVAE(Story):
 
     def _network(self, prior: str | nn.Module) -> nn.Module | None:
         """The network of the prior; None for the uniform one."""
-        if isinstance(prior, nn.Module) or prior == "uniform":
-            return None if isinstance(prior, str) else prior
-        if prior != "transformer":
-            raise ValueError(f"prior is 'transformer', 'uniform' or a network, got {prior!r}")
-        codes = self.codebook.codes
-        return CausalTransformer(math.prod(self.grid), symbols=codes, outputs=codes)
+        if isinstance(prior, nn.Module):
+            return prior
+        told = {"symbols": self.codebook.codes, "outputs": self.codebook.codes}
+        table: dict[str, Callable[[], nn.Module | None]] = {
+            "transformer": lambda: CausalTransformer(math.prod(self.grid), **told),
+            "pixelcnn": lambda: GatedPixelCNN(self.grid, **told),
+            "uniform": lambda: None,
+        }
+        if prior not in table:
+            raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
+        return table[prior]()
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(c) p(x | c)."""

@@ -1,5 +1,9 @@
 """Text from a file, through training, to lines again; and codes, of which the training tells the use."""
 
+import numpy as np
+
+from pyrogen.data import load
+
 
 def test_a_text_is_trained_on_and_sampled(call, tmp_path):
     text, folder, out = tmp_path / "lines.txt", tmp_path / "run", tmp_path / "drawn.txt"
@@ -26,3 +30,34 @@ def test_codes_in_use_are_told(call, tmp_path):
     called = call("train", "vq_vae", "--data", "digits", *options)
     assert called.status == 0
     assert "of 16 codes used, perplexity" in called.out
+
+
+def test_a_language_model_goes_on_from_a_beginning(call, tmp_path):
+    text, folder, out = tmp_path / "lines.txt", tmp_path / "run", tmp_path / "drawn.txt"
+    text.write_text("\n".join(["abab", "abca", "bcab", "cabc"] * 10), encoding="utf-8")
+    options = ("--epochs", 1, "--set", "width=8", "--set", "layers=1")
+    assert call("train", "language_model", "--data", text, "--out", folder, *options).status == 0
+    assert call("sample", folder, "-n", 3, "--begin", "ca", "--out", out).status == 0
+    assert [(line[:2], len(line)) for line in out.read_text(encoding="utf-8").splitlines()] == [("ca", 4)] * 3
+    called = call("sample", folder, "--begin", "xa", "--out", out)
+    assert called.status == 1
+    assert "the text has 'x', which the alphabet lacks: it is 'abc'" in called.line
+
+
+def test_an_image_is_completed_from_the_upper_part_of_test_data(call, tmp_path):
+    folder, out = tmp_path / "run", tmp_path / "drawn.npz"
+    options = ("--epochs", 1, "--set", "width=4", "--set", "blocks=1", "--set", "conditional=true")
+    assert call("train", "pixelcnn", "--data", "digits", "--out", folder, *options).status == 0
+    assert call("sample", folder, "-n", 5, "--begin", "0.5", "--out", out).status == 0
+    test = load("digits", binarize="static", seed=0).test
+    drawn = np.load(out)
+    assert np.array_equal(drawn["x"][:, :, :4], test["x"][:5, :, :4].numpy())
+    assert np.array_equal(drawn["y"], test["y"][:5].numpy())
+    assert "between 0 and 1" in call("sample", folder, "--begin", "2", "--out", out).line
+    assert "was not trained on text" in call("sample", folder, "--begin", "ab", "--out", out).line
+
+
+def test_what_draws_all_at_once_cannot_go_on_from_a_part(call, vae, tmp_path):
+    called = call("sample", vae, "--begin", "0.5", "--out", tmp_path / "x.png")
+    assert called.status == 1
+    assert "VAE cannot go on from a part: only autoregressive stories" in called.line

@@ -138,3 +138,19 @@ def test_no_network_is_asked_without_download(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_download", lambda *args: pytest.fail("asked the network"))
     with pytest.raises(FileNotFoundError):
         load("fashion-mnist", tmp_path)
+
+
+def test_photographs_are_cut_into_patches_that_hold_every_pixel_once():
+    from sklearn.datasets import load_sample_images
+
+    photographs = load("photographs")
+    parts = (photographs.train, photographs.validation, photographs.test)
+    assert sum(part.rows for part in parts) == 2 * 53 * 80
+    ours = torch.cat([(part["x"] * 255).round().long() for part in parts])
+    counts = torch.stack([torch.bincount(ours[:, channel].flatten(), minlength=256) for channel in range(3)])
+    theirs = np.stack(load_sample_images().images)[:, : 53 * 8]
+    for channel in range(3):
+        assert np.array_equal(counts[channel].numpy(), np.bincount(theirs[..., channel].ravel(), minlength=256))
+    corner = torch.from_numpy(theirs[0, :8, :8]).permute(2, 0, 1)
+    assert bool((ours == corner).flatten(1).all(1).any())
+    assert (photographs.levels, photographs.classes) == (256, None)

@@ -149,7 +149,7 @@ def test_usage_tells_codes_and_perplexity():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="prior is 'transformer', 'uniform' or a network, got 'normal'"):
+    with pytest.raises(ValueError, match="prior is one of transformer, pixelcnn, uniform or a network, got 'normal'"):
         VQVAE(EVENT, 2, prior="normal")
     with pytest.raises(ValueError, match=r"commitment of at least 0, got -1"):
         VQVAE(EVENT, 2, commitment=-1)
