@@ -51,6 +51,11 @@ class Anatomy:
     guided: bool
     dense: bool
 
+    def run(self) -> tuple[Any, Any]:
+        """Traces of the guide, and of the model with the guide's latents."""
+        guide = poutine.trace(self.guide).get_trace(self.batch)
+        return guide, poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
+
     def draws(self, site: Any) -> tuple[Tensor, list[str | None]]:
         """A site's value with the draws of the run first, (times, ...), and names of the dimensions after that."""
         value, names = laid_out(site)

@@ -39,29 +39,33 @@ def to_datatree(
 
     One draw of the latents from the guide is the same draw in `posterior`, `posterior_predictive`, `log_likelihood`,
     `sample_stats` and `importance`. Dimensions are (chain, draw), then plates by name, then the event's: `z_dim_0`, ...
+    Several fits of one program, restarts of it, are as many chains: `arviz_stats.rhat` then tells whether they agree.
 
     - `posterior`: latents from the guide, and `pyro.deterministic` of them. `prior`: the same from the model.
     - `posterior_predictive`, `prior_predictive`: the observed sites drawn anew.
     - `log_likelihood`: log p(x_i given the latents of the draw), (chain, draw, data), by observed site.
     - `importance`: `log_p`, `log_q`, `log_weight` of each datum, where every latent sits in the data plate;
-      `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors and `ess` by datum.
+      `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
+      where there are several), as `ImportanceWeights` defines them.
       With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
     - `observed_data`; `constant_data`: the columns that the story asks for and does not observe.
 
     A group that the story has nothing for is left out. Latents marked for enumeration are summed out.
 
     Args:
-        fitted: a `Fit`; a story as it is; or a pair of Pyro functions that stock SVI has trained in Pyro's store.
+        fitted: a `Fit`; a story as it is; or a pair of Pyro functions that stock SVI has trained in Pyro's store. Or a
+            list of them.
         data: columns as `fit` takes them, training data or other.
-        num_samples: draws, one chain of them.
-        seed: of the draws; the caller's random state is kept.
+        num_samples: draws in a chain.
+        seed: of the draws, one more for each further chain; the caller's random state is kept.
         groups: of `GROUPS`, the ones wanted; None for all.
         coords: labels by dimension, such as {"data": school_names}.
         dims: names of a site's event dimensions, such as {"z": ["theme"]}.
 
     Raises:
         ValueError: unknown groups, coordinates that do not fit, a program that chooses its own rows or whose sites
-            change from draw to draw, a pair that was not trained, or data that the story cannot take.
+            change from draw to draw, fits of different programs, a pair that was not trained, or data that the story
+            cannot take.
 
     Example:
         >>> import torch
@@ -79,14 +83,19 @@ def to_datatree(
     wanted = _wanted(groups)
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    with answering(fitted, seed) as story:
-        batch = whole_batch(story, Program(story), data)
-        asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
-        shelf, rows = collect(story, batch, asked, num_samples)
+    asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
+    shelves = []
+    for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
+        with answering(run, seed + chain) as story:
+            shelf, rows = collect(story, whole_batch(story, Program(story), data), asked, num_samples)
+        shelves.append(shelf)
+    if not shelves:
+        raise ValueError("expected a story, a pair or a Fit, or a list of them, got an empty list")
+    shelf = shelves[0].chained(shelves[1:])
     if "importance" in shelf.groups:
         shelf.groups["importance_summary"] = summary(shelf.groups["importance"]["log_weight"])
     shelf.groups = {group: shelf.groups[group] for group in wanted if group in shelf.groups}
-    return built(shelf, rows, _attributes(fitted, story, seed, num_samples), coords or {}, dims or {})
+    return built(shelf, rows, _attributes(run, story, seed, num_samples, len(shelves)), coords or {}, dims or {})
 
 
 def to_inference_data(tree: xarray.DataTree) -> Any:
@@ -114,7 +123,7 @@ def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(group for group in GROUPS if group in wanted)
 
 
-def _attributes(fitted: Any, story: Story, seed: int, num_samples: int) -> dict[str, Any]:
+def _attributes(fitted: Any, story: Story, seed: int, num_samples: int, chains: int) -> dict[str, Any]:
     """What the tree says of itself; text and numbers only, as netCDF holds."""
     told, described = versions(), describe_story(story)
     attributes: dict[str, Any] = {
@@ -126,6 +135,7 @@ def _attributes(fitted: Any, story: Story, seed: int, num_samples: int) -> dict[
         "guide": _guide_name(story),
         "seed": seed,
         "num_samples": num_samples,
+        "num_chains": chains,
     }
     if isinstance(fitted, Fit):
         protocol = fitted.config.get("data", {}).get("protocol")

@@ -14,7 +14,7 @@ from pyrogen.diagnostics.anatomy import Anatomy
 from pyrogen.inference.weights import WeightedTraces
 from pyrogen.story import inside, latent_sites, outside
 
-__all__ = ["Densities"]
+__all__ = ["Densities", "by_row", "score"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Densities:
     @classmethod
     def of(cls, anatomy: Anatomy, guide: Any, model: Any) -> Densities:
         """Score the traces of one draw: the guide's, and the model's replayed with it."""
-        _score(guide)
-        _score(model)
+        score(guide)
+        score(model)
         p, shared_p = _split(model, anatomy.plate)
         q, shared_q = _split(guide, anatomy.plate)
         if anatomy.summed:
@@ -46,11 +46,11 @@ class Densities:
         else:
             plate = anatomy.plate
             seen = [] if plate is None else [s for s in anatomy.observed if inside(model.nodes[s], plate.name)]
-            likelihood = {name: _rows(model.nodes[name]["log_prob"], plate) for name in seen}
+            likelihood = {name: by_row(model.nodes[name]["log_prob"], plate) for name in seen}
         return cls(likelihood, p, q, shared_p, shared_q)
 
 
-def _score(trace: Any) -> None:
+def score(trace: Any) -> None:
     """Log densities of every site, without the scales of plates and handlers."""
     for site in trace.nodes.values():
         if site["type"] == "sample":
@@ -58,7 +58,7 @@ def _score(trace: Any) -> None:
     trace.compute_log_prob()
 
 
-def _rows(log_prob: Tensor, plate: Any) -> Tensor:
+def by_row(log_prob: Tensor, plate: Any) -> Tensor:
     """A site's log density summed over all dimensions but the data plate's, (n,)."""
     rows = log_prob.movedim(plate.dim, -1)
     return rows.reshape(-1, rows.shape[-1]).sum(0).expand(plate.size)
@@ -72,7 +72,7 @@ def _split(trace: Any, plate: Any) -> tuple[Tensor, Tensor]:
         if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
             continue
         if plate is not None and inside(site, name):
-            rows = rows + _rows(site["log_prob"], plate)
+            rows = rows + by_row(site["log_prob"], plate)
         else:
             shared = shared + torch.as_tensor(site["log_prob"]).sum()
     return rows, shared

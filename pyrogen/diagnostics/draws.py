@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.draw import Released
 
-__all__ = ["ROWS", "collect"]
+__all__ = ["ROWS", "anatomies", "collect", "new_data", "shelved", "some_rows", "takes_any_rows", "with_new"]
 
 ELEMENTS = 2**22
 """Elements of a column that one run may hold where rows can be taken a few at a time."""
@@ -31,34 +33,60 @@ def collect(story: Story, batch: Batch, wanted: Collection[str], num_samples: in
 
     The story is at home and predicting.
     """
-    shelves = []
-    for anatomy in _plan(story, batch, num_samples):
-        rows = ROWS if anatomy.plate is None else anatomy.plate.name.replace("/", ".")
-        shelves.append(_collect(story, anatomy, rows, wanted, num_samples))
-    shelf = shelves[0]
-    for other in shelves[1:]:
+    shelves = shelved(story, batch, wanted, num_samples)
+    shelf, rows = next(shelves)
+    for other, _ in shelves:
         shelf.beside(other, rows)
     return shelf, rows
 
 
-def _plan(story: Story, batch: Batch, num_samples: int) -> list[Anatomy]:
-    """Where every latent belongs to a row: many draws in a run on repeated rows, a few rows at a time; else all."""
+def shelved(
+    story: Story, batch: Batch, wanted: Collection[str], num_samples: int, held: int = 1
+) -> Iterator[tuple[Shelf, str]]:
+    """The wanted groups some rows at a time, with the name of the rows' dimension; `held`: see `anatomies`."""
+    for anatomy in anatomies(story, batch, num_samples, held):
+        rows = ROWS if anatomy.plate is None else anatomy.plate.name.replace("/", ".")
+        yield _collect(story, anatomy, rows, wanted, num_samples), rows
+
+
+def anatomies(story: Story, batch: Batch, num_samples: int, held: int = 1) -> Iterator[Anatomy]:
+    """Where every latent belongs to a row: many draws in a run on repeated rows, a few rows at a time; else all.
+
+    Args:
+        story: the story, at home and predicting.
+        batch: the rows.
+        num_samples: draws that will be made.
+        held: how many draws of some rows the caller holds at once, which bounds how many rows.
+    """
     size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
     budget = max(1, ELEMENTS // max(size, 256))
-    n = min(batch.n, budget)
+    n = min(batch.n, max(1, budget // held))
     times = min(num_samples, budget // n)
-    pieces = [batch.rows(start, start + n) for start in range(0, batch.n, n)]
-    if len(pieces) == times == 1 or is_auto(story):
-        return [examine(story, batch)]
+    if (n == batch.n and times == 1) or is_auto(story) or not takes_any_rows(story, batch.rows(0, n), times):
+        yield examine(story, batch)
+        return
+    for start in range(0, batch.n, n):
+        yield examine(story, batch.rows(start, start + n), times)
+
+
+def some_rows(batch: Batch, rows: int) -> Batch:
+    """A random choice of rows, if there are more."""
+    if batch.n <= rows:
+        return batch
+    chosen = torch.randperm(batch.n)[:rows]
+    return replace(batch.map(lambda column: column[chosen.to(column.device)]), n=rows)
+
+
+def takes_any_rows(story: Story, rows: Batch, times: int) -> bool:
+    """Whether the program takes `times` as many rows as these, each of which has latents of its own."""
     with probed(story):
         known = len(story.trainable())
         try:
-            plan = [examine(story, piece, times) for piece in pieces]
+            anatomy = examine(story, rows, times)
         except (RuntimeError, ValueError, IndexError):
-            plan = []  # a program that is wrong, and not only fixed in its rows, says so below
+            return False  # a program that is wrong, and not only fixed in its rows, says so when all rows are run
         # Parameters that are made by a first run may have one entry for each row.
-        free = len(story.trainable()) == known and all(a.local and a.plate.size == a.batch.n for a in plan)
-    return plan if plan and free else [examine(story, batch)]
+        return len(story.trainable()) == known and anatomy.local and anatomy.plate.size == anatomy.batch.n
 
 
 def _collect(story: Story, anatomy: Anatomy, rows: str, wanted: Collection[str], num_samples: int) -> Shelf:
@@ -72,8 +100,7 @@ def _collect(story: Story, anatomy: Anatomy, rows: str, wanted: Collection[str],
         parts[("prior", "prior_predictive")] = _prior
     chosen = [part for groups, part in parts.items() if set(groups) & set(wanted)]
     for start in range(0, num_samples if chosen else 1, anatomy.times):
-        guide: Any = poutine.trace(anatomy.guide).get_trace(anatomy.batch)
-        model: Any = poutine.trace(poutine.replay(anatomy.model, trace=guide)).get_trace(anatomy.batch)
+        guide, model = anatomy.run()
         for part in chosen:
             part(shelf, anatomy, start, guide, model)
     shelf.check()
@@ -92,22 +119,39 @@ def _posterior(shelf: Shelf, anatomy: Anatomy, start: int, guide: Any, model: An
 
 def _predictive(shelf: Shelf, anatomy: Anatomy, start: int, guide: Any, model: Any) -> None:
     if anatomy.guided:
-        trace = _new_data(anatomy, poutine.replay(anatomy.model, trace=guide))
+        trace = new_data(anatomy, poutine.replay(anatomy.model, trace=guide))
         for name in anatomy.observed:
             shelf.put("posterior_predictive", name, start, *anatomy.draws(trace.nodes[name]))
 
 
 def _prior(shelf: Shelf, anatomy: Anatomy, start: int, guide: Any, model: Any) -> None:
-    trace = _new_data(anatomy, anatomy.model)
+    trace = new_data(anatomy, anatomy.model)
     for name, site in {**latent_sites(trace.nodes.values()), **deterministic_sites(trace)}.items():
         group = "prior_predictive" if name in anatomy.observed else "prior"
         shelf.put(group, name, start, *anatomy.draws(site))
 
 
-def _new_data(anatomy: Anatomy, model: Callable[[Batch], Any]) -> Any:
+def new_data(anatomy: Anatomy, model: Callable[[Batch], Any]) -> Any:
+    """A trace of the model with its observed sites drawn."""
     if anatomy.blank is not None:
         return poutine.trace(model).get_trace(anatomy.blank)
     return poutine.trace(Released(anatomy.observed)(model)).get_trace(anatomy.batch)
+
+
+def with_new(anatomy: Anatomy, observed: Any, simulated: Any) -> Batch:
+    """The rows with what the model simulated in place of what it observes."""
+    columns, left = dict(anatomy.batch.columns), set(anatomy.observed)
+    for key, column in columns.items():
+        told = [name for name in anatomy.observed if observes(observed, (name,), key, column)]
+        if told:
+            left.discard(told[0])
+            columns[key] = simulated.nodes[told[0]]["value"].reshape(column.shape).to(column.dtype)
+    if left:
+        raise ValueError(
+            f"site '{min(left)}' observes no column of the data as it is, so that the guide cannot be shown simulated "
+            "values of it: make it a column"
+        )
+    return replace(anatomy.batch, columns=columns)
 
 
 def _densities(shelf: Shelf, anatomy: Anatomy, start: int, guide: Any, model: Any) -> None:

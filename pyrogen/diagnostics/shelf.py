@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Variable:
 
 
 class Shelf:
-    """Variables by group; those with draws are (1, draws, ...) and made once.
+    """Variables by group; those with draws are (chains, draws, ...), of one chain until others are added.
 
     Args:
         draws: how many draws there will be.
@@ -78,6 +78,21 @@ class Shelf:
                 if rows in mine.dims:
                     axis = mine.dims.index(rows) - len(mine.dims)
                     mine.values = np.concatenate([mine.values, other.groups[group][name].values], axis)
+        return self
+
+    def chained(self, others: Sequence[Shelf]) -> Shelf:
+        """These draws as the first chain, those of the others as further ones; what has no draws stays.
+
+        Raises:
+            ValueError: a variable is not the same in all of them.
+        """
+        for group, name in self._filled:
+            mine = self.groups[group][name]
+            theirs = [other.groups.get(group, {}).get(name) for other in others]
+            chains = [mine.values, *(their.values for their in theirs if their is not None)]
+            if len(chains) <= len(others) or len({values.shape for values in chains}) > 1:
+                raise ValueError(f"the fits are not of one program: '{name}' of {group} is not the same in all of them")
+            mine.values = np.concatenate(chains)
         return self
 
 

@@ -37,7 +37,10 @@ _NOTES = {
     },
     "sample_stats": {"about": "lp: log p(x, z), log_q: log density of the guide at z, nats"},
     "importance": {"about": "by datum, nats, unscaled by any plate: log_weight = log p(x, z) - log q(z given x)"},
-    "importance_summary": {"about": "by datum, nats: ELBO and importance-weighted log p(x), with Monte Carlo errors"},
+    "importance_summary": {
+        "about": "by datum, nats: ELBO and importance-weighted log p(x), with Monte Carlo errors; ess of the weights, "
+        "and their Pareto k-hat, -inf where they are constant"
+    },
 }
 
 

@@ -1,0 +1,39 @@
+"""Pictures of samples beside the training data that are nearest to them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrogen.diagnostics import Features, Pixels, nearest_neighbours
+from pyrogen.plots.images import Picture, image_grid
+
+__all__ = ["sample_neighbours"]
+
+
+def sample_neighbours(samples: Tensor, training: Tensor, features: Features | None = None, count: int = 7) -> Picture:
+    """A row for each sample: the sample, then the training images that are nearest to it, nearest first.
+
+    A copy stands beside its original; a sample that is none stands beside its likes.
+
+    Args:
+        samples: (n, 1 or 3, height, width), in [0, 1].
+        training: (N, 1 or 3, height, width).
+        features: what is near; None: pixels.
+        count: training images in a row.
+
+    Returns:
+        Pixels (height, width, 3) in [0, 1].
+
+    Raises:
+        ValueError: no images, or fewer training images than are to be shown.
+
+    Example:
+        >>> sample_neighbours(torch.rand(2, 1, 8, 8), torch.rand(20, 1, 8, 8), count=3).shape
+        (118, 234, 3)
+    """
+    features = Pixels() if features is None else features
+    samples, training = samples.detach().cpu(), training.cpu()
+    places = nearest_neighbours(features(samples), features(training), count)[1]
+    rows = torch.cat([samples[:, None].float(), training[places].float()], 1)
+    return image_grid(rows.flatten(0, 1), columns=count + 1)
