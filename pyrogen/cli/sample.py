@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from pyrogen.cli.parsing import parse_pairs
 from pyrogen.cli.runs import opened
 from pyrogen.data import as_text
 from pyrogen.inference import Fit
+from pyrogen.inference.doors import nearest
 from pyrogen.inference.random_state import seeded
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
@@ -39,6 +41,10 @@ def sample(
         str | None,
         typer.Option(metavar="PART", help="Complete what so begins: 0.5, the first halves of test data; or a text."),
     ] = None,
+    how: Annotated[
+        list[str] | None,
+        typer.Option("--draw", metavar="KEY=VALUE", help="How a diffusion draws: steps=50, eta=0, guidance=2."),
+    ] = None,
     story: StoryFile = None,
     device: Device = "auto",
 ) -> None:
@@ -46,17 +52,30 @@ def sample(
     suffix = out.suffix.lower()
     if suffix not in _SUFFIXES:
         raise typer.BadParameter(f"expected a file {', '.join(_SUFFIXES)}, got '{out}'", param_hint="'--out'")
-    wanted = parse_pairs("--given", given or [])
+    wanted, ways = parse_pairs("--given", given or []), parse_pairs("--draw", how or [])
     run = opened(directory, story, device)
     with seeded(seed):
         told = _given(run, wanted, n)
-        drawn = run.story.sample(n, **told) if begin is None else completed(run, begin, told, n)
+        drawn = _drawn(run.story, n, told, ways) if begin is None else completed(run, begin, told, n)
     columns = drawn if isinstance(drawn, Mapping) else {_drawn_column(run.story): drawn}
     columns = {name: c.detach().cpu().contiguous() for name, c in {**told, **columns}.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
     shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
     print(f"drew {shapes} from {run.story._name}, seed {seed}, into {out}")
+
+
+def _drawn(story: Any, n: int, told: Mapping[str, Tensor], how: Mapping[str, Any]) -> Any:
+    """New data, in a way of the story's own where one is asked for."""
+    if not how:
+        return story.sample(n, **told)
+    if not hasattr(story, "draw"):
+        raise ValueError(f"--draw: {story._name} draws in one way alone: leave it out")
+    ways = [name for name in inspect.signature(story.draw).parameters if name not in {"n", *told}]
+    for name in how:
+        if name not in ways:
+            raise ValueError(f"--draw {name}: {story._name} knows {', '.join(ways)}{nearest(name, ways)}")
+    return story.draw(n, **told, **how)
 
 
 def _drawn_column(story: Story) -> str:

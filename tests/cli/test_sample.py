@@ -96,3 +96,25 @@ def test_labels_that_cannot_be(call, classes, own, tmp_path, given, said):
     assert called.status == 1
     assert said in called.err
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_diffusion_draws_as_it_is_told_to(call, tmp_path):
+    folder, out = tmp_path / "run", tmp_path / "x.npz"
+    small = ("--set", "network=dense", "--set", "hidden=[8]", "--set", "depth=20", "--set", "conditional=true")
+    assert call("train", "diffusion", "--data", "digits", "--epochs", 1, *small, "--out", folder).status == 0
+    drawn = []
+    for ways in ((), ("--draw", "steps=5", "--draw", "eta=0", "--draw", "guidance=2")):
+        assert call("sample", folder, "-n", 3, "--out", out, *ways).status == 0
+        drawn.append(np.load(out)["x"])
+    assert drawn[0].shape == drawn[1].shape == (3, 1, 8, 8)
+    assert not np.array_equal(*drawn)
+    assert (
+        "ConditionalDiffusion knows steps, eta, guidance"
+        in call("sample", folder, "--draw", "step=5", "--out", out).line
+    )
+
+
+def test_what_draws_in_one_way_takes_no_other(call, vae, tmp_path):
+    called = call("sample", vae, "--draw", "steps=5", "--out", tmp_path / "x.png")
+    assert called.status == 1
+    assert "--draw: VAE draws in one way alone: leave it out" in called.line
