@@ -88,6 +88,7 @@ def render(rows: list[Row]) -> str:
         "a pass for each pixel, s": lambda row: f"{row['median_seconds']['passes']:.2f}",
         "steps, s": lambda row: f"{row['median_seconds']['steps']:.2f}",
         "times faster": lambda row: f"{row['times_faster']:.1f}",
+        "rounds": lambda row: str(row["rounds"]),
         "device": lambda row: row["device"],
         "threads": lambda row: str(row["threads"]),
         "torch": lambda row: row["versions"]["torch"],
