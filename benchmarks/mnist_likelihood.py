@@ -136,7 +136,7 @@ def render(rows: list[Row]) -> str:
         "Static: training images are drawn once; dynamic: anew for each batch. Test images are drawn once in both, by\n"
         "a draw of our own, not Larochelle's file. Weights are chosen on the validation split alone, by the objective\n"
         "in the column `validation`. Training ends with the epochs of `mnist/runs.py`, meant for an hour at most of\n"
-        "one thread of a CPU; the targets took longer.\n\n"
+        "one thread of a CPU; times are of a machine that often did other work; the targets took longer.\n\n"
         + table(rows, columns)
         + "\n"
         + "".join(f"- {run}: {about}\n" for run, about in runs.items())
