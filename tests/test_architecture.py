@@ -25,7 +25,7 @@ LADDER = {
     "models": "story nn distributions autoregressive",
     "inference": "story data",
     "diagnostics": "story data nn inference",
-    "adversarial": "story data nn models inference",
+    "adversarial": "story data nn distributions inference",
     "plots": "story data inference diagnostics",
     "catalog": "story data nn distributions models autoregressive inference adversarial",
 }
@@ -35,7 +35,7 @@ NOT_PYTHON = {"py.typed"}
 
 # Loaded when used, never by `import pyrogen`.
 HEAVY = {"arviz", "arviz_base", "arviz_plots", "arviz_stats", "h5netcdf", "h5py", "matplotlib", "pandas", "PIL"}
-HEAVY |= {"scipy", "sklearn", "tensorboard", "torchvision", "xarray"}
+HEAVY |= {"scipy", "sklearn", "tensorboard", "torchmetrics", "torchvision", "xarray"}
 # The terminal, and the modules that may speak to it.
 TERMINAL, SPEAKERS = {"rich", "typer"}, ("pyrogen.cli", "pyrogen.inference.progress")
 

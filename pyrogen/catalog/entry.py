@@ -26,7 +26,7 @@ class Entry:
         name: what `train` and `list` call the story.
         summary: one line for `list`.
         build: from settings to a story; its parameters are the settings, those of `GIVEN` come from the data.
-        training: options of `fit` that suit it: epochs, batch_size, lr, ...
+        training: options of `fit` that suit it: epochs, batch_size, lr, ...; `adam`: further options of Adam.
         tiny: a small instance and data for the exam.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["images", "labelled_images", "points", "series", "text"]
+__all__ = ["images", "labelled_images", "labelled_points", "points", "series", "text"]
 
 
 def points() -> Tensor:
@@ -26,6 +26,12 @@ def labelled_images() -> dict[str, Tensor]:
     """The images, and whether more than half of their pixels are set."""
     x = images()
     return {"x": x, "y": (x.mean((1, 2, 3)) > 0.5).long()}
+
+
+def labelled_points() -> dict[str, Tensor]:
+    """The points, and whether the first number of each is positive."""
+    x = points()
+    return {"x": x, "y": (x[:, 0] > 0).long()}
 
 
 def series() -> dict[str, Tensor]:

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import typer
 from torch import Tensor
 
+from pyrogen.adversarial import Adversarial
 from pyrogen.cli.options import DataDir, Device, Directory, Draws, Seed, StoryFile
 from pyrogen.cli.preparation import DEQUANTIZED, mode_of, preparation, rebuilt, support_of
 from pyrogen.cli.runs import opened
 from pyrogen.data import Splits
+from pyrogen.diagnostics import SampleQuality, sample_quality, suited_features
 from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.random_state import seeded
 from pyrogen.story import Story
@@ -35,23 +37,37 @@ def evaluate(
     story: StoryFile = None,
     device: Device = "auto",
 ) -> None:
-    """Give the log-likelihood on a split of the data, with its protocol."""
+    """Give the log-likelihood on a split of the data, with its protocol; of a GAN, how good its samples are."""
     with redirect_stdout(sys.stderr if as_json else sys.stdout):  # whatever a user's own file prints
         run = opened(directory, story, device)
         splits = rebuilt(run.story, run.config, data, data_dir)
-        report, errors = _report(run.story, splits, split, k, seed)
+        with seeded(splits.seed):
+            columns = splits.split(split).batch()
+        quality = _quality(run.story, splits, columns, seed)
+        report, errors = _report(run.story, splits, split, columns, k, seed)
+    report["sample_quality"] = None if quality is None else quality.told()
     if report["kind"] is None:
         print(f"pyrogen: {run.story._name} has no density: {run.story.without['density']}", file=sys.stderr)
     if as_json:
         print(json.dumps(report, allow_nan=False))
     elif report["kind"] is not None:
         _show(run.story, report, errors, splits)
+    elif quality is not None:
+        print(f"{run.story._name} on {splits.name}, {split} split, {preparation(splits)}\n{quality}")
 
 
-def _report(story: Story, splits: Splits, split: str, k: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _quality(story: Story, splits: Splits, columns: dict[str, Tensor], seed: int) -> SampleQuality | None:
+    """Samples held against the data, for a story that was made to sample and has no density."""
+    if not isinstance(story, Adversarial):
+        return None
+    features = suited_features(splits.train)
+    return sample_quality(story, columns, features=features, seed=seed, training=splits.train)
+
+
+def _report(
+    story: Story, splits: Splits, split: str, columns: dict[str, Tensor], k: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `--json` prints, and errors besides."""
-    with seeded(splits.seed):
-        columns = splits.split(split).batch()
     figures: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_likelihood_error", "elbo", "elbo_error", "kind"))
     figures["k"] = 0
     if "density" not in story.without:

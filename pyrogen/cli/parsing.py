@@ -9,14 +9,21 @@ from typing import Any
 import typer
 from pyro.infer import TraceMeanField_ELBO
 
+from pyrogen.adversarial import Game, Hinge, NonSaturating, Wasserstein
 from pyrogen.cli.errors import nearest
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO
 
 __all__ = ["parse_objective", "parse_pairs"]
 
-_SWITCHES, _NUMBERS = ("elbo", "meanfield"), {"beta": "beta", "warmup": "warmup", "freebits": "free_bits"}
-_KNOWN = (*_SWITCHES, *_NUMBERS, "iwae")
-_FORMS = "elbo, meanfield, beta=4, warmup=10, freebits=0.1, iwae=50, joined by commas"
+_SWITCHES = ("elbo", "meanfield", "nonsaturating", "hinge")
+_NUMBERS = {"beta": "beta", "warmup": "warmup", "freebits": "free_bits"}
+_GAMES: dict[str, Any] = {"nonsaturating": NonSaturating, "hinge": Hinge, "wasserstein": Wasserstein}
+_OF_GAMES = ("r1", "critic_steps")
+_KNOWN = (*_SWITCHES, *_NUMBERS, "iwae", "wasserstein", *_OF_GAMES)
+_FORMS = (
+    "elbo, meanfield, beta=4, warmup=10, freebits=0.1, iwae=50, and for GANs nonsaturating, hinge, wasserstein=10, "
+    "r1=1, critic_steps=5, joined by commas"
+)
 
 
 def parse_objective(text: str) -> Any:
@@ -32,10 +39,12 @@ def parse_objective(text: str) -> Any:
             raise _wrong(f"no objective is called '{name}'{nearest(name, _KNOWN)} (write {_FORMS})")
         if name in asked:
             raise _wrong(f"'{name}' is said twice")
-        asked[name] = _number(name, value) if equals or name not in _SWITCHES else None
+        asked[name] = _number(name, value) if equals or name not in (*_SWITCHES, "wasserstein") else None
     numbers = {_NUMBERS[name]: value for name, value in asked.items() if name in _NUMBERS}
     base = TraceMeanField_ELBO() if "meanfield" in asked else None
     try:
+        if not {*_GAMES, *_OF_GAMES}.isdisjoint(asked):
+            return _game(asked)
         if "iwae" in asked:
             return _importance_weighted(asked)
         return TemperedELBO(**numbers, base=base) if numbers else base  # type: ignore[arg-type]
@@ -51,6 +60,18 @@ def _importance_weighted(asked: dict[str, float | None]) -> ImportanceWeightedEL
     if draws is None or not draws.is_integer():
         raise _wrong(f"'iwae' takes a whole number of draws, such as iwae=50, got {draws}")
     return ImportanceWeightedELBO(int(draws))
+
+
+def _game(asked: dict[str, float | None]) -> Game:
+    kinds = [name for name in asked if name not in _OF_GAMES]
+    if len(kinds) > 1 or not set(kinds) <= set(_GAMES):
+        first, second = [*kinds, *(name for name in asked if name in _OF_GAMES)][:2]
+        raise _wrong(f"'{first}' and '{second}' exclude each other")
+    names = {"r1": "r1", "critic_steps": "critic_steps", "wasserstein": "gradient_penalty"}
+    told = {names[name]: value for name, value in asked.items() if name in names and value is not None}
+    told = {name: int(value) if value.is_integer() else value for name, value in told.items()}
+    game: Game = _GAMES[kinds[0] if kinds else "nonsaturating"](**told)
+    return game
 
 
 def _number(name: str, value: str) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import typer
 
+from pyrogen.adversarial import Game, ailments
 from pyrogen.catalog import Entry, find
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
@@ -16,7 +18,8 @@ from pyrogen.cli.preparation import needed, preparation, prepared, protocol_of
 from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import Fit, RunFolder, active_units, adam, fit
 from pyrogen.inference.random_state import seeded
-from pyrogen.story import Story
+from pyrogen.plots import SampleStrip
+from pyrogen.story import Labelled, Story
 
 __all__ = ["train"]
 
@@ -24,6 +27,7 @@ Mode = Literal["static", "dynamic", "threshold", "none"]
 Precision = Literal["float32", "bfloat16", "float64"]
 _RATE = 1e-3
 _LOOKED_AT = 1000
+_IMAGES = 10
 
 
 def train(
@@ -48,20 +52,20 @@ def train(
     ema: Annotated[float | None, typer.Option(help="Decay of averaged weights, such as 0.999.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Of numbers.", show_default="float32")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch data that are missing.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Draw one row of images an epoch into strip.png.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no bar.")] = False,
 ) -> None:
     """Train a story on data, and keep the run in a folder."""
     if epochs is not None and steps is not None:
         raise typer.BadParameter("pass --epochs or --steps, not both", param_hint="'--steps'")
     asked: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "patience": patience}
-    asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision}
-    settings = parse_pairs("--set", setting or [])
-    goal = {} if objective is None else {"objective": parse_objective(objective)}
-    entry = find(name)
+    asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision, "seed": seed, "device": device}
+    asked["progress"] = not no_progress
+    entry, settings = find(name), parse_pairs("--set", setting or [])
     story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
+    options = {**_options(entry, asked), **_goal(story, objective), "callbacks": _strip(story, splits, out, strip)}
     columns = Columns(splits.train, splits.train.transform, protocol_of(splits, data, data_dir))
     before = _epochs_of_finished(RunFolder(out)) if resume else None
-    options = {**_options(entry, asked, goal), "seed": seed, "device": device, "progress": not no_progress}
     run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
     if before == len(run.history):
         print(f"nothing to do: {out} is finished {_end(run, before)}")
@@ -91,15 +95,37 @@ def _missing_labels(splits: Splits) -> bool:
     return any(y.dtype is torch.int64 and bool((y == -1).any()) for y in labels)
 
 
-def _options(entry: Entry, asked: dict[str, Any], goal: dict[str, Any]) -> dict[str, Any]:
+def _options(entry: Entry, asked: dict[str, Any]) -> dict[str, Any]:
     """Options of `fit`: those asked for, else those that suit the story."""
     options = dict(entry.training)
     if asked["steps"] is not None:
         options.pop("epochs", None)
     if isinstance(options.get("objective"), str):
         options["objective"] = parse_objective(options["objective"])
-    options |= {name: value for name, value in asked.items() if value is not None} | goal
-    return {"optimizer": adam(options.pop("lr", _RATE)), **options}
+    options |= {name: value for name, value in asked.items() if value is not None}
+    return {"optimizer": adam(options.pop("lr", _RATE), **options.pop("adam", {})), **options}
+
+
+def _goal(story: Story, objective: str | None) -> dict[str, Any]:
+    """The objective that is asked for, if one is; a story of two players takes games alone."""
+    if objective is None:
+        return {}
+    goal = parse_objective(objective)
+    if not isinstance(goal, Game):
+        story.decline("svi")
+    return {"objective": goal}
+
+
+def _strip(story: Story, splits: Splits, out: Path, wanted: bool) -> list[SampleStrip]:
+    """What draws images into the run folder after each epoch, of each class where the story is told one."""
+    if not wanted:
+        return []
+    if len(splits.event_shape or ()) != 3:
+        raise ValueError(
+            f"--strip draws images, and those of {splits.name} have shape {splits.event_shape}: leave it out"
+        )
+    y = torch.arange(_IMAGES) % splits.classes if isinstance(story, Labelled) and splits.classes else None
+    return [SampleStrip(out / "strip.png", _IMAGES, given={} if y is None else {"y": y})]
 
 
 def _epochs_of_finished(folder: RunFolder) -> int | None:
@@ -123,15 +149,33 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
         took = (
             f"{_count(last['epoch'], 'epoch')}, {_count(last['step'], 'step')} ({_mode(run)}), {last['seconds']:.1f} s"
         )
-        best = [r["validation_elbo"] for r in run.history if r["epoch"] == run.best_epoch]
-        scale = " on the scale of grey levels" if splits.log_scale else ""
-        what = "objective" if "density" in run.story.without else "ELBO"
-        elbo = f"; best validation {what} {best[0] - splits.log_scale:.2f} nats{scale}, at epoch {run.best_epoch}"
-        print(took + (elbo if best else ""))
+        print(f"{took}{_best(run, splits)}")
+        _tell_game(last)
     _tell_activity(run, splits)
     print(f"kept in {out}")
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
     print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")
+
+
+def _best(run: Fit, splits: Splits) -> str:
+    """The best epoch on validation data, if weights were chosen by one."""
+    if run.best_epoch is None:
+        return ""
+    best = run.history[run.best_epoch - 1]["validation_elbo"] - splits.log_scale
+    scale = " on the scale of grey levels" if splits.log_scale else ""
+    what = "objective" if "density" in run.story.without else "ELBO"
+    return f"; best validation {what} {best:.2f} nats{scale}, at epoch {run.best_epoch}"
+
+
+def _tell_game(last: Mapping[str, Any]) -> None:
+    """How two players stand, where there are two, and what ails them."""
+    if "critic_accuracy" in last:
+        told = (
+            f"scores a real datum above a generated one in {last['critic_accuracy']:.0%} of pairs (50 %: cannot tell)"
+        )
+        print(f"critic {told}; generated data are {last['diversity']:.0%} as diverse as real ones")
+    for ailing in ailments(last):
+        print(ailing)
 
 
 def _end(run: Fit, epochs: int) -> str:

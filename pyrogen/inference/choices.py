@@ -7,12 +7,15 @@ from typing import Any
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyrogen.inference.batches import RowBatches
+from pyrogen.inference.compiling import EARNED
 from pyrogen.inference.doors import is_auto
 from pyrogen.inference.loaders import LoaderBatches
+from pyrogen.inference.options import Options
+from pyrogen.inference.packed import LARGEST
 from pyrogen.inference.program import Program, Recording, probed
 from pyrogen.story import Story, latent_sites, outside
 
-__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "peeked"]
+__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "peeked", "to_compile"]
 
 DEFAULT_BATCH = 128
 
@@ -55,3 +58,22 @@ def elbo_for(peek: Recording | None) -> Any:
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:
     """The objective that `fit` would choose."""
     return elbo_for(peeked(program, batches))
+
+
+def to_compile(options: Options, story: Story, steps: int | None) -> tuple[bool | str, str]:
+    """Whether to compile, decided by the length of the run alone so that equal runs decide alike; else why not.
+
+    Args:
+        options: of the run.
+        story: which is small or not.
+        steps: in an epoch, where known.
+    """
+    if options.compile != "auto":
+        return options.compile, "" if options.compile else "compile=False"
+    taken = options.limit.steps or (options.limit.epochs or 0) * (steps or 0)
+    small = sum(parameter.numel() for parameter in story.trainable().values()) <= LARGEST
+    earned = 2 * EARNED if small else EARNED  # a small model's step takes less, and so has less to save
+    if taken < earned:
+        short = f"a run of less than {earned:,} steps does not earn back the compiler's time"
+        return False, short if taken else "how many steps the run takes is not known"
+    return "auto", ""

@@ -64,7 +64,8 @@ def fit(
         batch_size: rows in a step; None: 128 where every latent sits in the data plate, else the whole data set.
         arguments: further arguments by name: constants, or callables of the step.
         objective: any Pyro ELBO or one of `pyrogen.inference`'s; None: a fresh `Trace_ELBO`, or `TraceEnum_ELBO` where
-            a site is marked for enumeration.
+            a site is marked for enumeration. GANs and their kin take a game of `pyrogen.adversarial`, and say
+            themselves what they do where objective, optimizer and ema are None.
         optimizer: from an iterable of (name, parameter) pairs to a `torch.optim.Optimizer`; None: one fused Adam, rate
             1e-3.
         schedule: from the optimizer to a scheduler, stepped each step.

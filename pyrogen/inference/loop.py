@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from pyrogen.inference.batches import Batches
 from pyrogen.inference.progress import ProgressBar
 from pyrogen.inference.random_state import get_random_state, set_random_state
 from pyrogen.inference.run_folder import RunFolder
+from pyrogen.inference.steps import Steps
 from pyrogen.story import Batch
 
-__all__ = ["WAITING", "Limit", "Loop", "Steps"]
+__all__ = ["WAITING", "Limit", "Loop"]
 
 EPOCH_END_SECONDS = 2.0
 """Checkpoints at the ends of epochs are at least so far apart."""
@@ -26,31 +27,6 @@ WAITING = 50
 """Losses on CUDA that are looked at together."""
 MIDDLE_SECONDS = 60.0
 """An epoch longer than this is checkpointed in its middle."""
-
-
-class Steps(Protocol):
-    """What a loop drives: SVI, or two players in turn."""
-
-    def __call__(self, batch: Batch, epoch: float) -> Tensor | float:
-        """Take one step; its loss in nats per datum: a number, or a tensor that was not looked at yet."""
-
-    def weights(self) -> dict[str, Tensor]:
-        """The tensors that make up what is trained: parameters and buffers, live."""
-
-    def averages(self) -> dict[str, Tensor] | None:
-        """Averaged values of some of the weights, if they are kept."""
-
-    def settle(self) -> None:
-        """Raise FloatingPointError if a loss was not finite; losses need not be looked at as they come."""
-
-    def figures(self) -> dict[str, float]:
-        """What a record should tell besides the losses."""
-
-    def state(self) -> dict[str, Any]:
-        """Optimizers and the like, for a checkpoint; the weights are kept apart."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +87,7 @@ class Loop:
             self.finished = "limit"
             if not self.history:
                 self.save()
-        bar = ProgressBar(self._total(), self.step, self.progress)
+        bar = ProgressBar(self._total(), self.step, self.progress, self.steps.elbo)
         started = time.monotonic() - self._seconds
         with bar:
             while self.finished is None:
@@ -156,18 +132,7 @@ class Loop:
         self.batches.close()
         self._reopen = cut if self.batches.cut else None
         self.epoch += 1
-        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "train_elbo": self._sum / self._rows}
-        if self.validate is not None:
-            self._check_finite()
-            with self._averaged():
-                record["validation_elbo"] = self.validate()
-                self._keep_best(record)
-        record.update({"seconds": round(self._seconds, 3), **self.steps.figures()})
-        self._sum, self._rows = 0.0, 0
-        self.history.append(record)
-        if self.folder is not None:
-            self.folder.append(record)
-        stop = self.report(record)
+        stop = self._record()
         patience = self.limit.patience
         if stop:
             self.finished = "callback"
@@ -177,6 +142,24 @@ class Loop:
             self.finished = "limit"
         if self.finished or time.monotonic() - self._saved > EPOCH_END_SECONDS:
             self.save()
+
+    def _record(self) -> bool:
+        """Tell of the epoch, the averaged weights in place where they are kept; whether a callback ends the run."""
+        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step}
+        if self.steps.elbo:
+            record["train_elbo"] = self._sum / self._rows
+        self._sum, self._rows = 0.0, 0
+        if self.validate is not None:
+            self._check_finite()
+        with self._averaged():
+            if self.validate is not None:
+                record["validation_elbo"] = self.validate()
+                self._keep_best(record)
+            record.update({"seconds": round(self._seconds, 3), **self.steps.figures()})
+            self.history.append(record)
+            if self.folder is not None:
+                self.folder.append(record)
+            return self.report(record)
 
     def _keep_best(self, record: dict[str, Any]) -> None:
         before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +16,16 @@ from torch import Tensor
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.story import Batch, Seen, Spec, Store, Story, data_plate, latent_sites, observed_sites
 
-__all__ = ["Program", "Recorder", "Recording", "divisor_for", "probed", "shape_lazy_parameters"]
+__all__ = [
+    "Program",
+    "Recorder",
+    "Recording",
+    "divisor_for",
+    "kept_buffers",
+    "live_weights",
+    "probed",
+    "shape_lazy_parameters",
+]
 
 
 class Program:
@@ -153,9 +162,8 @@ def probed(story: Story, keep: bool = False) -> Iterator[None]:
         story: the story that runs.
         keep: keep the parameters that are made; that is a set-up call.
     """
-    held = [(m, name, b, b.clone()) for m in story.all_modules() for name, b in m.named_buffers(recurse=False)]
     with ExitStack() as stack:
-        stack.callback(_put_back, held)
+        stack.enter_context(kept_buffers(story.all_modules()))
         stack.enter_context(story.home())
         if not keep:
             store = Store.current()
@@ -166,11 +174,22 @@ def probed(story: Story, keep: bool = False) -> Iterator[None]:
         yield
 
 
-def _put_back(held: list[tuple[torch.nn.Module, str, Tensor, Tensor]]) -> None:
-    for module, name, buffer, value in held:
-        module._buffers[name] = buffer
-        if not torch.nn.parameter.is_lazy(buffer):
-            buffer.data.copy_(value)
+@contextmanager
+def kept_buffers(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """On leaving, every buffer of the modules is the tensor that it was, and holds what it held."""
+    held = [(m, name, b, b.clone()) for m in modules for name, b in m.named_buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for module, name, buffer, value in held:
+            module._buffers[name] = buffer
+            if not torch.nn.parameter.is_lazy(buffer):
+                buffer.data.copy_(value)
+
+
+def live_weights(story: Story) -> dict[str, Tensor]:
+    """Parameters and buffers of a story, live: what is trained, and what a run folder keeps."""
+    return {name: t.detach() for name, t in {**story.trainable(), **story.saved_buffers()}.items()}
 
 
 def divisor_for(program: Program, batch: Batch) -> float:

@@ -18,9 +18,11 @@ class ProgressBar:
         total: steps in the run, where known.
         done: steps done before.
         shown: whether to show it; it stays quiet all the same where standard error is no terminal.
+        bound: whether what is shown is an ELBO, not minus some other loss.
     """
 
-    def __init__(self, total: int | None, done: int, shown: bool) -> None:
+    def __init__(self, total: int | None, done: int, shown: bool, bound: bool = True) -> None:
+        self.bound = bound
         self.steps = self.start = done
         self.elbo: float | None = None
         columns = (
@@ -52,5 +54,5 @@ class ProgressBar:
         if not self.bar.disable:
             speed = self.bar.tasks[self.task].speed
             rate = f"{speed:.0f}/s" if speed else ""
-            text = f"ELBO {self.elbo:.2f} nats"
+            text = f"ELBO {self.elbo:.2f} nats" if self.bound else f"loss {-self.elbo:.3f}"
             self.bar.update(self.task, completed=self.steps, what=f"epoch {epoch}", rate=rate, elbo=text)

@@ -26,7 +26,7 @@ class Fit:
     Args:
         story: the story, its weights in place; a `Pair` where a pair was trained.
         history: one record an epoch: `epoch`, `step`, `train_elbo` (nats per datum; the objective's value, where it is
-            tempered), `validation_elbo`, `seconds`, `lr`, ...
+            tempered), `validation_elbo`, `seconds`, `lr`, ...; those of a GAN are told by `Adversarial`.
         best_epoch: the epoch with the best validation ELBO, if there was validation data.
         mode: how steps were taken: "eager", "compiled" or "captured".
         mode_reason: why, where they were not compiled.

@@ -14,20 +14,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from pyrogen.inference.account import account, compare
 from pyrogen.inference.batches import RowBatches, as_columns, batches_of
-from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked
-from pyrogen.inference.compiling import EARNED
+from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked, to_compile
 from pyrogen.inference.doors import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.loaders import LoaderBatches
 from pyrogen.inference.loop import Limit, Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
-from pyrogen.inference.packed import LARGEST
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.result import Fit
 from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
 from pyrogen.inference.step import Step
+from pyrogen.inference.steps import Steps
 from pyrogen.inference.still import Still
 from pyrogen.story import Batch, Seen, Story
 
@@ -138,8 +137,9 @@ class Run:
         finally:
             if isinstance(steps, Step):
                 steps.compiler.close()
-                self.fit.mode, self.fit.mode_reason = steps.compiler.mode, steps.compiler.reason
+                self.fit.mode = steps.compiler.mode
                 self.fit.first_step_seconds = None if steps.settled is None else steps.settled - self.started
+            self.fit.mode_reason = steps.mode_reason
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
@@ -152,10 +152,19 @@ class Run:
             extra = self.program.at_step(Batch({}, seen.n), history[-1]["step"]).extra
             self.story.seen = replace(seen, extra=extra)
 
-    def _steps(self) -> Step | Still:
+    def _steps(self) -> Steps:
+        """What the loop drives: the story's own steps, if it has any, else SVI's."""
+        options, own = self.options, getattr(self.story, "training_steps", None)
         if not self.trains:
             return Still(self.story)
-        options = self.options
+        if own is not None:
+            made: Steps = own(self.program, options, self.batches, self.validation)
+            return made
+        if not (hasattr(self.objective, "differentiable_loss") or hasattr(self.objective, "loss_and_grads")):
+            raise TypeError(
+                f"{self.story._name} trains by SVI, and objective is a {type(self.objective).__name__}: pass a Pyro "
+                "ELBO, or one of pyrogen.inference's"
+            )
         return Step(
             self.program,
             self.objective,
@@ -163,23 +172,10 @@ class Run:
             options.freeze,
             options.precision == "bfloat16",
             self.batches.rows,
-            *self._compile(),
+            *to_compile(options, self.story, self.batches.steps),
         )
 
-    def _compile(self) -> tuple[bool | str, str]:
-        """Whether to compile, decided by the length of the run alone so that equal runs decide alike; else why not."""
-        if self.options.compile != "auto":
-            return self.options.compile, "" if self.options.compile else "compile=False"
-        limit = self.options.limit
-        steps = limit.steps or (limit.epochs or 0) * (self.batches.steps or 0)
-        small = sum(parameter.numel() for parameter in self.story.trainable().values()) <= LARGEST
-        earned = 2 * EARNED if small else EARNED  # a small model's step takes less, and so has less to save
-        if steps < earned:
-            short = f"a run of less than {earned:,} steps does not earn back the compiler's time"
-            return False, short if steps else "how many steps the run takes is not known"
-        return "auto", ""
-
-    def _loop(self, steps: Step | Still, folder: RunFolder | None) -> Loop:
+    def _loop(self, steps: Steps, folder: RunFolder | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:
             self.fit.best_epoch = loop.best_epoch
             if not self.options.callbacks:
@@ -192,7 +188,7 @@ class Run:
             steps,
             self.batches,
             self.options.limit if self.trains else Limit(epochs=0),
-            validate=self._validate if self.validation is not None else None,
+            validate=self._validate if self.validation is not None and isinstance(steps, Step) else None,
             folder=folder,
             config=self.fit.config,
             report=report,
@@ -264,7 +260,7 @@ class Run:
         mine.update({**config, "limit": limit})
         return dict(state)
 
-    def _restore(self, steps: Step | Still, loop: Loop, state: dict[str, Any], folder: RunFolder | None) -> None:
+    def _restore(self, steps: Steps, loop: Loop, state: dict[str, Any], folder: RunFolder | None) -> None:
         seen = seen_from(state["about"]["seen"]) if state["about"]["seen"] else None
         if isinstance(steps, Step) and seen is not None:
             # The first rows, not placeholders: a program may need data that make sense.

@@ -17,11 +17,11 @@ from pyrogen.inference.compiling import Compiler
 from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite, nearest
 from pyrogen.inference.loop import WAITING
 from pyrogen.inference.optimizing import Optimizing
-from pyrogen.inference.program import Program, Recording, divisor_for, probed
+from pyrogen.inference.program import Program, Recording, divisor_for, live_weights, probed
 from pyrogen.inference.random_state import set_torch_random_state, torch_random_state
 from pyrogen.story import Batch, Store
 
-__all__ = ["Step"]
+__all__ = ["Step", "frozen_by"]
 
 
 class Step:
@@ -36,6 +36,8 @@ class Step:
         rows: rows in the training set, where known.
         compile, reason: see `Compiler`.
     """
+
+    elbo = True
 
     def __init__(
         self,
@@ -123,10 +125,14 @@ class Step:
             self.divisors[batch.n] = divisor_for(self.program, batch)
         return self.divisors[batch.n]
 
+    @property
+    def mode_reason(self) -> str:
+        """Why steps were not compiled, where they were not."""
+        return self.compiler.reason
+
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
-        story = self.program.story
-        return {name: t.detach() for name, t in {**story.trainable(), **story.saved_buffers()}.items()}
+        return live_weights(self.program.story)
 
     def averages(self) -> dict[str, Tensor] | None:
         """Averaged parameters, if they are kept."""
@@ -213,7 +219,7 @@ class Step:
         assert self.recording is not None
         story = self.program.story
         parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
-        frozen = _frozen(self.freeze, parameters, self.recording)
+        frozen = frozen_by(self.freeze, parameters, self.recording)
         if not parameters:
             raise ValueError(
                 f"{story._name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
@@ -241,7 +247,7 @@ class Step:
         )
 
 
-def _frozen(freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording) -> set[str]:
+def frozen_by(freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording) -> set[str]:
     """The names of parameters that `freeze` means.
 
     Raises:

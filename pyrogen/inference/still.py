@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyrogen.inference.program import live_weights
 from pyrogen.story import Batch, Story
 
 __all__ = ["Still"]
@@ -13,6 +14,8 @@ __all__ = ["Still"]
 
 class Still:
     """The steps of a story whose whole fit is `prepare`: none."""
+
+    elbo, mode_reason = True, ""
 
     def __init__(self, story: Story) -> None:
         self.story = story
@@ -26,7 +29,7 @@ class Still:
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
-        return {name: t.detach() for name, t in {**self.story.trainable(), **self.story.saved_buffers()}.items()}
+        return live_weights(self.story)
 
     def averages(self) -> None:
         """None are kept."""

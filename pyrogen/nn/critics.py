@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pyrogen.nn.conv import halvings, strided
 from pyrogen.nn.dense import hidden_layers
-from pyrogen.nn.generators import image_shape, leaky
+from pyrogen.nn.generators import image_shape
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
 __all__ = ["Critic"]
+
+_leaky = functools.partial(nn.LeakyReLU, 0.2)
 
 
 @dataclass(eq=False)
@@ -72,9 +75,9 @@ class Critic(nn.Module):
         size = math.prod(self._event)
         if self.channels:
             coarsest = halvings(image_shape(self._event, "Critic"), self.channels)[-1]
-            layers = [*strided([self._event[0], *self.channels], self.blocks, leaky), nn.Flatten()]
+            layers = [*strided([self._event[0], *self.channels], self.blocks, _leaky), nn.Flatten()]
             size = self.channels[-1] * math.prod(coarsest)
-        self.layers = nn.Sequential(*layers, *hidden_layers([size, *self.hidden], leaky))
+        self.layers = nn.Sequential(*layers, *hidden_layers([size, *self.hidden], _leaky))
         self.score = nn.Linear(self.hidden[-1], 1)
         self.label = nn.Linear(self.labels, self.hidden[-1], bias=False) if self.labels else None
         for module in list(self.modules()) if self.spectral else []:

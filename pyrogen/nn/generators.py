@@ -1,8 +1,7 @@
-"""Generators: networks that make data of latents, with the leaky kinks that adversarial training is used to."""
+"""Generators: networks that make data of latents."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +12,16 @@ from pyrogen.nn.conv import doublings, halvings
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
-__all__ = ["Generator", "leaky"]
-
-leaky = functools.partial(nn.LeakyReLU, 0.2)
-"""Kinks let a generator tear a connected latent space into separate modes, where smooth activations leave bridges."""
+__all__ = ["Generator", "image_shape"]
 
 
 @dataclass(eq=False)
 class Generator(nn.Module):
     """From latents to data: dense layers, then, for images, transposed convolutions that double height and width.
 
-    LeakyReLU with a slope of 0.2 below 0 follows every layer but the last. With `channels` it is a DCGAN's generator,
-    of any size of images and without batch normalization; with `blocks`, a residual one.
+    ReLU follows every layer but the last: its kinks tear connected latents into separate modes, where smooth or leaky
+    activations leave bridges. With `channels` it is a DCGAN's generator, of any size of images and without batch
+    normalization; with `blocks`, a residual one.
 
     Args:
         in_shape: event shape of the input; flattened.
@@ -60,11 +57,11 @@ class Generator(nn.Module):
         self.out_shape = self._out = as_shape(self.out_shape)
         self.hidden, self.channels = as_shape(self.hidden), as_shape(self.channels)
         widths = [math.prod(self._in), *self.hidden]
-        layers = hidden_layers(widths, leaky)
+        layers = hidden_layers(widths, nn.ReLU)
         if self.channels:
             start = (self.channels[0], *halvings(image_shape(self._out, "Generator"), self.channels)[-1])
             layers += [nn.Linear(widths[-1], math.prod(start)), nn.Unflatten(-1, start)]
-            layers += doublings(self.channels, self._out, self.blocks, leaky)
+            layers += doublings(self.channels, self._out, self.blocks, nn.ReLU)
         else:
             layers += [nn.Linear(widths[-1], math.prod(self._out))]
         self.layers = nn.Sequential(*layers)

@@ -1,7 +1,22 @@
-"""Pictures of data, reconstructions and training; Matplotlib is loaded when one is made."""
+"""Pictures of data, reconstructions, training and diagnostics; Matplotlib is loaded when one is made."""
 
+from pyrogen.plots.diagnostics import diagnostic_figures
 from pyrogen.plots.images import image_grid, reconstructions, save_image_grid, save_picture
+from pyrogen.plots.ink import ink
 from pyrogen.plots.latents import latent_planes
+from pyrogen.plots.neighbours import sample_neighbours
+from pyrogen.plots.strip import SampleStrip
 from pyrogen.plots.training import training_curve
 
-__all__ = ["image_grid", "latent_planes", "reconstructions", "save_image_grid", "save_picture", "training_curve"]
+__all__ = [
+    "SampleStrip",
+    "diagnostic_figures",
+    "image_grid",
+    "ink",
+    "latent_planes",
+    "reconstructions",
+    "sample_neighbours",
+    "save_image_grid",
+    "save_picture",
+    "training_curve",
+]

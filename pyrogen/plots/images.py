@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor
 from pyrogen.inference import posterior_predictive
 from pyrogen.story import Story
 
-__all__ = ["Picture", "image_grid", "reconstructions", "save_image_grid", "save_picture"]
+__all__ = ["GAP", "Picture", "image_grid", "reconstructions", "save_image_grid", "save_picture"]
 
 Picture = NDArray[np.float32]
 """Pixels (height, width, 3) in [0, 1]."""
 
 _VISIBLE = 56
 """Pixels to which the longer side of an image is enlarged, by a whole number, so that 8 by 8 digits can be seen."""
-_GAP, _GAP_SHADE = 2, 0.25
+GAP, _GAP_SHADE = 2, 0.25
 _DRAWS = 32
 
 
@@ -50,18 +50,24 @@ def image_grid(images: Any, columns: int | None = None) -> Picture:
     across = min(n, columns or math.ceil(math.sqrt(n)))
     scale = max(1, round(_VISIBLE / max(height, width)))
     pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    down, step_y, step_x = math.ceil(n / across), height * scale + _GAP, width * scale + _GAP
-    grid = torch.full((3, down * step_y + _GAP, across * step_x + _GAP), _GAP_SHADE)
+    down, step_y, step_x = math.ceil(n / across), height * scale + GAP, width * scale + GAP
+    grid = torch.full((3, down * step_y + GAP, across * step_x + GAP), _GAP_SHADE)
     for i, image in enumerate(pixels):
-        top, left = (i // across) * step_y + _GAP, (i % across) * step_x + _GAP
+        top, left = (i // across) * step_y + GAP, (i % across) * step_x + GAP
         grid[:, top : top + height * scale, left : left + width * scale] = image
     return grid.permute(1, 2, 0).contiguous().numpy()
 
 
-def save_picture(path: str | Path, picture: Picture) -> None:
-    """Write pixels (height, width, 3) in [0, 1] as they are; the suffix says in which format, such as `.png`."""
+def save_picture(path: str | Path | BinaryIO, picture: Picture) -> None:
+    """Write pixels (height, width, 3) in [0, 1] as they are.
+
+    The suffix says in which format, such as `.png`; an open file receives PNG.
+    """
     from matplotlib.image import imsave
 
+    if not isinstance(path, str | Path):
+        imsave(path, picture, format="png")
+        return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     imsave(str(path), picture)
 

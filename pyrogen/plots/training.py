@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["training_curve"]
 
-_LABELS = {"train_elbo": "training", "validation_elbo": "validation"}
+_BOUNDS = {"train_elbo": "training", "validation_elbo": "validation"}
+_LOSSES = {"critic_loss": "critic", "generator_loss": "generator"}
 
 
 def training_curve(run: Fit | Sequence[Mapping[str, Any]]) -> Figure:
-    """The ELBO on training and validation data by epoch, the best epoch marked.
+    """The ELBO on training and validation data by epoch, the best epoch marked; of a game without one, both losses.
 
     Args:
         run: what `fit` or `load` gave, or its history.
@@ -34,15 +35,16 @@ def training_curve(run: Fit | Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError("there is no epoch to show: the history is empty")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    for name, label in _LABELS.items():
+    bounds = any(name in record for record in history for name in _BOUNDS)
+    for name, label in (_BOUNDS if bounds else _LOSSES).items():
         points = [(record["epoch"], record[name]) for record in history if record.get(name) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else "")
     best = max((r for r in history if "validation_elbo" in r), key=lambda r: r["validation_elbo"], default=None)
     if best is not None:
         label = f"best: {best['validation_elbo']:.2f} nats at epoch {best['epoch']}"
-        axes.plot([best["epoch"]], [best["validation_elbo"]], "o", color="black", fillstyle="none", label=label)
-    axes.set(xlabel="epoch", ylabel="ELBO in nats per datum")
+        axes.plot([best["epoch"]], [best["validation_elbo"]], "o", color="grey", fillstyle="none", label=label)
+    axes.set(xlabel="epoch", ylabel="ELBO in nats per datum" if bounds else "loss")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     return figure

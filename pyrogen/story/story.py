@@ -37,7 +37,8 @@ class Story(PyroModule):
 
     What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
     `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
-    log-likelihood of each datum in nats; and `without`.
+    log-likelihood of each datum in nats; `training_steps(program, options, batches, validation)`, the steps by which it
+    trains in place of SVI's (`pyrogen.inference.steps.Steps`); and `without`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -58,7 +59,7 @@ class Story(PyroModule):
     """
 
     without: ClassVar[dict[str, str]] = {}
-    """What the story lacks (`steps`, `guide`, `density`, `sample`, `meta`), each with the reason, which refusals
+    """What the story lacks (`steps`, `svi`, `guide`, `density`, `sample`, `meta`), each with the reason, which refusals
     quote."""
 
     arguments: dict[str, Any]

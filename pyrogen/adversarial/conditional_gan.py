@@ -1,0 +1,93 @@
+"""The conditional generative adversarial network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrogen.adversarial.story import Adversarial
+from pyrogen.distributions import Prior
+from pyrogen.nn import Critic, Generator, Label, Shape, as_shape, flatten, fold
+from pyrogen.story import Labelled
+
+__all__ = ["ConditionalGAN"]
+
+
+class ConditionalGAN(Labelled, Adversarial):
+    """z ~ prior,  x = G(z, y), which a critic that is told y holds against data of the same label.
+
+    As z is drawn apart from y, what is left to it is what y does not tell of x. See `Adversarial` for how it trains.
+
+    Args:
+        event_shape: shape of one datum, such as (1, 28, 28) or 2.
+        latent: number of latents, or their shape.
+        classes: y is one of so many classes, int64 (n,).
+        condition: in place of `classes`: y is a vector of so many numbers, or of that shape, float (n, *condition).
+        prior: p(z); None: standard normal.
+        generator: (batch, latents + C) -> (batch, *event_shape), for the latents and, behind them, C numbers of the
+            label (one for each class, 0 or 1; or y's own); None: dense.
+        critic: (batch, *event_shape), label (batch, C) -> (batch,), a score; None: a dense projection critic.
+        hidden: widths of the dense generator; backwards, those of the dense critic.
+        bounded: whether data lie between 0 and 1; None: those of three dimensions, as images have them, do.
+
+    Raises:
+        ValueError: both or neither of `classes` and `condition`; the prior is for other latents; by `check`, x or y has
+            another shape, x leaves its bounds, or y is a label that is none of the classes.
+
+    Example:
+        >>> story = ConditionalGAN((1, 8, 8), latent=4, classes=10, hidden=(16,))
+        >>> story.sample(5, y=3).shape
+        torch.Size([5, 1, 8, 8])
+
+    References:
+        Mirza, Osindero 2014, arXiv:1411.1784; Miyato, Koyama 2018, arXiv:1802.05637 (projection critic).
+    """
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        latent: Shape,
+        classes: int | None = None,
+        condition: Shape | None = None,
+        *,
+        prior: Prior | None = None,
+        generator: nn.Module | None = None,
+        critic: nn.Module | None = None,
+        hidden: Sequence[int] = (128, 128),
+        bounded: bool | None = None,
+    ) -> None:
+        label = Label(classes, condition)
+        told = math.prod(as_shape(latent)) + label.size
+        super().__init__(
+            event_shape,
+            latent,
+            prior=prior,
+            generator=Generator(told, event_shape, hidden) if generator is None else generator,
+            critic=Critic(event_shape, hidden[::-1], labels=label.size) if critic is None else critic,
+            bounded=bounded,
+        )
+        self.label, self.classes = label, classes
+
+    def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
+        """p(z), and x = G(z, y)."""
+        with pyro.plate("data", n, dim=-1):
+            z = pyro.sample("z", self.prior(self._encode))
+            return pyro.sample("x", dist.Delta(self.decode(z, y), event_dim=len(self.event_shape)), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor, n: int) -> None:
+        """None: see `without`."""
+
+    def decode(self, z: Tensor, y: Tensor) -> Tensor:
+        """G(z, y), (..., *event_shape), for `z` (..., *latent_shape) and labels `y` (...)."""
+        beside = torch.cat([flatten(z, self.latent_shape, self._name), self.label(y)], -1)
+        return self._made(fold(self.generator, beside, (beside.shape[-1],)))
+
+    def score(self, x: Tensor, y: Tensor) -> Tensor:
+        """The critic's scores (n,) of `x` (n, *event_shape), told labels `y` (n,)."""
+        scores: Tensor = self.critic(self.scaled(x), self.label(y))
+        return scores

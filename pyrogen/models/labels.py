@@ -1,5 +1,0 @@
-"""Labels, for stories."""
-
-from pyrogen.nn import Label
-
-__all__ = ["Label"]

@@ -1,0 +1,64 @@
+"""Pictures of an examination show what its results are."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from pyrogen.diagnostics import BUDGETS, diagnose
+from pyrogen.plots import diagnostic_figures
+from tests.diagnostics.oracle import ppca, scaled
+from tests.diagnostics.test_leave_one_out import location
+
+BUDGET = dataclasses.replace(BUDGETS["quick"], rows=60, draws=100, ranked=19, shared_draws=200, replications=20)
+BUDGET = dataclasses.replace(BUDGET, refined=3)
+
+
+@pytest.fixture(scope="module")
+def found():
+    torch.manual_seed(0)
+    story = scaled(ppca(), 0.5)
+    with torch.no_grad():
+        data = story.sample(60)
+    return diagnose(story, data, budget=BUDGET)
+
+
+def test_there_is_a_picture_for_each_result(found, tmp_path):
+    figures = diagnostic_figures(found)
+    expected = ["khat", "bounds", "calibration", "gaps", "latents", "typicality", "predictive"]
+    assert list(figures) == expected
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+        assert figure.get_facecolor()[3] == 0  # seen on any ground
+
+
+def test_data_above_the_threshold_are_told_apart(found):
+    points = diagnostic_figures(found)["khat"].axes[0].collections
+    good, bad = (len(p.get_offsets()) for p in points)
+    assert (good + bad, bad) == (60, found.results["weights"].unreliable.sum())
+
+
+def test_the_bound_goes_from_the_elbo_to_the_log_likelihood(found):
+    axes = diagnostic_figures(found)["bounds"].axes[0]
+    bound = axes.lines[0].get_ydata()
+    assert bound[0] == pytest.approx(found.figures["elbo"].value)
+    assert bound[-1] == pytest.approx(found.results["weights"].log_likelihood.mean().value)
+    assert axes.lines[-1].get_ydata()[0] == pytest.approx(found.figures["log_likelihood"].value)
+
+
+def test_ranks_of_a_narrow_guide_leave_the_band(found):
+    axes = diagnostic_figures(found)["calibration"].axes[0]
+    assert {line.get_color() for line in axes.lines} == {"#cf5353"}
+    cuts, below = axes.lines[0].get_data()
+    ranks = np.concatenate([r.reshape(len(r), -1) for r in found.results["calibration"].ranks.values()], 1)
+    expected = [(ranks < round(cut * 20)).mean(0) - cut for cut in cuts]
+    assert any(np.allclose(below, column) for column in np.transpose(expected))
+
+
+def test_shared_latents_have_their_intervals(seed):
+    run = location(torch.randn(40), 2.0)
+    figures = diagnostic_figures(diagnose(run, torch.randn(40), budget=BUDGET, seed=seed))
+    assert list(figures) == ["moments", "predictive"]
+    assert [label.get_text() for label in figures["moments"].axes[0].get_yticklabels()] == ["mu"]
