@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pyrogen import __version__
+from pyrogen.cli.diagnose import diagnose_run
 from pyrogen.cli.errors import UsageError, one_line, usage_line
 from pyrogen.cli.evaluate import evaluate
 from pyrogen.cli.listing import list_all
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(sample)
+app.command("diagnose")(diagnose_run)
 app.command("list")(list_all)
 
 

@@ -209,7 +209,7 @@ def _scores(drawn: Tensor, true: Tensor) -> tuple[Array, Array]:
 
 def _dependence(true: Array, drawn: Array) -> Estimates:
     """Correlations (K, K) of the true scores (n, K) less those of the draws, whose mean products are (n, K, K)."""
-    a = true / np.sqrt((true**2).mean(0))
+    a = (true - true.mean(0)) / true.std(0)
     guide = drawn / drawn.diagonal(axis1=1, axis2=2).mean()
     product, square = a[:, :, None] * a[:, None], a**2
     correlation = product.mean(0)

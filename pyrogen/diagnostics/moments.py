@@ -69,8 +69,8 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
         seed: of the draws.
 
     Raises:
-        ValueError: the guide does not draw every latent, every latent belongs to a datum, or the data are not those of
-            training.
+        ValueError: the guide does not draw every latent, or always the same value; every latent belongs to a datum; or
+            the data are not those of training.
 
     References:
         Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
@@ -87,7 +87,10 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
         raise ValueError(f"{story._name}: no draw has a weight of all latents together")
     stats, latents = groups["sample_stats"], groups["posterior"]
     log_w = stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0]
-    return _moments({name: v.values[0] for name, v in latents.items()}, ImportanceWeights(log_w[:, None]))
+    draws = {name: v.values[0] for name, v in latents.items()}
+    if all((site == site[0]).all() for site in draws.values()):
+        raise ValueError(f"{story._name}: its guide is a point, all its draws are the same: there is no posterior")
+    return _moments(draws, ImportanceWeights(log_w[:, None]))
 
 
 def _moments(sites: dict[str, Array], weights: ImportanceWeights) -> Moments:

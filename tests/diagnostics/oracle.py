@@ -48,3 +48,27 @@ def chi_square(story):
 def pareto_k(story):
     """1 - lambda_min(P B)."""
     return 1 - torch.linalg.eigvals(precision(story) @ guide_covariance(story)).real.min()
+
+
+@torch.no_grad()
+def shifted(story, by):
+    """The story with its guide's means `by` posterior standard deviations too high."""
+    story.encoder.bias.add_(by * story.exact_posterior(torch.zeros(5).double()).stddev)
+    return story
+
+
+@torch.no_grad()
+def untrained(story):
+    """The story with a guide as it is made."""
+    fresh = PPCA(5, story.latent)
+    story.encoder.load_state_dict(fresh.encoder.state_dict())
+    story.raw_scale.zero_()
+    return story
+
+
+@torch.no_grad()
+def correlated():
+    """Two latents that move the same features, under the best mean-field guide."""
+    story = ppca("meanfield", sigma=0.5)
+    story.weight[:, 1] = story.weight[:, 0] + 0.15 * WEIGHT[:, 2]
+    return story.solve_guide()

@@ -14,7 +14,7 @@ from pyrogen import Story
 from pyrogen.diagnostics import check_calibration
 from pyrogen.diagnostics.uniformity import rank_band, rank_p_values
 from pyrogen.models import ConditionalVAE
-from tests.diagnostics.oracle import ppca, scaled
+from tests.diagnostics.oracle import ppca, scaled, shifted
 from tests.statistics_of_tests import assert_frequencies, assert_within
 from tests.stories import Location, Mixture
 
@@ -161,3 +161,31 @@ def test_the_band_is_that_of_arviz(seed):
     lower, upper = get_pointwise_confidence_band(pointwise, 500, cuts)
     assert np.abs(low - lower).max() < 2.5 / 500
     assert np.abs(high - upper).max() < 2.5 / 500
+
+
+def test_dependence_is_the_correlation_that_the_guide_misses(seed):
+    """Of a guide with the posterior's standard deviations and no correlations, scores have the posterior's."""
+    story = ppca("meanfield")
+    exact = story.exact_posterior(torch.zeros(5).double())
+    with torch.no_grad():
+        story.raw_scale.copy_(exact.stddev.log())
+    found = check_calibration(story, story.sample(10), simulations=2000, draws=199, seed=seed).dependence
+    covariance = exact.covariance_matrix.detach()
+    correlation = covariance[0, 1] / covariance.diagonal().prod().sqrt()
+    assert_within(found.value[0, 1], correlation, np.hypot(found.error[0, 1], 0.01 / 4.27))
+    np.testing.assert_allclose(found.value, found.value.T)
+
+
+@pytest.mark.parametrize("c", [0.5, 1.0, 2.0])
+def test_a_guide_with_the_right_correlations_misses_none_whatever_its_width(c, seed):
+    story = scaled(ppca(), c)
+    with torch.no_grad():
+        story.encoder.bias.add_(0.5)
+    found = check_calibration(story, story.sample(10), simulations=2000, seed=seed)
+    assert_within(found.dependence.value[0, 1], 0.0, np.hypot(found.dependence.error[0, 1], 0.03 / 4.27))
+
+
+def test_the_shift_is_in_standard_deviations(seed):
+    story = shifted(ppca(), 0.5)
+    found = check_calibration(story, story.sample(10), simulations=2000, draws=199, seed=seed).shift["z"]
+    assert_within(found.value, -0.5, np.hypot(found.error, 0.01 / 4.27))

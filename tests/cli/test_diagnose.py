@@ -1,0 +1,126 @@
+"""`pyrogen diagnose`: what it writes, for stories of every kind."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pyrogen.cli.report import page
+from pyrogen.diagnostics import Diagnosis, Figure, Finding
+
+VERDICTS = {"believe", "caution", "do not believe"}
+
+
+class Page(HTMLParser):
+    """The tags that are open at the end, the text, and what is loaded."""
+
+    EMPTY = ("meta", "img", "!doctype")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sources, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(folder):
+    """The summary and the page, which must be whole and load nothing."""
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {"verdict", "reasons", "figures"} <= set(summary)
+    assert summary["verdict"] in VERDICTS
+    for figure in summary["figures"].values():
+        assert set(figure) == {"value", "error", "threshold", "verdict"}
+        assert figure["verdict"] is None or figure["verdict"] in VERDICTS
+    html = (folder / "report.html").read_text()
+    told = Page(html)
+    assert not told.open
+    assert all(source.startswith("data:image/png;base64,") for source in told.sources)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", html)
+    assert summary["sentence"] in " ".join(told.text.split())
+    return summary, told
+
+
+def test_a_vae(call, vae, tmp_path):
+    import xarray
+
+    called = call("diagnose", vae, "--budget", "quick", "--seed", 2)
+    assert called.status == 0
+    summary, told = read(vae / "diagnosis")
+    assert called.out.splitlines()[0] == summary["sentence"] + "."
+    assert called.out.splitlines()[-1].startswith(f"kept in {vae / 'diagnosis'}")
+    assert called.err == ""  # no terminal, no bar
+    protocol = summary["protocol"]
+    expected = {"data": "digits", "split": "test", "binarize": "static", "seed": 2, "budget": "quick", "n": 200}
+    assert {key: protocol[key] for key in expected} == expected
+    assert {"khat_share", "gap", "coverage_least", "active_units", "typicality"} <= set(summary["figures"])
+    assert summary["parts"].keys() == {"guide", "latents", "fit"}
+    pictures = {path.stem for path in (vae / "diagnosis").glob("*.png")}
+    assert {"khat", "calibration", "worst", "training"} <= pictures
+    assert len(told.sources) == len(pictures)
+    with xarray.open_datatree(vae / "diagnosis" / "posterior.nc") as tree:
+        assert {"posterior", "observed_data", "importance_summary"} <= set(tree.children)
+    again = call("diagnose", vae, "--budget", "quick", "--seed", 2, "--out", tmp_path / "again")
+    assert again.status == 0
+    assert read(tmp_path / "again")[0]["figures"] == summary["figures"]
+
+
+def test_shared_latents_are_examined_on_the_training_split(call, tmp_path, own, bars):
+    out, name = tmp_path / "run", f"{own}:Location"
+    assert call("train", name, "--data", bars, "--epochs", 9, "--out", out).status == 0
+    called = call("diagnose", out, "--story", name, "--budget", "quick", "--out", tmp_path / "diagnosis")
+    assert called.status == 0
+    summary, _ = read(tmp_path / "diagnosis")
+    assert (summary["protocol"]["split"], summary["protocol"]["n"]) == ("train", 210)
+    assert {"khat", "width_least", "shift"} <= set(summary["figures"])
+    assert (tmp_path / "diagnosis" / "moments.png").exists()
+
+
+def test_an_exact_likelihood(call, classes, own, tmp_path):
+    called = call("diagnose", classes, "--story", f"{own}:Classes", "--budget", "quick", "--out", tmp_path)
+    assert called.status == 0
+    summary, told = read(tmp_path)
+    assert "no guide approximates anything" in summary["remarks"][0]
+    assert summary["parts"]["fit"] == summary["verdict"]
+    assert "no guide approximates anything" in told.text.lower()
+
+
+@pytest.mark.parametrize(("name", "remark"), [("gan", "judged by its samples alone"), ("autoencoder", "to believe")])
+def test_without_a_density(call, name, remark, tmp_path):
+    out = tmp_path / "run"
+    assert call("train", name, "--data", "digits", "--steps", 3, "--out", out).status == 0
+    called = call("diagnose", out, "--budget", "quick")
+    assert called.status == 0, called.err
+    summary, told = read(out / "diagnosis")
+    assert summary["verdict"] == "caution"
+    assert any(remark in text for text in (*summary["reasons"], *summary["remarks"]))
+    assert remark in told.text
+
+
+def test_wrong_usage_is_one_line(call, vae, tmp_path):
+    assert call("diagnose", vae, "--budget", "brief").status == 2
+    missing = call("diagnose", tmp_path / "nowhere")
+    assert missing.status == 1
+    assert "nowhere" in missing.line
+
+
+def test_text_of_others_stays_text():
+    finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", "ask <someone>")
+    figure = Figure(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
+    html = page(Diagnosis("A<B>", {"gap": figure}, (finding,)), {"<x>": b"png"}, "data <1>")
+    assert "<b>" not in html
+    told = Page(html)
+    assert "A<B>" in told.text
+    assert "<b>z & y</b> are off: ask <someone>." in told.text
+    assert not told.open
