@@ -4,9 +4,9 @@
     python benchmarks/mnist_gan.py                      # all of them
 
 A run that was stopped, even killed, goes on when the same command is given again. Networks and options are those of the
-command line, with as many latents and epochs as are said below. Labels are read by a small classifier of real training
-digits (`pyrogen.diagnostics.SmallClassifier`), whose own accuracy on real test digits stands beside. How samples
-compare with those of other families is told by `sample_quality.py`, of the same run folders.
+command line, with as many latents and epochs, and the weight of R1, that are said below. Labels are read by a small
+classifier of real training digits (`pyrogen.diagnostics.SmallClassifier`), whose own accuracy on real test digits
+stands beside. How samples compare with those of other families is told by `sample_quality.py`, of the same run folders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from recording import RESULTS, Row, environment, read, record, table
 
 from pyrogen import data, fit
-from pyrogen.adversarial import BETAS, EMA, RATE
+from pyrogen.adversarial import BETAS, EMA, RATE, NonSaturating
 from pyrogen.catalog import CATALOG
 from pyrogen.diagnostics import SmallClassifier
 from pyrogen.inference import Fit, adam
@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "conditional_gan": {"latent": 64},
     "vae_gan": {"latent": 32},
 }
-EPOCHS, BATCH, ASKED = 50, 128, 1000
+EPOCHS, BATCH, R1, ASKED = 30, 128, 2.0, 1000
 
 
 def train(name: str, splits: data.Splits, out: Path, device: str) -> Fit:
@@ -48,6 +48,7 @@ def train(name: str, splits: data.Splits, out: Path, device: str) -> Fit:
         validation=splits.validation,
         epochs=EPOCHS,
         batch_size=BATCH,
+        objective=NonSaturating(r1=R1),
         optimizer=adam(RATE, betas=BETAS),
         ema=EMA,
         seed=SEED,
@@ -133,7 +134,7 @@ def main() -> None:
     splits = data.load("mnist", options.data_dir)
     for name in options.runs or RUNS:
         run = train(name, splits, options.folder / f"mnist-{name}", options.device)
-        about = {"run": name, "settings": RUNS[name], "seed": SEED, **environment(run.story._device)}
+        about = {"run": name, "settings": {**RUNS[name], "r1": R1}, "seed": SEED, **environment(run.story._device)}
         if any(row["run"] == name and row["device"] == about["device"] for row in read(NAME)):
             print(f"{name} is in results/{NAME}.json already: remove that row to evaluate it anew")
             continue

@@ -4,8 +4,9 @@
 
 The posteriors of posteriordb (Magnusson, Torgander, Bürkner, Zhang, Carpenter, Vehtari 2024, arXiv:2407.04967) as plain
 Pyro programs, fitted with a mean-field, a full-covariance and a flow guide. Which guides are right is told by the
-reference draws alone: means within 0.25 standard deviations, standard deviations within a factor of 0.75 to 1.33,
-correlations within 0.3. The diagnosis sees the guide and the data alone.
+reference draws alone: those whose means are within 0.2 standard deviations, standard deviations within 20 % (either
+may be the larger), and correlations within 0.2. One that is off by more than 0.3, or 30 %, is wrong; of one between the
+two either verdict is right. The diagnosis sees the guide and the data alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from pyrogen.inference import adam, cosine
 
 NAME, KEY = "reference_posteriors", ("posterior", "guide")
 RATE = 0.02
-MEAN, SD, CORRELATION = 0.25, (0.75, 1.33), 0.3
+RIGHT, WRONG = 0.2, 0.3
 
 
 def regression(X: Tensor, y: Tensor) -> None:
@@ -124,20 +125,20 @@ def reference(root: Path, case: Case) -> dict[str, np.ndarray[Any, Any]]:
     return {counted(name): np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
 
 
-def truth(names: list[str], draws: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> Row:
+def truth(draws: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> Row:
     """How far the guide's draws (S, K) are from the reference's, and whether that is right."""
-    spread = exact.std(0)
-    mean = np.abs(draws.mean(0) - exact.mean(0)) / spread
-    ratio = draws.std(0) / spread
+    mean = np.abs(draws.mean(0) - exact.mean(0)) / exact.std(0)
+    ratio = draws.std(0) / exact.std(0)
     correlation = np.abs(np.corrcoef(draws.T) - np.corrcoef(exact.T))
-    right = mean.max() < MEAN and SD[0] < ratio.min() and ratio.max() < SD[1] and correlation.max() < CORRELATION
+    off = max(mean.max(), 1 - ratio.min(), 1 - 1 / ratio.max(), correlation.max())
     told = {
         "mean_off": mean.max(),
         "sd_least": ratio.min(),
         "sd_most": ratio.max(),
         "correlation_off": correlation.max(),
     }
-    return {**{name: float(value) for name, value in told.items()}, "right": bool(right)}
+    is_right = "yes" if off < RIGHT else "no" if off > WRONG else "nearly"
+    return {**{name: float(value) for name, value in told.items()}, "right": is_right}
 
 
 def examined(root: Path, posterior: str, guide: str, steps: int, rate: float, budget: Any, seed: int) -> Row:
@@ -152,7 +153,7 @@ def examined(root: Path, posterior: str, guide: str, steps: int, rate: float, bu
     moments, known = found.results["moments"], reference(root, case)
     names = [name for name in moments.names if name in known]
     draws = moments.guide[:, [moments.names.index(name) for name in names]]
-    told = truth(names, draws, np.stack([known[name] for name in names], 1))
+    told = truth(draws, np.stack([known[name] for name in names], 1))
     row: Row = {
         "posterior": posterior,
         "guide": guide,
@@ -163,7 +164,8 @@ def examined(root: Path, posterior: str, guide: str, steps: int, rate: float, bu
         **told,
     }
     row |= {"khat": found.figures["khat"].told()["value"], "verdict": found.verdict, "kinds": sorted(found.kinds)}
-    row |= {"agrees": (found.verdict == "believe") == told["right"], "sentence": found.sentence}
+    agrees = told["right"] == ("yes" if found.verdict == "believe" else "no") or told["right"] == "nearly"
+    row |= {"agrees": agrees, "sentence": found.sentence}
     return row | {"seconds": seconds, "seconds_of_diagnosis": time.perf_counter() - start}
 
 
@@ -175,7 +177,7 @@ def render(rows: list[Row]) -> str:
         "means off by": lambda r: f"{r['mean_off']:.2f} sd",
         "sd / reference": lambda r: f"{r['sd_least']:.2f} to {r['sd_most']:.2f}",
         "correlations off by": lambda r: f"{r['correlation_off']:.2f}",
-        "right": lambda r: "yes" if r["right"] else "no",
+        "right": lambda r: r["right"],
         "k-hat": lambda r: "" if r["khat"] is None else f"{r['khat']:.2f}",
         "verdict": lambda r: r["verdict"],
         "because": lambda r: ", ".join(r["kinds"]),
@@ -183,8 +185,9 @@ def render(rows: list[Row]) -> str:
     }
     return (
         "# Reference posteriors\n\nGuides of four posteriors of posteriordb held against their reference draws; right "
-        f"is one whose means are within {MEAN} standard deviations, standard deviations within a factor of {SD[0]} to "
-        f"{SD[1]}, and correlations within {CORRELATION}. k-hat and verdict come of the guide and the data alone. "
+        f"is one whose means are within {RIGHT} standard deviations, standard deviations within {RIGHT:.0%}, "
+        f"correlations within {RIGHT}; wrong one that is off by more than {WRONG}. k-hat and verdict come of guide and "
+        "data alone. "
         f"Made by `python benchmarks/{NAME}.py`.\n\n" + table(rows, shown)
     )
 

@@ -12,8 +12,8 @@ from torch.nn.functional import softplus
 
 __all__ = ["Game", "Hinge", "NonSaturating", "Wasserstein"]
 
-R1 = 0.2
-"""For each number of a datum: more numbers make longer gradients (Karras et al. 2020, arXiv:2006.06676, do alike)."""
+R1, R1_EACH = 10.0, 0.2
+"""The first as Mescheder et al. have it for images from -1 to 1; points would hardly be told apart by it."""
 
 Score = Callable[[Tensor], Tensor]
 """From data (m, *event shape) to the critic's scores (m,), high for what it takes for real."""
@@ -25,8 +25,8 @@ class Game(ABC):
 
     Args:
         r1: weight of the squared gradient of the score at real data, r1 / 2 E |grad_x score(x)|^2, which the critic
-            pays: without it, training need not converge where generated data lie on a manifold. None: 0.2 for each
-            number of a datum.
+            pays: without it, training need not converge where generated data lie on a manifold. None: 10, or 0.2 for
+            each number of a datum, if that is less.
         critic_steps: steps of the critic for one of the generator's, each on a batch of its own.
 
     Raises:
@@ -57,7 +57,7 @@ class Game(ABC):
 
     def penalty(self, score: Score, real: Tensor, fake: Tensor) -> Tensor | float:
         """What the critic pays besides for its gradients, from data as it sees them and as many generated ones."""
-        r1 = R1 * real[0].numel() if self.r1 is None else self.r1
+        r1 = min(R1, R1_EACH * real[0].numel()) if self.r1 is None else self.r1
         return 0.5 * r1 * squared_gradient(score, real).mean() if r1 else 0.0
 
 

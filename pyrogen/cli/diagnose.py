@@ -29,9 +29,9 @@ from pyrogen.plots import diagnostic_figures, image_grid, ink, sample_neighbours
 __all__ = ["diagnose_run"]
 
 _DRAWS = 100
-"""Kept in posterior.nc, for as many data as make 2^22 numbers of a group."""
+"""Kept in posterior.nc, for as many data as make 2^21 numbers of a group."""
 
-_NUMBERS = 2**22
+_NUMBERS = 2**21
 _SMALL = tuple(group for group in GROUPS if not group.endswith("predictive"))
 _SHOWN = 32
 """Images in a picture."""

@@ -62,8 +62,11 @@ def train(
     asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision, "seed": seed, "device": device}
     asked["progress"] = not no_progress
     entry, settings = find(name), parse_pairs("--set", setting or [])
+    goal = None if objective is None else parse_objective(objective)
     story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
-    options = {**_options(entry, asked), **_goal(story, objective), "callbacks": _strip(story, splits, out, strip)}
+    options = {**_options(entry, asked), "callbacks": _strip(story, splits, out, strip)}
+    if objective is not None:
+        options["objective"] = _suited(goal, story)
     columns = Columns(splits.train, splits.train.transform, protocol_of(splits, data, data_dir))
     before = _epochs_of_finished(RunFolder(out)) if resume else None
     run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
@@ -106,14 +109,11 @@ def _options(entry: Entry, asked: dict[str, Any]) -> dict[str, Any]:
     return {"optimizer": adam(options.pop("lr", _RATE), **options.pop("adam", {})), **options}
 
 
-def _goal(story: Story, objective: str | None) -> dict[str, Any]:
-    """The objective that is asked for, if one is; a story of two players takes games alone."""
-    if objective is None:
-        return {}
-    goal = parse_objective(objective)
+def _suited(goal: Any, story: Story) -> Any:
+    """The objective that is asked for; a story of two players takes games alone."""
     if not isinstance(goal, Game):
         story.decline("svi")
-    return {"objective": goal}
+    return goal
 
 
 def _strip(story: Story, splits: Splits, out: Path, wanted: bool) -> list[SampleStrip]:

@@ -35,6 +35,7 @@ DISTANCE = Bounds(0.1)  # of distribution functions
 
 _TAIL = "use expectations that are weighted by p / q (their k-hat tells where), or a richer guide"
 _WIDER = "use the weighted estimate, or a richer guide"
+_RICHER = "use a richer guide, or MCMC on a few data (sample_reference): weights do not mend so many"
 _TRAIN = "train the guide longer, or give it a larger network"
 _UNTRAINED = "train it, and see that it receives x"
 _FULL = "use a guide with correlations (a full covariance, or a flow)"
@@ -80,7 +81,8 @@ def _say_tail(ruling: Ruling, bad: Verdict, share: float, results: Mapping[str, 
         said = f"the weights of {share:.0%} of the {noun} hang on a few draws, so that they cannot correct the guide"
         ruling.find("weights", "guide", bad, said, "take more draws, or a better guide")
     else:
-        ruling.find("narrow", "guide", bad, f"the guide is too narrow for {share:.0%} of the {noun}", _WIDER)
+        remedy = _RICHER if bad == "do not believe" else _WIDER
+        ruling.find("narrow", "guide", bad, f"the guide is too narrow for {share:.0%} of the {noun}", remedy)
 
 
 def _judge_progress(ruling: Ruling, elbo: Estimate, prior: Estimate, log_p: Estimate) -> None:

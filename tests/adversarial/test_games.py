@@ -50,7 +50,13 @@ def test_r1_of_a_linear_critic():
     x, made = torch.randn(6, 2), torch.randn(6, 2)
     assert float(Hinge(r1=2.0).penalty(linear, x, made)) == pytest.approx(0.5 * 2.0 * 25)
     assert float(Hinge(r1=0.0).penalty(linear, x, made)) == 0.0
-    assert float(Hinge().penalty(linear, x, made)) == pytest.approx(0.5 * 0.2 * 2 * 25)  # of two numbers
+
+
+@pytest.mark.parametrize(("shape", "r1"), [((2,), 0.4), ((1, 5, 10), 10.0), ((3, 32, 32), 10.0)])
+def test_r1_where_none_is_said(shape, r1):
+    x = torch.randn(6, *shape)
+    found = NonSaturating().penalty(lambda x: x.flatten(1).sum(1), x, x)
+    assert float(found) == pytest.approx(0.5 * r1 * x[0].numel())
 
 
 def test_r1_is_of_real_data():

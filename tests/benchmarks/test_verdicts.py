@@ -3,6 +3,8 @@
 import ast
 import json
 
+import pytest
+
 from tests.benchmarks.test_speed import run
 
 
@@ -14,10 +16,8 @@ def test_planted_faults_are_told():
     assert rows[0]["verdicts"] == {"believe": 2}
 
 
-def test_the_verdict_agrees_with_reference_draws(data_root):
-    """A mean-field guide is right of a mixture, and wrong of a line far from the origin."""
-    for posterior, right in (("mixture", True), ("kidiq", False)):
-        options = ["--posterior", posterior, "--guide", "mean-field", "--steps", "2500", "--budget", "quick"]
-        row = json.loads(run("reference_posteriors.py", "--dry", *options))
-        assert (row["right"], row["agrees"]) == (right, True)
-        assert row["draws"] == 1000
+@pytest.mark.slow
+@pytest.mark.parametrize(("posterior", "guide", "right"), [("kidiq", "mean-field", "no"), ("mixture", "flow", "yes")])
+def test_the_verdict_agrees_with_reference_draws(data_root, posterior, guide, right):
+    row = json.loads(run("reference_posteriors.py", "--dry", "--posterior", posterior, "--guide", guide))
+    assert (row["right"], row["agrees"], row["draws"]) == (right, True, 4000)

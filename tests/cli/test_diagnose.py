@@ -118,7 +118,8 @@ def test_wrong_usage_is_one_line(call, vae, tmp_path):
 def test_text_of_others_stays_text():
     finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", "ask <someone>")
     figure = Figure(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
-    html = page(Diagnosis("A<B>", {"gap": figure}, (finding,)), {"<x>": b"png"}, "data <1>")
+    remark = Finding("prior", "latents", None, "<b>far</b>", "<b>try</b>")
+    html = page(Diagnosis("A<B>", {"gap": figure}, (finding, remark)), {"<x>": b"png"}, "data <1>")
     assert "<b>" not in html
     told = Page(html)
     assert "A<B>" in told.text
