@@ -310,7 +310,7 @@ class Leaves(Topics):
     ids=["numpy", "leaves", "item", "mask", "loop", "objective"],
 )
 def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
     options = {"objective": TraceGraph_ELBO} if "TraceGraph" in reason else {}
     with pytest.warns(UserWarning, match=reason) as said:
         fast = run(make, counts, "auto", **options)
@@ -323,7 +323,7 @@ def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
 
 
 def test_without_a_compiler_steps_are_ordinary(monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
 
     def refused(*_, **__):
         raise RuntimeError("No working C++ compiler found")
@@ -420,7 +420,7 @@ def test_parameters_that_a_callback_lays_elsewhere_go_on_training():
 
 def test_a_resumed_run_keeps_its_mode(monkeypatch, tmp_path):
     run(Topics, counts, "auto", steps=None, epochs=1, out=tmp_path)
-    monkeypatch.setattr("pyrogen.inference.run.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
     again = run(Topics, counts, "auto", steps=None, epochs=3, out=tmp_path, resume=True)
     assert again.mode == "eager"
 
