@@ -60,20 +60,16 @@ def train(
         raise typer.BadParameter("pass --epochs or --steps, not both", param_hint="'--steps'")
     asked: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "patience": patience}
     asked |= {"clip_norm": clip_norm, "ema": ema, "precision": precision, "seed": seed, "device": device}
-    asked["progress"] = not no_progress
     entry, settings = find(name), parse_pairs("--set", setting or [])
-    goal = None if objective is None else parse_objective(objective)
+    goal = {} if objective is None else {"objective": parse_objective(objective)}
     story, splits = _made(entry, settings, load(data, root=data_dir, download=download), binarize, seed)
-    options = {**_options(entry, asked), "callbacks": _strip(story, splits, out, strip)}
-    if objective is not None:
-        options["objective"] = _suited(goal, story)
+    _check_objective(goal, story)
+    options = {**_options(entry, asked), **goal, "callbacks": _strip(story, splits, out, strip)}
     columns = Columns(splits.train, splits.train.transform, protocol_of(splits, data, data_dir))
     before = _epochs_of_finished(RunFolder(out)) if resume else None
-    run = fit(story, columns, validation=splits.validation, out=out, resume=resume, **options)
-    if before == len(run.history):
-        print(f"nothing to do: {out} is finished {_end(run, before)}")
-    else:
-        _summarize(run, splits, out, name)
+    kept: dict[str, Any] = {"out": out, "resume": resume, "progress": not no_progress}
+    run = fit(story, columns, validation=splits.validation, **kept, **options)
+    _summarize(run, splits, out, name, before)
 
 
 def _made(entry: Entry, settings: dict[str, Any], raw: Splits, binarize: str | None, seed: int) -> tuple[Story, Splits]:
@@ -109,11 +105,10 @@ def _options(entry: Entry, asked: dict[str, Any]) -> dict[str, Any]:
     return {"optimizer": adam(options.pop("lr", _RATE), **options.pop("adam", {})), **options}
 
 
-def _suited(goal: Any, story: Story) -> Any:
-    """The objective that is asked for; a story of two players takes games alone."""
-    if not isinstance(goal, Game):
+def _check_objective(goal: Mapping[str, Any], story: Story) -> None:
+    """Refuse an objective that is asked for and no game, for a story of two players."""
+    if goal and not isinstance(goal["objective"], Game):
         story.decline("svi")
-    return goal
 
 
 def _strip(story: Story, splits: Splits, out: Path, wanted: bool) -> list[SampleStrip]:
@@ -136,7 +131,11 @@ def _epochs_of_finished(folder: RunFolder) -> int | None:
     return len(state["history"]) if state["finished"] is not None else None
 
 
-def _summarize(run: Fit, splits: Splits, out: Path, name: str) -> None:
+def _summarize(run: Fit, splits: Splits, out: Path, name: str, before: int | None) -> None:
+    """What was trained, and what it came to; `before`: how many epochs a run had that was finished."""
+    if before == len(run.history):
+        print(f"nothing to do: {out} is finished {_end(run, before)}")
+        return
     size = sum(parameter.numel() for parameter in run.story.trainable().values())
     without = run.story.without.get("steps")
     how = "trained" if without is None else "fitted"
