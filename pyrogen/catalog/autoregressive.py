@@ -106,8 +106,10 @@ def _pixelcnn_pp(
     name = likelihood or ("bernoulli" if levels is None else "mixture")
     if name == "mixture" and levels is None:
         raise ValueError("likelihood=mixture is of grey levels, and the data tell no number of them: set levels=256")
-    mixture: Callable[[], Family] = lambda: LogisticMixture(components, levels or 256)  # noqa: E731
-    table = {"mixture": mixture, "bernoulli": lambda: likelihood_of("bernoulli", (), levels)}
+    table: dict[str, Callable[[], Family]] = {
+        "mixture": lambda: LogisticMixture(components, levels or 256),
+        "bernoulli": lambda: likelihood_of("bernoulli", (), levels),
+    }
 
     def build(**told: Any) -> Module:
         parts: Any = {"width": width, "blocks": blocks, "sizes": scales, "dropout": dropout}

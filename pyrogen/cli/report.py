@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrogen.diagnostics import Diagnosis, Figure, Finding
 from pyrogen.diagnostics.diagnosis import PARTS, Part
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 
 __all__ = ["page"]
 

@@ -6,8 +6,7 @@ from pyrogen.diagnostics.convergence import Trend, elbo_trend
 from pyrogen.diagnostics.decomposition import Decomposition, decompose
 from pyrogen.diagnostics.diagnosis import Diagnosis, Figure, Finding
 from pyrogen.diagnostics.distance import ReferenceDistance, against_reference
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Estimates
+from pyrogen.diagnostics.estimates import Estimate, Estimates
 from pyrogen.diagnostics.examination import BUDGETS, Budget, diagnose
 from pyrogen.diagnostics.expectations import Expectation, corrected_expectations
 from pyrogen.diagnostics.features import Features, Inception, Pixels, SmallClassifier, suited_features

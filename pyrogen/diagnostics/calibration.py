@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrogen.diagnostics.anatomy import Anatomy, examine
-from pyrogen.diagnostics.draws import anatomies, new_data, takes_any_rows, with_new
+from pyrogen.diagnostics.draws import anatomies, new_data, taken, takes_any_rows, with_new
 from pyrogen.diagnostics.estimates import Array, Estimates
 from pyrogen.diagnostics.uniformity import normal_scores, rank_band, rank_p_values
 from pyrogen.inference.codes import rows_first
@@ -147,7 +147,7 @@ def check_calibration(
         batch = whole_batch(story, Program(story), data)
         _check(story, batch)
         rows = torch.randperm(simulations, device=story._device) % batch.n
-        many = replace(batch.map(lambda column: column[rows]), n=simulations)
+        many = taken(batch, rows)
         parts = [_ranked(anatomy, draws) for anatomy in anatomies(story, many, 1, held=draws)]
     ranks = {name: np.concatenate([part.ranks[name] for part in parts]) for name in parts[0].ranks}
     scores = [part.scores for part in parts if part.scores is not None]

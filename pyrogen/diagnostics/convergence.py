@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Array
+from pyrogen.diagnostics.estimates import Array, Estimate
 from pyrogen.inference import Fit
 
 __all__ = ["Trend", "elbo_trend"]

@@ -19,7 +19,7 @@ from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.draw import Released
 
-__all__ = ["ROWS", "anatomies", "collect", "new_data", "shelved", "some_rows", "takes_any_rows", "with_new"]
+__all__ = ["ROWS", "anatomies", "collect", "new_data", "shelved", "some_rows", "taken", "takes_any_rows", "with_new"]
 
 ELEMENTS = 2**22
 """Elements of a column that one run may hold where rows can be taken a few at a time."""
@@ -73,8 +73,12 @@ def some_rows(batch: Batch, rows: int) -> Batch:
     """A random choice of rows, if there are more."""
     if batch.n <= rows:
         return batch
-    chosen = torch.randperm(batch.n)[:rows]
-    return replace(batch.map(lambda column: column[chosen.to(column.device)]), n=rows)
+    return taken(batch, torch.randperm(batch.n)[:rows])
+
+
+def taken(batch: Batch, rows: Tensor) -> Batch:
+    """These rows of a batch, some of them perhaps several times."""
+    return replace(batch.map(lambda column: column[rows.to(column.device)]), n=len(rows))
 
 
 def takes_any_rows(story: Story, rows: Batch, times: int) -> bool:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.diagnostics.features import feature_pair
 
 __all__ = ["frechet_distance"]

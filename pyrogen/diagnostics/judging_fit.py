@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyrogen.diagnostics.decomposition import Decomposition
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Array
+from pyrogen.diagnostics.estimates import Array, Estimate
 from pyrogen.diagnostics.judging import ALPHA, Bounds, Ruling
 from pyrogen.diagnostics.leave_one_out import LeaveOneOut
 from pyrogen.diagnostics.outliers import OutlierScores, roc_auc

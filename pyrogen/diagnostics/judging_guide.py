@@ -13,8 +13,7 @@ import torch
 from pyrogen.diagnostics.calibration import Calibration
 from pyrogen.diagnostics.convergence import Trend
 from pyrogen.diagnostics.diagnosis import Figure, Verdict
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Array, Estimates
+from pyrogen.diagnostics.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.gaps import InferenceGaps
 from pyrogen.diagnostics.importance import ImportanceWeights
 from pyrogen.diagnostics.judging import ALPHA, Bounds, Ruling, critical, worst

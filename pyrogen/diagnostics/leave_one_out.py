@@ -10,8 +10,7 @@ import numpy as np
 
 from pyrogen.diagnostics.anatomy import examine
 from pyrogen.diagnostics.draws import collect
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Array
+from pyrogen.diagnostics.estimates import Array, Estimate
 from pyrogen.diagnostics.importance import ImportanceWeights, khat_threshold, smoothed
 from pyrogen.inference import log_likelihood, log_weights
 from pyrogen.inference.likelihood import whole_batch

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.diagnostics.features import feature_pair
 
 __all__ = ["Memorization", "density_coverage", "memorization", "nearest_neighbours", "precision_recall"]

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrogen.diagnostics.estimate import Estimate
-from pyrogen.diagnostics.estimates import Array
+from pyrogen.diagnostics.estimates import Array, Estimate
 from pyrogen.inference import log_likelihood
 
 __all__ = ["OutlierScores", "outlier_scores", "roc_auc"]

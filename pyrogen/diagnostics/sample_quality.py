@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrogen.data import Columns
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.diagnostics.features import Features, Pixels
 from pyrogen.diagnostics.frechet import frechet_distance
 from pyrogen.diagnostics.neighbours import density_coverage, memorization, precision_recall

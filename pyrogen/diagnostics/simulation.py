@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrogen.diagnostics.anatomy import examine
 from pyrogen.diagnostics.decomposition import check_local
 from pyrogen.diagnostics.densities import by_row, score
-from pyrogen.diagnostics.draws import anatomies, new_data, with_new
+from pyrogen.diagnostics.draws import anatomies, new_data, taken, with_new
 from pyrogen.diagnostics.estimates import Estimates
 from pyrogen.inference.codes import Held
 from pyrogen.inference.likelihood import whole_batch
@@ -48,8 +48,7 @@ def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float(
         for part in chosen.split(_ROWS):
             if found and time.perf_counter() - start > seconds:
                 break
-            mine = replace(batch.map(lambda c, part=part: c[part.to(c.device)]), n=len(part))  # type: ignore[misc]
-            anatomy = examine(story, mine)
+            anatomy = examine(story, taken(batch, part))
             found.append(with_new(anatomy, anatomy.run()[1], new_data(anatomy, anatomy.model)))
     columns = {key: _joined([part.columns[key] for part in found]) for key in found[0].columns}
     n = sum(part.n for part in found)

@@ -14,7 +14,7 @@ from pyrogen.diagnostics.anatomy import Anatomy, examine
 from pyrogen.diagnostics.decomposition import check_local
 from pyrogen.diagnostics.densities import by_row, score
 from pyrogen.diagnostics.draws import ELEMENTS, some_rows, takes_any_rows
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.inference.codes import Held
 from pyrogen.inference.doors import is_auto
 from pyrogen.inference.likelihood import whole_batch

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.diagnostics.features import feature_pair
 
 __all__ = ["TwoSample", "classifier_two_sample", "kernel_distance"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from pyrogen.nn.masked import Brush, MaskedConv2d, Painted, painted
-from pyrogen.nn.pixels import Canvas, PixelNetwork, Told
+from pyrogen.nn.masked import Brush, MaskedConv2d, painted
+from pyrogen.nn.pixels import ResidualPixelNetwork
 from pyrogen.nn.shapes import Shape
 
 __all__ = ["PixelCNN"]
 
 
 @dataclass(eq=False)
-class PixelCNN(PixelNetwork):
+class PixelCNN(ResidualPixelNetwork):
     """A masked convolution, then residual blocks of masked convolutions.
 
     A block adds to 2 `width` channels what convolutions 1 by 1, 3 by 3 and 1 by 1 make of them, `width` between. Some
@@ -53,38 +53,11 @@ class PixelCNN(PixelNetwork):
     symbols: int = 0
     context: Shape = 0
 
-    def __post_init__(self) -> None:
-        super().__init__()
-        wide = 2 * self.width
-        self._ends(wide)
-        self.first = MaskedConv2d(self._inside, wide, self.kernel, self._channels)
-        self.told = Told(self.context, wide)
-        self.layers: Any = nn.ModuleList(self._block(wide) for _ in range(self.blocks))
-
-    def _block(self, wide: int) -> nn.Sequential:
+    def _layers(self, wide: int) -> Iterable[nn.Module]:
         sizes = [(wide, self.width, 1), (self.width, self.width, 3), (self.width, wide, 1)]
-        convs = (MaskedConv2d(*size, self._channels, own=True) for size in sizes)
-        return nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
+        for _ in range(self.blocks):
+            convs = (MaskedConv2d(*size, self._channels, own=True) for size in sizes)
+            yield nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
 
-    def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
-        state: Tensor = self.first(image) + self.told(context)
-        for block in self.layers:
-            state = state + block(state)
-        return state
-
-    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
-        return _Canvas(self, rows, context)
-
-
-class _Canvas:
-    def __init__(self, network: PixelCNN, rows: int, context: Tensor | None) -> None:
-        size = (rows, network._height, network._width)
-        self.first, self.told = Painted(network.first, *size), network.told(context)
-        self.paint = self.first.paint
-        self.blocks: list[Brush] = [painted(block, *size) for block in network.layers]
-
-    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        state = self.first(i, j, pixel) + Told.at(self.told, i, j)
-        for block in self.blocks:
-            state = state + block(i, j, state)
-        return state
+    def _painted(self, layer: nn.Sequential, rows: int) -> Brush:
+        return painted(layer, rows, self._height, self._width)

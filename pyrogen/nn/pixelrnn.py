@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pyrogen.nn.masked import MaskedConv2d, Painted
-from pyrogen.nn.pixels import Canvas, PixelNetwork, Told
+from pyrogen.nn.masked import Brush, MaskedConv2d, Painted
+from pyrogen.nn.pixels import ResidualPixelNetwork
 from pyrogen.nn.shapes import Shape
 
 __all__ = ["PixelRNN"]
 
 
 @dataclass(eq=False)
-class PixelRNN(PixelNetwork):
+class PixelRNN(ResidualPixelNetwork):
     """A masked convolution, then layers of LSTMs whose states run over the image.
 
     "row": the state of a pixel comes from three states of the row above and from the pixels to its left, row by row.
@@ -60,38 +61,15 @@ class PixelRNN(PixelNetwork):
     context: Shape = 0
 
     def __post_init__(self) -> None:
-        super().__init__()
-        kinds = {"row": _RowLSTM, "diagonal": _DiagonalLSTM}
-        if self.kind not in kinds:
-            raise ValueError(f"PixelRNN: kind is one of {', '.join(kinds)}, got {self.kind!r}")
-        wide = 2 * self.width
-        self._ends(wide)
-        self.first = MaskedConv2d(self._inside, wide, self.kernel, self._channels)
-        self.told = Told(self.context, wide)
-        self.stack: Any = nn.ModuleList(kinds[self.kind](wide, self.width, self._channels) for _ in range(self.layers))
+        if self.kind not in _KINDS:
+            raise ValueError(f"PixelRNN: kind is one of {', '.join(_KINDS)}, got {self.kind!r}")
+        super().__post_init__()
 
-    def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
-        state: Tensor = self.first(image) + self.told(context)
-        for layer in self.stack:
-            state = state + layer(state)
-        return state
+    def _layers(self, wide: int) -> Iterable[nn.Module]:
+        return (_KINDS[self.kind](wide, self.width, self._channels) for _ in range(self.layers))
 
-    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
-        return _Canvas(self, rows, context)
-
-
-class _Canvas:
-    def __init__(self, network: PixelRNN, rows: int, context: Tensor | None) -> None:
-        size = (rows, network._height, network._width)
-        self.first, self.told = Painted(network.first, *size), network.told(context)
-        self.paint = self.first.paint
-        self.layers = [layer.painted(*size) for layer in network.stack]
-
-    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        state = self.first(i, j, pixel) + Told.at(self.told, i, j)
-        for layer in self.layers:
-            state = state + layer(i, j, state)
-        return state
+    def _painted(self, layer: _RowLSTM | _DiagonalLSTM, rows: int) -> Brush:
+        return layer.painted(rows, self._height, self._width)
 
 
 def _lstm(gates: Tensor, cell: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -228,3 +206,6 @@ class _PaintedDiagonals:
         hidden, self.cell[:, :, j + 1] = _lstm(gates, self.cell[:, :, j], self.layer.groups)
         self.hidden[:, :, j + 1] = hidden
         return self.out(0, 0, hidden + self.from_right[:, :, j + 1])
+
+
+_KINDS: dict[str, type[_RowLSTM] | type[_DiagonalLSTM]] = {"row": _RowLSTM, "diagonal": _DiagonalLSTM}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from pyrogen.nn.masked import MaskedConv2d, painted
+from pyrogen.nn.masked import Brush, MaskedConv2d, Painted, painted
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
-__all__ = ["Canvas", "PixelNetwork", "Told"]
+__all__ = ["Canvas", "PixelNetwork", "ResidualPixelNetwork", "Told"]
 
 
 class Canvas(Protocol):
@@ -147,3 +147,46 @@ class PixelNetwork(nn.Module, ABC):
             return 2 * value - 1
         vector: Tensor = self._vectors(value[:, 0])
         return vector
+
+
+class ResidualPixelNetwork(PixelNetwork):
+    """A masked convolution, then layers, each of which adds to the states; these are twice as many as `width`."""
+
+    kernel: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        wide = 2 * self.width
+        self._ends(wide)
+        self.first = MaskedConv2d(self._inside, wide, self.kernel, self._channels)
+        self.told = Told(self.context, wide)
+        self.stack = nn.ModuleList(self._layers(wide))
+
+    @abstractmethod
+    def _layers(self, wide: int) -> Iterable[nn.Module]:
+        """The layers, from states (rows, wide, height, width) to what they add."""
+
+    @abstractmethod
+    def _painted(self, layer: Any, rows: int) -> Brush:
+        """A layer of images that come pixel by pixel."""
+
+    def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
+        state: Tensor = self.first(image) + self.told(context)
+        for layer in self.stack:
+            state = state + layer(state)
+        return state
+
+    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
+        layers = [self._painted(layer, rows) for layer in self.stack]
+        return _Canvas(Painted(self.first, rows, self._height, self._width), self.told(context), layers)
+
+
+class _Canvas:
+    def __init__(self, first: Painted, told: Tensor | float, layers: list[Brush]) -> None:
+        self.first, self.told, self.layers, self.paint = first, told, layers, first.paint
+
+    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
+        state = self.first(i, j, pixel) + Told.at(self.told, i, j)
+        for layer in self.layers:
+            state = state + layer(i, j, state)
+        return state

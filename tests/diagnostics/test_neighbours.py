@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyrogen.diagnostics import density_coverage, memorization, nearest_neighbours, precision_recall
-from pyrogen.diagnostics.estimate import Estimate
+from pyrogen.diagnostics.estimates import Estimate
 from tests.statistics_of_tests import assert_within
 
 CENTRES = 100 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
