@@ -13,6 +13,7 @@ from pyro.infer import SVI
 
 from pyrogen.inference import compiling
 from pyrogen.inference.layout import key_of
+from pyrogen.inference.loop import TOGETHER
 from pyrogen.inference.optimizing import Optimizing, adam
 from pyrogen.inference.program import Program
 from pyrogen.inference.step import Step
@@ -103,6 +104,15 @@ class Pyrogen(Variant):
         """Take a step; as the training loop does, read its loss on the CPU at once, on CUDA later."""
         loss = self._step(self.batch)
         return float(loss) if self.device.type == "cpu" else loss
+
+    def run(self, steps: int) -> None:
+        """Take steps; as the training loop does on whole data, several at a time where a step is one compiled call."""
+        if self.device.type != "cpu":
+            super().run(steps)
+            return
+        left = steps
+        while left:
+            left -= len(self._step.several(self.batch, min(TOGETHER, left), 0.0))
 
     def wait(self) -> None:
         """Until the device is done and all losses were looked at."""

@@ -79,6 +79,9 @@ class Batches(Protocol):
     cut: bool
     """Whether an epoch was left half-way and can be gone on with."""
 
+    whole: Batch | None
+    """The one batch of every epoch to come, where it is the same."""
+
     def epoch(self) -> Iterator[Batch]:
         """The batches of an epoch, or what is left of one that was restored."""
 

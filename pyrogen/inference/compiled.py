@@ -24,7 +24,7 @@ from pyrogen.inference.layout import Layout
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.packed import Packed
 from pyrogen.inference.products import by_onednn, onednn_is_faster
-from pyrogen.inference.random_state import foreign_random_state, kept_random_state
+from pyrogen.inference.random_state import foreign_random_state, kept_random_state, torch_random_state
 from pyrogen.inference.tracing import CannotTrace, Graph, in_brief, trace
 from pyrogen.story import Batch
 
@@ -251,6 +251,24 @@ class WholeStep:
             self.packed.counted += 1
             self.optimizing.count()
         return loss
+
+    def several(self, batch: Batch, most: int) -> tuple[list[float], list[Tensor]]:
+        """Take steps on one batch, up to the first whose loss is not finite, which moves nothing.
+
+        Returns:
+            The losses before them, undivided, and the random state before the last.
+        """
+        losses: list[float] = []
+        self.packed.bring_up()
+        call, inputs = self.call, self._inputs(batch)
+        with torch.no_grad():
+            while len(losses) < most and (not losses or math.isfinite(losses[-1])):
+                before = torch_random_state()
+                losses.append(float(call(*inputs)[0]))
+        moved = len(losses) - (not math.isfinite(losses[-1]))
+        self.packed.counted += moved
+        self.optimizing.count(moved)
+        return losses, before
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The undivided loss and its gradients, no step taken; random state and buffers move."""

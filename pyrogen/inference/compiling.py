@@ -59,6 +59,32 @@ class Compiler:
         Raises:
             RuntimeError: the compiled step is not, or no longer, what the program says.
         """
+        found = self._ready(batch)
+        if found is None:
+            return None
+        plan, checks, batch = found
+        if checks.due():
+            self._check(plan, batch)
+        return plan(batch)
+
+    def several(self, batch: Batch, most: int) -> tuple[list[float], list[Tensor]] | None:
+        """As `WholeStep.several`, where steps are of that kind, up to the next check; else None, and no step taken.
+
+        Raises:
+            RuntimeError: the compiled step is not, or no longer, what the program says.
+        """
+        found = self._ready(batch)
+        if found is None:
+            return None
+        plan, checks, batch = found
+        if not isinstance(plan, WholeStep):
+            return None
+        if checks.due():
+            self._check(plan, batch)
+        return plan.several(batch, 1 + checks.spared(most - 1))
+
+    def _ready(self, batch: Batch) -> tuple[Plan, _Checks, Batch] | None:
+        """How steps on such a batch are taken, compiled now if need be, and the batch as that wants it."""
         if not self.wanted:
             return None
         try:
@@ -77,9 +103,7 @@ class Compiler:
         plan, checks = self._plans[key]
         if not plan.layout.by_position:
             batch = fetched(batch)
-        if checks.due():
-            self._check(plan, batch)
-        return plan(batch)
+        return plan, checks, batch
 
     def forget(self) -> None:
         """Compile anew: parameters have come or gone."""
@@ -181,6 +205,12 @@ class _Checks:
             return False
         self.next = min(3 * self.next, self.next + CHECKED_AT_LEAST_EVERY)
         return True
+
+    def spared(self, uses: int) -> int:
+        """Count so many uses more, or as many as come before the next check."""
+        uses = min(uses, self.next - self.uses - 1)
+        self.uses += uses
+        return uses
 
 
 def difference_between(step: Compilable, plan: Plan, batch: Batch) -> str | None:

@@ -22,6 +22,7 @@ class LoaderBatches:
 
     exact = False
     cut = False
+    whole: Batch | None = None
 
     def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
         self.loader, self.total, self.device = loader, total, device

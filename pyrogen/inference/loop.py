@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrogen.inference.batches import Batches
+from pyrogen.inference.limit import Limit
 from pyrogen.inference.progress import ProgressBar
 from pyrogen.inference.random_state import get_random_state, set_random_state
 from pyrogen.inference.run_folder import RunFolder
 from pyrogen.inference.steps import Steps
 from pyrogen.story import Batch
 
-__all__ = ["WAITING", "Limit", "Loop"]
+__all__ = ["TOGETHER", "WAITING", "Loop"]
 
 EPOCH_END_SECONDS = 2.0
 """Checkpoints at the ends of epochs are at least so far apart."""
 WAITING = 50
 """Losses on CUDA that are looked at together."""
+TOGETHER = 100
+"""Steps on whole data that are taken in one go where nobody looks between them."""
 MIDDLE_SECONDS = 60.0
 """An epoch longer than this is checkpointed in its middle."""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How long to train: epochs or steps, and how many epochs without a better validation ELBO to bear."""
-
-    epochs: int | None = None
-    steps: int | None = None
-    patience: int | None = None
 
 
 class Loop:
@@ -45,6 +39,8 @@ class Loop:
         steps: what is driven.
         batches: the training data.
         limit: how long.
+        several: takes up to so many steps on one batch, given the epoch as well, and gives their losses: for epochs of
+            one step that nobody looks at in between.
         validate: the validation ELBO in nats per datum, if there is validation data.
         folder: where the run is kept, if anywhere.
         config: what config.json says.
@@ -59,6 +55,7 @@ class Loop:
         batches: Batches,
         limit: Limit,
         *,
+        several: Callable[[Batch, int, float], list[float]] | None = None,
         validate: Callable[[], float] | None = None,
         folder: RunFolder | None = None,
         config: dict[str, Any] | None = None,
@@ -66,7 +63,8 @@ class Loop:
         about: Callable[[], dict[str, Any]] | None = None,
         progress: bool = True,
     ) -> None:
-        self.steps, self.batches, self.limit, self.validate = steps, batches, limit, validate
+        self.steps, self.batches, self.limit = steps, batches, limit
+        self.several, self.validate = several, validate
         self.folder, self.config = folder, config or {}
         self.report, self.about, self.progress = report or (lambda _: False), about or dict, progress
         self.history: list[dict[str, Any]] = []
@@ -74,7 +72,7 @@ class Loop:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.finished: str | None = None
-        self._sum, self._rows, self._seconds = 0.0, 0, 0.0
+        self._sum, self._rows, self._seconds, self._started = 0.0, 0, 0.0, 0.0
         self._losses: list[tuple[Tensor | float, int]] = []  # with their rows, not added up yet
         self._elbo = 0.0
         self._saved = time.monotonic()
@@ -87,18 +85,38 @@ class Loop:
             self.finished = "limit"
             if not self.history:
                 self.save()
-        bar = ProgressBar(self._total(), self.step, self.progress, self.steps.elbo)
-        started = time.monotonic() - self._seconds
+        bar = ProgressBar(self.limit.total(self.batches.steps), self.step, self.progress, self.steps.elbo)
+        self._started = time.monotonic() - self._seconds
         with bar:
             while self.finished is None:
-                for batch in self.batches.epoch():
-                    self._take(batch, bar)
-                    self._seconds = time.monotonic() - started
-                    if self._all_steps_done():
-                        break
-                    self._checkpoint_in_the_middle()
-                self._close_epoch()
+                if self.several is not None and self.batches.whole is not None:
+                    self._take_epochs(self.several, self.batches.whole, bar)
+                else:
+                    self._take_epoch(bar)
         self._select()
+
+    def _take_epoch(self, bar: ProgressBar) -> None:
+        for batch in self.batches.epoch():
+            self._take(batch, bar)
+            self._seconds = time.monotonic() - self._started
+            if self.limit.cuts(self.step):
+                break
+            self._checkpoint_in_the_middle()
+        self._close_epoch()
+
+    def _take_epochs(self, several: Callable[[Batch, int, float], list[float]], batch: Batch, bar: ProgressBar) -> None:
+        """Epochs of one step on the same batch, and their records, in one go."""
+        losses = several(batch, min(TOGETHER, self._left()), self.epoch)
+        self._seconds = time.monotonic() - self._started
+        for loss in losses:
+            self._sum, self._rows = -loss * batch.n, batch.n
+            self.step += 1
+            self.epoch += 1
+            self.history.append(self._told())
+            bar.advance(self.epoch, -loss)
+        if self.folder is not None:
+            self.folder.append(*self.history[-len(losses) :])
+        self._end_epochs()
 
     def _take(self, batch: Batch, bar: ProgressBar) -> None:
         within = self._rows / self.batches.rows if self.batches.rows else 0.0
@@ -132,7 +150,10 @@ class Loop:
         self.batches.close()
         self._reopen = cut if self.batches.cut else None
         self.epoch += 1
-        stop = self._record()
+        self._end_epochs(stop=self._record())
+
+    def _end_epochs(self, stop: bool = False) -> None:
+        """Whether the run ends here, and a checkpoint if it is time for one."""
         patience = self.limit.patience
         if stop:
             self.finished = "callback"
@@ -145,21 +166,23 @@ class Loop:
 
     def _record(self) -> bool:
         """Tell of the epoch, the averaged weights in place where they are kept; whether a callback ends the run."""
-        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step}
-        if self.steps.elbo:
-            record["train_elbo"] = self._sum / self._rows
-        self._sum, self._rows = 0.0, 0
         if self.validate is not None:
             self._check_finite()
         with self._averaged():
+            record = self._told({} if self.validate is None else {"validation_elbo": self.validate()})
             if self.validate is not None:
-                record["validation_elbo"] = self.validate()
                 self._keep_best(record)
-            record.update({"seconds": round(self._seconds, 3), **self.steps.figures()})
             self.history.append(record)
             if self.folder is not None:
                 self.folder.append(record)
             return self.report(record)
+
+    def _told(self, validation: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+        """The record of an epoch that is done."""
+        train = {"train_elbo": self._sum / self._rows} if self.steps.elbo else {}
+        self._sum, self._rows = 0.0, 0
+        seconds = {"seconds": round(self._seconds, 3)}
+        return {"epoch": self.epoch, "step": self.step, **train, **validation, **seconds, **self.steps.figures()}
 
     def _keep_best(self, record: dict[str, Any]) -> None:
         before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]
@@ -167,18 +190,8 @@ class Loop:
             self.best_epoch = self.epoch
             self.best = {name: tensor.detach().clone() for name, tensor in self.steps.weights().items()}
 
-    def _left(self) -> bool:
-        if self.limit.steps is not None:
-            return self.step < self.limit.steps
-        return self.epoch < (self.limit.epochs or 0)
-
-    def _all_steps_done(self) -> bool:
-        return self.limit.steps is not None and self.step >= self.limit.steps
-
-    def _total(self) -> int | None:
-        if self.limit.steps is not None or self.batches.steps is None:
-            return self.limit.steps
-        return self.batches.steps * (self.limit.epochs or 0)
+    def _left(self) -> int:
+        return self.limit.left(self.step, self.epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

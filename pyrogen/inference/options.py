@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pyro.optim import PyroOptim
 
-from pyrogen.inference.loop import Limit
+from pyrogen.inference.limit import Limit
 from pyrogen.inference.run_folder import describe
 
 __all__ = ["Options"]

@@ -17,8 +17,9 @@ from pyrogen.inference.batches import RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked, to_compile
 from pyrogen.inference.doors import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.limit import Limit
 from pyrogen.inference.loaders import LoaderBatches
-from pyrogen.inference.loop import Limit, Loop
+from pyrogen.inference.loop import Loop
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
@@ -184,10 +185,12 @@ class Run:
                 answers = [callback(self.fit, record) for callback in self.options.callbacks]
             return any(answer is True for answer in answers)
 
+        unwatched = self.validation is None and not self.options.callbacks
         loop = Loop(
             steps,
             self.batches,
             self.options.limit if self.trains else Limit(epochs=0),
+            several=steps.several if isinstance(steps, Step) and unwatched else None,
             validate=self._validate if self.validation is not None and isinstance(steps, Step) else None,
             folder=folder,
             config=self.fit.config,

@@ -83,10 +83,10 @@ class RunFolder:
         _check_version(path, version, config.get("pyrogen"))
         return dict(config)
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record to the history."""
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records to the history."""
         with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write("".join(json.dumps(record) + "\n" for record in records))
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Replace the history."""

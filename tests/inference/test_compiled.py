@@ -1,5 +1,6 @@
 """Compiled steps take the numbers of ordinary ones, say why where there are none, and are caught where they part."""
 
+import json
 import math
 
 import numpy as np
@@ -388,6 +389,69 @@ def test_resumed_compiled_runs_are_equal_to_the_bit(largest, monkeypatch, tmp_pa
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
     for name, value in whole.story.state_dict().items():
         assert torch.equal(value, parts.story.state_dict()[name]), name
+
+
+def one_by_one(fit, record):
+    """A callback looks at every epoch: the steps of whole data are taken one by one."""
+
+
+def taken(monkeypatch):
+    """How many steps were taken in one go, each time."""
+    numbers, several = [], compiled.WholeStep.several
+    monkeypatch.setattr(
+        compiled.WholeStep,
+        "several",
+        lambda self, batch, most: numbers.append(most) or several(self, batch, most),
+    )
+    return numbers
+
+
+def test_steps_on_whole_data_are_taken_many_at_a_time_and_are_the_same_to_the_bit(monkeypatch, tmp_path):
+    options = {"batch_size": 60, "ema": 0.9, "clip_norm": 1.0, "steps": None}
+    single = run(Topics, counts, True, epochs=400, callbacks=[one_by_one], **options)
+    together = taken(monkeypatch)
+    whole = run(Topics, counts, True, epochs=400, out=tmp_path / "whole", **options)
+    assert max(together) == 100
+    assert len(together) < 20
+    run(Topics, counts, True, epochs=137, out=tmp_path / "parts", **options)
+    parts = run(Topics, counts, True, epochs=400, out=tmp_path / "parts", resume=True, **options)
+    told = [json.loads(line) for line in (tmp_path / "parts" / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in told] == [*range(1, 401)]
+    for other in (single, parts):
+        for mine, theirs in zip(whole.history, other.history, strict=True):
+            assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+        for name, value in whole.story.state_dict().items():
+            assert torch.equal(value, other.story.state_dict()[name]), name
+
+
+class Strays(Story):
+    """The scale of x stops being a number once the parameter is past 0.3."""
+
+    def __init__(self):
+        super().__init__()
+        self.middle = nn.Parameter(torch.zeros(()))
+
+    def model(self, x, n):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", n):
+            scale = (0.3 - self.middle.detach()).sqrt()
+            pyro.sample("x", dist.Normal(self.middle + 0.1 * z, scale, validate_args=False), obs=x)
+
+    def guide(self, x, n):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+
+def test_a_loss_that_is_not_finite_among_many_stops_there(monkeypatch):
+    told, stories = [], []
+    for callbacks in ([one_by_one], []):
+        together = taken(monkeypatch)
+        stories.append(Strays())
+        with pytest.raises(FloatingPointError, match="site 'x'") as caught:
+            run(lambda: stories[-1], lambda: torch.full((20,), 5.0), True, steps=200, callbacks=callbacks)
+        told.append(str(caught.value))
+    assert max(together) > 1
+    assert told[0] == told[1]
+    assert torch.equal(stories[0].middle, stories[1].middle)
 
 
 def untraceable(columns):
