@@ -38,6 +38,7 @@ ABOUT_PARTS = {
     "latents": "Which latents tell data apart? A latent that the model does not need is no fault of the guide.",
     "fit": "Does the model make such data as it was given?",
 }
+_CHANCE = " A value counts against it where it is past its threshold by more than chance explains."
 _COLOURS = {"believe": "good", "caution": "warn", "do not believe": "bad"}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #5d6670; --ground: #fbfbfa; --card: #ffffff; --line: #dfe2e5;
@@ -66,7 +67,15 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
-figure { margin: 0; } figure img { width: 100%; height: auto; display: block; }
+.pictures .card { margin: 0; } figure img { width: 100%; height: auto; display: block; }
+@media (max-width: 40rem) {
+  .figures thead, .figures td:empty { display: none; }
+  .figures tr { display: grid; grid-template-columns: 1fr auto; column-gap: 1rem; padding: .5rem 0;
+    border-bottom: 1px solid var(--line); }
+  .figures td { border: 0; padding: 0; } .figures td + td { justify-self: end; }
+  .figures td.threshold, .figures td.about { justify-self: start; }
+  .figures td.threshold::before { content: "threshold "; color: var(--soft); }
+  .figures td.about { grid-column: 1 / -1; } }
 @media print { body { background: none; } .card { break-inside: avoid; } }
 """
 
@@ -111,11 +120,13 @@ def _part(diagnosis: Diagnosis, part: Part) -> str:
         return ""
     verdict = diagnosis.verdict_on(part) if any(f.verdict for f in figures.values()) else None
     badge = "" if verdict is None else f'<span class="badge {_COLOURS[verdict]}">{verdict}</span>'
+    about = ABOUT_PARTS[part] + (_CHANCE if verdict else "")
     rows = "".join(_row(name, figure) for name, figure in figures.items())
     head = "<tr><th>figure</th><th>value</th><th>threshold</th><th>verdict</th><th>what it is</th></tr>"
     return (
-        f"<section><h2>{_capital(PARTS[part])} {badge}</h2><p class='soft'>{ABOUT_PARTS[part]}</p>"
-        f'<div class="card wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div></section>\n'
+        f"<section><h2>{_capital(PARTS[part])} {badge}</h2><p class='soft'>{about}</p>"
+        f'<div class="card wide"><table class="figures"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+        "</section>\n"
     )
 
 
@@ -125,7 +136,7 @@ def _row(name: str, figure: Figure) -> str:
     verdict = f'<td class="{_COLOURS[figure.verdict]}">{figure.verdict}</td>' if figure.verdict else "<td></td>"
     return (
         f'<tr><td>{escape(name.replace("_", " "))}</td><td class="number">{value}</td>'
-        f'<td class="number">{threshold}</td>{verdict}<td class="soft">{escape(figure.about)}</td></tr>'
+        f'<td class="number threshold">{threshold}</td>{verdict}<td class="soft about">{escape(figure.about)}</td></tr>'
     )
 
 
