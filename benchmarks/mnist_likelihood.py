@@ -43,6 +43,7 @@ def train(settings: Settings, splits: data.Splits, out: Path, device: str) -> Fi
         optimizer=functools.partial(torch.optim.AdamW, lr=settings.rate, weight_decay=0.0, fused=True),
         schedule=cosine(steps),
         ema=settings.ema,
+        precision=settings.precision,
         seed=SEED,
         device=device,
         out=out,

@@ -41,6 +41,7 @@ class Settings:
             fewer tell a larger NLL.
         ema: decay of averaged weights.
         columns: what the story sees.
+        precision: of the networks in training.
     """
 
     about: str
@@ -54,6 +55,7 @@ class Settings:
     k: int = 5000
     columns: tuple[str, ...] = ("x",)
     ema: float | None = None
+    precision: str = "float32"
 
     def told(self) -> dict[str, Any]:
         """What a recorded row says of the settings, ready for JSON."""
@@ -157,17 +159,17 @@ RUNS = {
     "pixelcnn": Settings(
         "PixelCNN, 15 blocks of 16 channels",
         lambda: AutoregressiveModel(EVENT, PixelCNN(EVENT, width=16, blocks=15)),
-        epochs=24,
+        epochs=18,
         target=(81.45, VAN_DEN_OORD),
-        rate=2e-3,
+        batch_size=32,
         k=0,
     ),
     "gated_pixelcnn": Settings(
         "gated PixelCNN, 8 layers of 32 channels",
         lambda: AutoregressiveModel(EVENT, GatedPixelCNN(EVENT, width=32, blocks=8)),
-        epochs=14,
+        epochs=8,
         target=(81.50, VAN_DEN_OORD),
-        rate=2e-3,
+        batch_size=32,
         k=0,
     ),
     "image_transformer": Settings(
@@ -177,11 +179,12 @@ RUNS = {
         target=(79.17, f"{VAN_DEN_OORD}, 8 layers of 64"),
         batch_size=32,
         k=0,
+        precision="bfloat16",
     ),
     "flow": Settings(
         "multi-scale flow of spline couplings",
         lambda: _named("flow"),
-        epochs=12,
+        epochs=25,
         binarize="dequantized",
         k=0,
     ),

@@ -28,7 +28,9 @@ Base = Distribution | Callable[[], Distribution]
 """A distribution, or what gives one when called, as a `Prior` does; its tensors, if a module, follow the story."""
 
 _LOOKED_AT = 1024
-"""Rows that layers start from."""
+"""Rows that layers start from, and that are looked through for values that repeat."""
+_REPEATED, _OFTEN = 0.05, 20
+"""Share and number of elements that one value may be."""
 
 
 class NormalizingFlow(nn.Module):
@@ -87,10 +89,18 @@ class NormalizingFlow(nn.Module):
         return density
 
     def check(self, x: Tensor) -> None:
-        """Refuse what the last of pyrogen's own transforms cannot reach."""
+        """Refuse what the last of pyrogen's own transforms cannot reach, and values that repeat: grey levels."""
         last = self.definitions[-1] if self.definitions else None
         if isinstance(last, Bijection):
             last.check(x)
+        values, counts = x[:_LOOKED_AT].unique(return_counts=True)
+        often = int(counts.argmax())
+        share = float(counts[often]) / int(counts.sum())
+        if share > _REPEATED and counts[often] >= _OFTEN:
+            raise ValueError(
+                f"'x' is {float(values[often]):.4g} in {share:.0%} of its elements, and a flow's density grows without "
+                "bound where values repeat: add noise to (dequantize) them"
+            )
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -12,6 +12,7 @@ import pyro
 import torch
 
 from pyrogen.inference.doors import resolve_device
+from pyrogen.inference.memory import memory_kept
 from pyrogen.inference.options import Options
 from pyrogen.inference.precision import run_precision
 from pyrogen.inference.random_state import seeded
@@ -113,6 +114,7 @@ def fit(
             stack.enter_context(torch.device(options.device))
         stack.enter_context(told.home())
         stack.enter_context(_quiet())
+        stack.enter_context(memory_kept())
         return Run(told, data, validation, options, dtype).go()
 
 

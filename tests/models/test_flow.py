@@ -270,3 +270,11 @@ def test_refuses_what_does_not_fit() -> None:
         fit(ConditionalFlow(2, classes=3), {"x": torch.randn(5, 2)})
     with pytest.raises(ValueError, match="are none of 0 to 2, such as 7"):
         ConditionalFlow(2, classes=3).sample(5, y=7)
+
+
+def test_values_that_repeat_are_refused():
+    grey = torch.randint(0, 9, (100, 4), generator=torch.Generator().manual_seed(0)) / 8
+    with pytest.raises(ValueError, match=r"'x' is .* in \d+% of its elements, .*dequantize"):
+        fit(Flow(4), grey, epochs=1)
+    noisy = (8 * grey + torch.rand(100, 4, generator=torch.Generator().manual_seed(1))) / 9
+    fit(Flow(4), noisy, epochs=1, progress=False)

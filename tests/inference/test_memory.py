@@ -1,0 +1,51 @@
+"""Memory is kept between steps, and given back afterwards."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import resource, sys
+import torch
+from contextlib import nullcontext
+from pyrogen.inference.memory import memory_kept
+
+def step():
+    held = [torch.zeros(800_000) for _ in range(40)]  # 128 MB
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+step()
+before = resident()
+with memory_kept() if sys.argv[1] == "kept" else nullcontext():
+    step()
+    start = faults()
+    for _ in range(10):
+        step()
+    taken = faults() - start
+print(taken, resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the pages of Linux")
+def test_steps_do_not_fetch_their_memory_anew():
+    def run(how, **environment):
+        told = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "GLIBC" not in name}
+        done = subprocess.run(
+            [sys.executable, "-c", STEPS, how], env={**told, **environment}, capture_output=True, text=True, check=True
+        )
+        return [int(number) for number in done.stdout.split()]
+
+    pages, grown = run("kept")
+    usual, _ = run("not kept")
+    assert usual > 10 * 20_000  # each step fetches most of its 31,250 pages
+    assert pages < usual / 20
+    assert grown < 20e6
+    asked_for, _ = run("kept", MALLOC_TRIM_THRESHOLD_="100000")
+    assert asked_for > usual / 2  # what the user says is heeded
