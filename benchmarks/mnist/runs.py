@@ -65,6 +65,8 @@ class Settings:
             "binarize": self.binarize,
             "rate": self.rate,
             "batch_size": self.batch_size,
+            "precision": self.precision,
+            "ema": self.ema,
         }
 
 

@@ -107,12 +107,12 @@ class Pyrogen(Variant):
 
     def run(self, steps: int) -> None:
         """Take steps; as the training loop does on whole data, several at a time where a step is one compiled call."""
-        if self.device.type != "cpu":
-            super().run(steps)
-            return
         left = steps
         while left:
-            left -= len(self._step.several(self.batch, min(TOGETHER, left), 0.0))
+            taken = len(self._step.several(self.batch, min(TOGETHER, left)))
+            if not taken:
+                self.step()
+            left -= taken or 1
 
     def wait(self) -> None:
         """Until the device is done and all losses were looked at."""

@@ -29,8 +29,8 @@ Base = Distribution | Callable[[], Distribution]
 
 _LOOKED_AT = 1024
 """Rows that layers start from, and that are looked through for values that repeat."""
-_REPEATED, _OFTEN = 0.05, 20
-"""Share and number of elements that one value may be."""
+_REPEATED, _OFTEN, _LEVELS = 0.05, 20, 256
+"""A value may be such a share of elements, or come so often; and as few as grey levels are no continuum."""
 
 
 class NormalizingFlow(nn.Module):
@@ -93,20 +93,21 @@ class NormalizingFlow(nn.Module):
         last = self.definitions[-1] if self.definitions else None
         if isinstance(last, Bijection):
             last.check(x)
-        values, counts = x[:_LOOKED_AT].unique(return_counts=True)
+        values, counts = _some_rows(x).unique(return_counts=True)
         often = int(counts.argmax())
         share = float(counts[often]) / int(counts.sum())
-        if share > _REPEATED and counts[often] >= _OFTEN:
+        said = f"'x' is {float(values[often]):.4g} in {share:.0%} of its elements" if share > _REPEATED else ""
+        if len(values) <= _LEVELS:
+            said = said or f"'x' takes {len(values)} values alone"
+        if said and counts[often] >= _OFTEN:
             raise ValueError(
-                f"'x' is {float(values[often]):.4g} in {share:.0%} of its elements, and a flow's density grows without "
-                "bound where values repeat: add noise to (dequantize) them"
+                f"{said}, and a flow's density grows without bound where values repeat: add noise to (dequantize) them"
             )
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Let the layers start from data `x` (n, *event_shape), with their contexts (n, context)."""
-        rows = torch.linspace(0, len(x) - 1, min(len(x), _LOOKED_AT), device=x.device).long()
-        x, context = x[rows], None if context is None else context[rows]
+        x, context = _some_rows(x), None if context is None else _some_rows(context)
         for part in self.parts:
             x = part.prepare(x, context)  # type: ignore[operator]
 
@@ -115,6 +116,11 @@ class NormalizingFlow(nn.Module):
         if not base.batch_shape and not base.event_shape:
             base = base.expand(self.base_shape)
         return base.to_event(len(base.batch_shape)) if base.batch_shape else base
+
+
+def _some_rows(x: Tensor) -> Tensor:
+    """At most so many as are looked at, evenly spread."""
+    return x[torch.linspace(0, len(x) - 1, min(len(x), _LOOKED_AT), device=x.device).long()]
 
 
 class _Given(nn.Module):

@@ -1,7 +1,7 @@
 """Compiled steps: the traced loss and gradients of one kind of batch, through torch's compiler.
 
-A step of a small model is one compiled call, optimizer and all; of a larger one, compiled loss and gradients and
-torch's own fused optimizer.
+A step of a small model is one compiled call, optimizer and all (`whole_step.py`); of a larger one, compiled loss and
+gradients and torch's own fused optimizer.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyrogen.inference.batches import fetched
 from pyrogen.inference.layout import Layout
 from pyrogen.inference.optimizing import Optimizing
-from pyrogen.inference.packed import Packed
 from pyrogen.inference.products import by_onednn, onednn_is_faster
-from pyrogen.inference.random_state import foreign_random_state, kept_random_state, torch_random_state
-from pyrogen.inference.tracing import CannotTrace, Graph, in_brief, trace
+from pyrogen.inference.random_state import (
+    kept_random_state,
+)
+from pyrogen.inference.tracing import CannotTrace, Graph, in_brief
 from pyrogen.story import Batch
 
-__all__ = ["Compilable", "CompiledGradients", "Plan", "WholeStep", "compiled", "kept_state", "plan_for"]
+__all__ = ["Compilable", "CompiledGradients", "Plan", "compiled", "kept_state"]
 
 OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
 """Inductor's options. Draws are torch's own, in the program's order, so that they are those of ordinary steps; a plan's
@@ -106,48 +106,6 @@ class Plan(Protocol):
         """The undivided loss and its gradients, no step taken; random state and buffers move."""
 
 
-def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | WholeStep:
-    """Trace and compile the steps of such batches; nothing moves.
-
-    Raises:
-        CannotTrace: the program cannot be traced, or not be compiled here.
-    """
-    step.optimizing.pack()
-    with kept_state(step):
-        layout = Layout.of(batch)
-        try:
-            graph = traced(step, layout, batch)
-        except CannotTrace:
-            if not layout.by_position:
-                raise
-            batch = fetched(batch)  # it may have been the data's transform that cannot be traced
-            layout = Layout.of(batch)
-            graph = traced(step, layout, batch)
-        if step.optimizing.packed is not None:
-            return WholeStep(step, layout, graph, batch)
-        return CompiledGradients(step, layout, graph, batch)
-
-
-def traced(step: Compilable, layout: Layout, batch: Batch) -> Graph:
-    """Loss and gradients of such a batch as a graph."""
-    parameters = step.optimizing.parameters
-
-    def loss_and_gradients(*tensors: Tensor) -> list[Tensor]:
-        with torch.enable_grad():
-            loss = step.loss(layout.batch(tensors))
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is None:
-                raise CannotTrace(f"parameter '{name}' receives no gradient in this step")
-        return [loss.detach(), *gradients]
-
-    before = foreign_random_state()
-    graph = trace(loss_and_gradients, layout.tensors(batch))
-    if foreign_random_state() != before:
-        raise CannotTrace("it draws from numpy's or Python's random numbers, which a compiled step would repeat")
-    return graph
-
-
 def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor], in_cpp: bool = False) -> Callable[..., Any]:
     """The graph through torch's compiler, called once so that what is wrong shows now; `in_cpp`: see `inductor`.
 
@@ -198,86 +156,6 @@ class CompiledGradients:
         with torch.no_grad():
             loss, *gradients = self.call(*self.layout.tensors(batch), *self.graph.live)
         return loss, gradients
-
-
-class WholeStep:
-    """Loss, gradients, clipping, Adam and averages of a small model as one compiled call."""
-
-    mode = "compiled"
-
-    def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
-        assert step.optimizing.packed is not None
-        self.layout, self.graph, self.optimizing = layout, graph, step.optimizing
-        self.packed: Packed = step.optimizing.packed
-        clip = None if self.optimizing.clip_norm is None else self.optimizing.clip_norm * step.divisor(batch)
-        places = {id(p): i for i, p in enumerate(self.packed.parameters)}
-        self.live = [tensor for tensor in graph.live if id(tensor) not in places]
-        count = len(layout.tensors(batch))
-
-        def whole(*inputs: Tensor) -> list[Tensor]:
-            (*given, state, taken, rate), rest = inputs[: count + 3], iter(inputs[count + 3 :])
-            values = self.packed.split(state[0])
-            live = [values[places[id(t)]] if id(t) in places else next(rest) for t in graph.live]
-            loss, *gradients = graph.module(*given, *live)
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
-            fine = torch.isfinite(loss)
-            state.copy_(self.packed.moved(gradient, fine, clip, state, taken, rate))
-            taken.add_(fine.to(taken.dtype))
-            return [loss, gradient]
-
-        self._batch: Batch | None = None
-        self._given: list[Tensor] = []  # the inputs for that batch
-        inputs = self._inputs(batch)
-        with torch.no_grad():
-            self.call = compiled(trace(whole, inputs).module, inputs, in_cpp=True)
-        self.packed.counted = -1  # it was called, and moved nothing that is kept but the count
-
-    def _inputs(self, batch: Batch) -> list[Tensor]:
-        if batch is self._batch:
-            return self._given
-        packed = self.packed
-        self._batch, self._given = (
-            batch,
-            [*self.layout.tensors(batch), packed.state, packed.count, packed.rate, *self.live],
-        )
-        return self._given
-
-    def __call__(self, batch: Batch) -> float:
-        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
-        self.packed.bring_up()
-        with torch.no_grad():
-            loss = float(self.call(*self._inputs(batch))[0])
-        if math.isfinite(loss):
-            self.packed.counted += 1
-            self.optimizing.count()
-        return loss
-
-    def several(self, batch: Batch, most: int) -> tuple[list[float], list[Tensor]]:
-        """Take steps on one batch, up to the first whose loss is not finite, which moves nothing.
-
-        Returns:
-            The losses before them, undivided, and the random state before the last.
-        """
-        losses: list[float] = []
-        self.packed.bring_up()
-        call, inputs = self.call, self._inputs(batch)
-        with torch.no_grad():
-            while len(losses) < most and (not losses or math.isfinite(losses[-1])):
-                before = torch_random_state()
-                losses.append(float(call(*inputs)[0]))
-        moved = len(losses) - (not math.isfinite(losses[-1]))
-        self.packed.counted += moved
-        self.optimizing.count(moved)
-        return losses, before
-
-    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The undivided loss and its gradients, no step taken; random state and buffers move."""
-        state = self.packed.state.clone()
-        with torch.no_grad():
-            loss, gradient = self.call(*self._inputs(batch))
-            self.packed.state.copy_(state)
-        self.packed.counted = -1
-        return loss, self.packed.split(gradient)
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from pyrogen.inference.batches import fetched
 from pyrogen.inference.captured import CapturedStep
-from pyrogen.inference.compiled import Compilable, Plan, WholeStep, kept_state, plan_for
+from pyrogen.inference.compiled import Compilable, Plan, kept_state
 from pyrogen.inference.layout import Key, key_of
+from pyrogen.inference.planning import plan_for
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.tracing import CannotTrace
+from pyrogen.inference.whole_step import WholeStep
 from pyrogen.story import Batch
 
 __all__ = ["EARNED", "Compiler", "difference_between"]
@@ -59,43 +61,14 @@ class Compiler:
         Raises:
             RuntimeError: the compiled step is not, or no longer, what the program says.
         """
-        found = self._ready(batch)
-        if found is None:
-            return None
-        plan, checks, batch = found
-        if checks.due():
-            self._check(plan, batch)
-        return plan(batch)
-
-    def several(self, batch: Batch, most: int) -> tuple[list[float], list[Tensor]] | None:
-        """As `WholeStep.several`, where steps are of that kind, up to the next check; else None, and no step taken.
-
-        Raises:
-            RuntimeError: the compiled step is not, or no longer, what the program says.
-        """
-        found = self._ready(batch)
-        if found is None:
-            return None
-        plan, checks, batch = found
-        if not isinstance(plan, WholeStep):
-            return None
-        if checks.due():
-            self._check(plan, batch)
-        return plan.several(batch, 1 + checks.spared(most - 1))
-
-    def _ready(self, batch: Batch) -> tuple[Plan, _Checks, Batch] | None:
-        """How steps on such a batch are taken, compiled now if need be, and the batch as that wants it."""
         if not self.wanted:
             return None
         try:
-            shapes = self._last[1] if batch is self._last[0] else key_of(batch)
+            key = self._key(batch)
         except CannotTrace as error:
             self._decline(str(error))
             return None
-        self._last = batch, shapes
-        key = (shapes, *(module.training for module in self.step.modules))
-        packed = self.step.optimizing.packed
-        if packed is not None and not packed.holds:
+        if self._laid_elsewhere():
             self.step.optimizing.unpack()
             self.forget()
         if key not in self._plans and not self._add(key, batch):
@@ -103,7 +76,35 @@ class Compiler:
         plan, checks = self._plans[key]
         if not plan.layout.by_position:
             batch = fetched(batch)
-        return plan, checks, batch
+        if checks.due():
+            self._check(plan, batch)
+        return plan(batch)
+
+    def several(self, batch: Batch, most: int) -> list[float]:
+        """As `WholeStep.several`, on the batch of the step before, up to the next check; none where that cannot be."""
+        if not self.wanted or batch is not self._last[0] or self._laid_elsewhere():
+            return []
+        plan, checks = self._plans.get(self._key(batch), (None, None))
+        if not isinstance(plan, WholeStep) or checks is None:
+            return []
+        losses = plan.several(batch, min(most, checks.left))
+        checks.uses += len(losses)
+        return losses
+
+    def _key(self, batch: Batch) -> Key:
+        """The kind of batch, and train or eval mode.
+
+        Raises:
+            CannotTrace: it holds what a compiled step cannot be given.
+        """
+        shapes = self._last[1] if batch is self._last[0] else key_of(batch)
+        self._last = batch, shapes
+        return (shapes, *(module.training for module in self.step.modules))
+
+    def _laid_elsewhere(self) -> bool:
+        """Whether parameters that were side by side are not any more."""
+        packed = self.step.optimizing.packed
+        return packed is not None and not packed.holds
 
     def forget(self) -> None:
         """Compile anew: parameters have come or gone."""
@@ -206,11 +207,10 @@ class _Checks:
         self.next = min(3 * self.next, self.next + CHECKED_AT_LEAST_EVERY)
         return True
 
-    def spared(self, uses: int) -> int:
-        """Count so many uses more, or as many as come before the next check."""
-        uses = min(uses, self.next - self.uses - 1)
-        self.uses += uses
-        return uses
+    @property
+    def left(self) -> int:
+        """Uses before the next one."""
+        return self.next - self.uses - 1
 
 
 def difference_between(step: Compilable, plan: Plan, batch: Batch) -> str | None:

@@ -110,11 +110,10 @@ def fit(
         stack.enter_context(torch.enable_grad())
         dtype = stack.enter_context(run_precision(told, precision))
         told.to(options.device)
-        if options.device.type != "cpu":
-            stack.enter_context(torch.device(options.device))
+        on_cpu = options.device.type == "cpu"
+        stack.enter_context(memory_kept() if on_cpu else torch.device(options.device))
         stack.enter_context(told.home())
         stack.enter_context(_quiet())
-        stack.enter_context(memory_kept())
         return Run(told, data, validation, options, dtype).go()
 
 

@@ -39,8 +39,8 @@ class Loop:
         steps: what is driven.
         batches: the training data.
         limit: how long.
-        several: takes up to so many steps on one batch, given the epoch as well, and gives their losses: for epochs of
-            one step that nobody looks at in between.
+        several: takes up to so many steps on one batch, if it can, and gives their losses: for epochs of one step that
+            nobody looks at in between.
         validate: the validation ELBO in nats per datum, if there is validation data.
         folder: where the run is kept, if anywhere.
         config: what config.json says.
@@ -55,7 +55,7 @@ class Loop:
         batches: Batches,
         limit: Limit,
         *,
-        several: Callable[[Batch, int, float], list[float]] | None = None,
+        several: Callable[[Batch, int], list[float]] | None = None,
         validate: Callable[[], float] | None = None,
         folder: RunFolder | None = None,
         config: dict[str, Any] | None = None,
@@ -89,9 +89,7 @@ class Loop:
         self._started = time.monotonic() - self._seconds
         with bar:
             while self.finished is None:
-                if self.several is not None and self.batches.whole is not None:
-                    self._take_epochs(self.several, self.batches.whole, bar)
-                else:
+                if not self._take_epochs(bar):
                     self._take_epoch(bar)
         self._select()
 
@@ -104,9 +102,12 @@ class Loop:
             self._checkpoint_in_the_middle()
         self._close_epoch()
 
-    def _take_epochs(self, several: Callable[[Batch, int, float], list[float]], batch: Batch, bar: ProgressBar) -> None:
-        """Epochs of one step on the same batch, and their records, in one go."""
-        losses = several(batch, min(TOGETHER, self._left()), self.epoch)
+    def _take_epochs(self, bar: ProgressBar) -> bool:
+        """Epochs of one step on the same batch, and their records, in one go; whether there were any."""
+        batch = self.batches.whole
+        if self.several is None or batch is None:
+            return False
+        losses = self.several(batch, min(TOGETHER, self._left()))
         self._seconds = time.monotonic() - self._started
         for loss in losses:
             self._sum, self._rows = -loss * batch.n, batch.n
@@ -114,9 +115,11 @@ class Loop:
             self.epoch += 1
             self.history.append(self._told())
             bar.advance(self.epoch, -loss)
-        if self.folder is not None:
-            self.folder.append(*self.history[-len(losses) :])
-        self._end_epochs()
+        if losses:
+            if self.folder is not None:
+                self.folder.append(*self.history[-len(losses) :])
+            self._end_epochs()
+        return bool(losses)
 
     def _take(self, batch: Batch, bar: ProgressBar) -> None:
         within = self._rows / self.batches.rows if self.batches.rows else 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,27 +18,43 @@ __all__ = ["memory_kept"]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
 _LARGEST_BLOCK = 32 * 2**20
-"""Bytes of the largest block that the heap may hold; larger ones are the system's own. glibc takes no more."""
+"""Bytes of the largest block that the heap may hold; larger ones are the system's own. glibc's own rule goes as far."""
 _KEPT = 2**31 - 1
-"""Free bytes at the heap's end that are kept; glibc takes no more."""
-_OWN_WISHES = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+"""Free bytes at the heap's end that are kept, as many as an int says."""
+_ENTERED = 0
+_LOCK = threading.Lock()
 
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Freed memory stays with the process until the end, and goes back to the system then.
+    """Freed memory stays with the process, and goes back to the system when the last that was entered is left.
 
     Does nothing where the C library is not glibc, or where its environment variables say how memory is to be kept.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _OWN_WISHES):
+    if platform.libc_ver()[0] != "glibc" or _is_told():
         yield
         return
-    library = ctypes.CDLL(None)
-    library.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
-    library.mallopt(_TRIM_THRESHOLD, _KEPT)
+    _enter(1)
     try:
         yield
     finally:
-        # What was there before cannot be asked. This is where glibc's own rule comes to once such a block was freed.
-        library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
-        library.malloc_trim(0)
+        _enter(-1)
+
+
+def _is_told() -> bool:
+    told = "MALLOC_TRIM_THRESHOLD_" in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ
+    return told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+
+
+def _enter(more: int) -> None:
+    global _ENTERED
+    library = ctypes.CDLL(None)
+    with _LOCK:
+        _ENTERED += more
+        if _ENTERED == more == 1:
+            library.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+            library.mallopt(_TRIM_THRESHOLD, _KEPT)
+        elif _ENTERED == 0:
+            # What was there before cannot be asked. glibc's own rule comes to this once a largest block was freed.
+            library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
+            library.malloc_trim(0)

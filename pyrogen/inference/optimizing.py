@@ -85,12 +85,11 @@ class Optimizing:
             weight = float(self.average_weight(torch.tensor(self.taken, dtype=torch.float64, device="cpu")))
             torch._foreach_lerp_(list(self.average.values()), values, weight)
 
-    def count(self, steps: int = 1) -> None:
-        """Steps were taken: on to the next rate."""
+    def count(self) -> None:
+        """A step was taken: on to the next rate."""
         if self.schedule is not None:
-            for _ in range(steps):
-                self.schedule.step()
-        self.taken += steps
+            self.schedule.step()
+        self.taken += 1
 
     def average_weight(self, taken: Tensor) -> Tensor:
         """The weight of the new value in the average after `taken` steps.

@@ -87,27 +87,19 @@ class Step:
             raise FloatingPointError(self._blame(self.number, value, batch, before))
         return value / self.divisor(batch)
 
-    def several(self, batch: Batch, most: int, epoch: float) -> list[float]:
-        """Take steps on one batch, at least one; the losses before them, in nats per datum.
+    def several(self, batch: Batch, most: int) -> list[float]:
+        """Take steps on the batch of the step before; the losses before them, in nats per datum.
 
-        Noise, losses and what is trained are those of as many calls. There are several where a step is one compiled
-        call and the next differs from it in nothing but its noise.
-
-        Raises:
-            FloatingPointError: a loss is not finite; nothing moved in that step.
+        For steps that are one compiled call and differ in nothing but their noise: noise, losses and what is trained
+        are those of as many calls. None is taken where the next is another: ordinary, checked, or of a loss that is
+        not finite.
         """
         alike = not self.program.arguments and self.optimizing.schedule is None
-        found = None
-        if alike and self.settled is not None and not hasattr(self.objective, "set_epoch"):
-            found = self.compiler.several(batch, most)
-        if found is None:
-            return [float(self(batch, epoch))]
-        losses, before = found
+        if not alike or hasattr(self.objective, "set_epoch"):
+            return []
+        losses = self.compiler.several(batch, most)
         self.number += len(losses)
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(self._blame(self.number, losses[-1], batch, before))
-        divisor = self.divisor(batch)
-        return [loss / divisor for loss in losses]
+        return [loss / self.divisor(batch) for loss in losses]
 
     def settle(self) -> None:
         """Look at the losses that were not looked at yet: on CUDA a look waits for the device.

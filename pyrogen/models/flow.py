@@ -80,7 +80,7 @@ class Flow(Story):
         self.flow.prepare(data["x"])
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, or out of the transforms' reach."""
+        """Refuse an x of another event shape, out of the transforms' reach, or of values that repeat."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
 

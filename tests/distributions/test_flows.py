@@ -22,9 +22,10 @@ from pyrogen.distributions import (
     Spline,
     VampPrior,
 )
-from pyrogen.inference import adam, log_weights
+from pyrogen.inference import adam
 from pyrogen.inference.run_folder import describe_story
-from pyrogen.models import PPCA, VAE, Flow
+from pyrogen.models import VAE, Flow
+from tests.correlated import assert_tighter_than_meanfield
 
 DEFINITIONS: dict[str, Bijection] = {
     "coupling": Coupling(Spline(4), 2, (8,)),
@@ -94,31 +95,7 @@ def test_a_prior_integrates_to_one_and_learns_what_the_posterior_puts_there() ->
 @pytest.mark.parametrize("name", ["coupling", "for_draws"])
 def test_a_guide_that_a_flow_bends_is_tighter_than_the_best_meanfield_one(name: str) -> None:
     """On pPCA's exact model with a strongly correlated posterior, whose best mean-field gap is known."""
-    oracle = PPCA(5, 2).double()
-    with torch.no_grad():
-        oracle.weight.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.9], [1.0, 1.1], [0.9, 1.0], [1.0, 1.0]]))
-        oracle.log_sigma.fill_(-1.0)
-    family = FlowPosterior(2, DEFINITIONS[name], context=4)
-    story = VAE(5, 2, likelihood=Gaussian(scale=oracle.log_sigma.exp().item()), posterior=family, hidden=()).double()
-    with torch.no_grad():
-        story.decoder.layers[0].weight.copy_(oracle.weight)
-        story.decoder.layers[0].bias.copy_(oracle.mean)
-    with oracle.predicting():
-        x = oracle.sample(300)
-    fit(
-        story,
-        x,
-        steps=400,
-        batch_size=300,
-        optimizer=adam(0.02),
-        freeze=["decoder"],
-        precision="float64",
-        compile=False,
-    )
-    weights = log_weights(story, x, 200)
-    gap = (oracle.log_prob(x) - weights.mean(0)).mean()
-    error = (weights.var(0) / len(weights)).sum().sqrt() / len(x)
-    assert gap + 4.27 * error < oracle.meanfield_gap() / 2
+    assert_tighter_than_meanfield(FlowPosterior(2, DEFINITIONS[name], context=4), rows=300, steps=400)
 
 
 def test_a_guide_that_scores_its_own_draws_alone_says_so() -> None:

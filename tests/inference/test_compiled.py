@@ -25,6 +25,7 @@ from pyrogen import Story, fit
 from pyrogen.catalog import CATALOG
 from pyrogen.data import Columns
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, captured, compiled, compiling, cosine
+from pyrogen.inference.whole_step import WholeStep
 from pyrogen.models import VAE
 from tests.stories import Location, Mixture, Topics, coin_guide, coin_model, schools, schools_model
 
@@ -397,12 +398,15 @@ def one_by_one(fit, record):
 
 def taken(monkeypatch):
     """How many steps were taken in one go, each time."""
-    numbers, several = [], compiled.WholeStep.several
-    monkeypatch.setattr(
-        compiled.WholeStep,
-        "several",
-        lambda self, batch, most: numbers.append(most) or several(self, batch, most),
-    )
+    numbers, several = [], WholeStep.several
+
+    def counted(self, batch, most):
+        losses = several(self, batch, most)
+        numbers.append(len(losses))
+        return losses
+
+    monkeypatch.setattr(WholeStep, "several", counted)
+    monkeypatch.setattr("pyrogen.inference.whole_step.AT_A_TIME_SECONDS", 600.0)
     return numbers
 
 
@@ -412,7 +416,8 @@ def test_steps_on_whole_data_are_taken_many_at_a_time_and_are_the_same_to_the_bi
     together = taken(monkeypatch)
     whole = run(Topics, counts, True, epochs=400, out=tmp_path / "whole", **options)
     assert max(together) == 100
-    assert len(together) < 20
+    assert sum(together) > 380
+    assert len(together) < 30
     run(Topics, counts, True, epochs=137, out=tmp_path / "parts", **options)
     parts = run(Topics, counts, True, epochs=400, out=tmp_path / "parts", resume=True, **options)
     told = [json.loads(line) for line in (tmp_path / "parts" / "history.jsonl").read_text().splitlines()]
@@ -441,17 +446,29 @@ class Strays(Story):
         pyro.sample("z", dist.Normal(0.0, 1.0))
 
 
-def test_a_loss_that_is_not_finite_among_many_stops_there(monkeypatch):
-    told, stories = [], []
-    for callbacks in ([one_by_one], []):
+def test_a_loss_that_is_not_finite_among_many_stops_there(monkeypatch, tmp_path):
+    told, stories, kept = [], [], []
+    for how, callbacks in (("one", [one_by_one]), ("many", [])):
         together = taken(monkeypatch)
         stories.append(Strays())
+        options = {"steps": 200, "callbacks": callbacks, "out": tmp_path / how}
         with pytest.raises(FloatingPointError, match="site 'x'") as caught:
-            run(lambda: stories[-1], lambda: torch.full((20,), 5.0), True, steps=200, callbacks=callbacks)
+            run(lambda: stories[-1], lambda: torch.full((20,), 5.0), True, **options)
         told.append(str(caught.value))
+        records = [json.loads(line) for line in (tmp_path / how / "history.jsonl").read_text().splitlines()]
+        kept.append([{**record, "seconds": 0} for record in records])
     assert max(together) > 1
     assert told[0] == told[1]
+    assert kept[0] == kept[1]
     assert torch.equal(stories[0].middle, stories[1].middle)
+
+
+def test_a_slow_step_is_looked_at_after_half_a_second(monkeypatch):
+    together = taken(monkeypatch)
+    monkeypatch.setattr("pyrogen.inference.whole_step.AT_A_TIME_SECONDS", 1e-9)
+    run(Topics, counts, True, batch_size=60, steps=None, epochs=40)
+    assert set(together) <= {0, 1}
+    assert sum(together) > 30
 
 
 def untraceable(columns):

@@ -276,5 +276,7 @@ def test_values_that_repeat_are_refused():
     grey = torch.randint(0, 9, (100, 4), generator=torch.Generator().manual_seed(0)) / 8
     with pytest.raises(ValueError, match=r"'x' is .* in \d+% of its elements, .*dequantize"):
         fit(Flow(4), grey, epochs=1)
+    with pytest.raises(ValueError, match=r"'x' takes 256 values alone.*dequantize"):
+        fit(Flow(64), torch.randint(0, 256, (400, 64), generator=torch.Generator().manual_seed(2)) / 255, epochs=1)
     noisy = (8 * grey + torch.rand(100, 4, generator=torch.Generator().manual_seed(1))) / 9
     fit(Flow(4), noisy, epochs=1, progress=False)

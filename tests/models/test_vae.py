@@ -11,7 +11,6 @@ from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 
-from pyrogen import fit
 from pyrogen.distributions import (
     Bernoulli,
     Categorical,
@@ -26,9 +25,9 @@ from pyrogen.distributions import (
     StandardNormal,
     VampPrior,
 )
-from pyrogen.inference import adam, log_weights
 from pyrogen.models import PPCA, VAE
 from pyrogen.nn import ConvDecoder, ConvEncoder, Dense, RecurrentEncoder, TransformerEncoder
+from tests.correlated import assert_tighter_than_meanfield
 from tests.statistics_of_tests import assert_within
 
 EVENT = (1, 6, 5)
@@ -185,31 +184,8 @@ def test_contract(story: VAE) -> None:
 @pytest.mark.parametrize("posterior", ["full", "flow"])
 def test_a_guide_of_correlated_latents_is_tighter_than_the_best_meanfield_one(posterior: str) -> None:
     """On pPCA's exact model with a strongly correlated posterior, whose best mean-field gap is known."""
-    oracle = PPCA(5, 2).double()
-    with torch.no_grad():
-        oracle.weight.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.9], [1.0, 1.1], [0.9, 1.0], [1.0, 1.0]]))
-        oracle.log_sigma.fill_(-1.0)
     family = FullNormal() if posterior == "full" else InverseAutoregressiveFlow(2, hidden=(32,), context=4)
-    story = VAE(5, 2, likelihood=Gaussian(scale=oracle.log_sigma.exp().item()), posterior=family, hidden=()).double()
-    with torch.no_grad():
-        story.decoder.layers[0].weight.copy_(oracle.weight)
-        story.decoder.layers[0].bias.copy_(oracle.mean)
-    with oracle.predicting():
-        x = oracle.sample(500)
-    fit(
-        story,
-        x,
-        steps=600,
-        batch_size=500,
-        optimizer=adam(0.02),
-        freeze=["decoder"],
-        precision="float64",
-        compile=False,
-    )
-    weights = log_weights(story, x, 200)
-    gap = (oracle.log_prob(x) - weights.mean(0)).mean()
-    error = (weights.var(0) / len(weights)).sum().sqrt() / len(x)
-    assert gap + 4.27 * error < oracle.meanfield_gap() / 2
+    assert_tighter_than_meanfield(family, rows=500, steps=600)
 
 
 def test_a_vamp_prior_is_built_of_the_storys_own_encoder() -> None:
