@@ -1,7 +1,8 @@
 """Memory between steps on the CPU: kept, where the C library would give it back and fetch it anew in every step.
 
-Every page that comes back from the system is cleared first. On an AMD EPYC the steps of a PixelCNN of 28 by 28 pixels
-take 1.5 times as long without this, those of other convolutional networks 1.1 to 1.3 times; dense ones are too small.
+Every page that comes back from the system is cleared first. On an AMD EPYC a compiled step of a PixelCNN of 28 by 28
+pixels takes 1.7 times as long without this, those of other convolutional networks 1.2 to 1.4 times
+(`benchmarks/kept_memory.py`).
 """
 
 from __future__ import annotations
