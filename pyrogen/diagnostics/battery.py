@@ -32,7 +32,7 @@ from pyrogen.inference.result import answering
 if TYPE_CHECKING:
     from pyrogen.diagnostics.examination import Examination
 
-__all__ = ["TESTS"]
+__all__ = ["FOR_POINTS", "TESTS"]
 
 Found = dict[str, Any]
 
@@ -200,3 +200,6 @@ TESTS: dict[str, tuple[tuple[str, ...], Callable[[Examination], Found]]] = {
     "sample quality": (("samples",), _quality),
 }
 """By name: the kinds of story that take the test, and the test."""
+
+FOR_POINTS = ("training history", "parts of the ELBO", "predictive check")
+"""The tests that are left where the guide is a point."""

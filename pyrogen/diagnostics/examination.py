@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyro.distributions as dist
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrogen.diagnostics.anatomy import examine
-from pyrogen.diagnostics.battery import TESTS
+from pyrogen.diagnostics.battery import FOR_POINTS, TESTS
 from pyrogen.diagnostics.diagnosis import Diagnosis, Figure, Finding
 from pyrogen.diagnostics.draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.verdicts import in_order, ruled
@@ -127,6 +129,7 @@ class Examination:
         rows: the data that are examined, as one batch.
         observed: the observed sites.
         mixed: some of the latents are shared, and some are of a datum.
+        point: the guide holds one value of every latent, and no spread.
         of_training: the rows are those of training, of which the guide's posterior is.
         fixed: the guide knows these rows alone, though latents are of each datum.
     """
@@ -153,7 +156,7 @@ class Examination:
     def _look(self, rows: Batch) -> None:
         """Find out what kind of story it is."""
         self.observed: tuple[str, ...] = ()
-        self.kind, self.mixed, without = "exact", False, self.story.without
+        self.kind, self.mixed, self.point, without = "exact", False, False, self.story.without
         if "density" in without:
             self.kind = "nothing" if "sample" in without else "samples"
             return
@@ -161,12 +164,18 @@ class Examination:
         self.observed = anatomy.observed
         if "guide" not in without and anatomy.latents:
             self.kind = "local" if anatomy.local else "shared"
-            sites, plate = anatomy.run()[1].nodes, anatomy.plate
+            guide, model = anatomy.run()
+            sites, plate = model.nodes, anatomy.plate
+            # An AutoGuide's latents are points, each a function of what it draws beside them.
+            drawn = [site for site in map(guide.nodes.get, guide.stochastic_nodes) if not site_is_subsample(site)]
+            self.point = all(_is_point(site["fn"]) for site in drawn)
             self.mixed = plate is not None and any(inside(sites[name], plate.name) for name in anatomy.latents)
 
     def run(self, progress: Progress) -> None:
         """Make the tests; those that refuse are skipped, with their reason."""
         tests = {name: test for name, (kinds, test) in TESTS.items() if self.kind in kinds}
+        if self.point:
+            tests = {name: test for name, test in tests.items() if name in FOR_POINTS}
         for place, (name, test) in enumerate(tests.items()):
             progress(name, place, len(tests))
             start = time.perf_counter()
@@ -189,6 +198,9 @@ class Examination:
         if self.kind == "exact":
             said = "no guide approximates anything: the likelihood is exact"
             return [Finding("exact", "guide", None, said, "only the fit to data is in question")]
+        if self.point:
+            said = "the guide is a point: it holds one value of the latents, and no posterior around it"
+            return [Finding("untested", "guide", "caution", said, _WITH_SPREAD)]
         if any(f.part == "guide" and f.verdict is not None and f_name != "rise" for f_name, f in figures.items()):
             return []
         why = next(iter(self.skipped.values()), "no test is for it")
@@ -201,7 +213,14 @@ class Examination:
         return {**described, "n": self.rows.n, "seed": self.seed, **vars(self.budget), "versions": versions()}
 
 
+_WITH_SPREAD = "where uncertainty is asked for, take a guide with a spread"
 _ELSEWHERE = "compare it with MCMC (sample_reference) on a few data"
+
+
+def _is_point(density: Any) -> bool:
+    while hasattr(density, "base_dist"):
+        density = density.base_dist
+    return isinstance(density, dist.Delta)
 
 
 def _is_image(column: Any) -> bool:

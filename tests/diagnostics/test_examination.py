@@ -14,7 +14,7 @@ from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from pyrogen import Story, fit
 from pyrogen.adversarial import GAN
 from pyrogen.diagnostics import BUDGETS, diagnose
-from pyrogen.models import PPCA, Autoencoder
+from pyrogen.models import PPCA, VQVAE, Autoencoder
 from tests.diagnostics.oracle import correlated, ppca, scaled, shifted, untrained
 from tests.diagnostics.test_leave_one_out import location
 from tests.stories import Mixture, schools, schools_model
@@ -216,9 +216,12 @@ def test_an_autoencoder_has_nothing_to_believe():
 
 def test_a_point_is_no_posterior(seed):
     run, data, _ = line(AutoDelta, torch.randn(30))
-    found = diagnose(run, data, budget=BUDGET, seed=seed)
-    assert (found.verdict, found.kinds) == ("caution", {"untested"})
-    assert "its guide is a point" in found.reasons[0]
+    codes = VQVAE((1, 4, 4), (2,), codes=4, features=3, prior="uniform", hidden=(8,))
+    for fitted, columns in ((run, data), (codes, torch.rand(40, 1, 4, 4).round())):
+        found = diagnose(fitted, columns, budget=BUDGET, seed=seed)
+        assert found.kinds - {"misfit"} == {"untested"}
+        assert "the guide is a point" in found.reasons[0]
+        assert "khat" not in found.figures
 
 
 class Rows(Story):
