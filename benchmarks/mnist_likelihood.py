@@ -182,10 +182,8 @@ def run_and_record(name: str, options: argparse.Namespace) -> None:
             continue
         row = {**about, **evaluate(run, settings, splits, k)}
         record(NAME, row, KEY, render)
-        print(
-            f"{name}: test NLL {_with_error(row, 'test_nll')}, ELBO {_with_error(row, 'test_elbo')} at k={k}",
-            flush=True,
-        )
+        nll, elbo = (_with_error(row, name) or "none" for name in ("test_nll", "test_elbo"))
+        print(f"{name}: test NLL {nll}, ELBO {elbo}, k={k}", flush=True)
 
 
 if __name__ == "__main__":
