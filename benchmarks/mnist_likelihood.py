@@ -182,7 +182,7 @@ def run_and_record(name: str, options: argparse.Namespace) -> None:
             continue
         row = {**about, **evaluate(run, settings, splits, k)}
         record(NAME, row, KEY, render)
-        nll, elbo = (_with_error(row, name) or "none" for name in ("test_nll", "test_elbo"))
+        nll, elbo = (_with_error(row, figure) or "none" for figure in ("test_nll", "test_elbo"))
         print(f"{name}: test NLL {nll}, ELBO {elbo}, k={k}", flush=True)
 
 
