@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyrogen.inference import compiled, likelihood, log_likelihood, log_weights, weighing
+from pyrogen.inference import likelihood, log_likelihood, log_weights, tracing, weighing
 from pyrogen.models import PPCA
 from tests.stories import Mixture, Topics
 
@@ -26,7 +26,7 @@ def test_compiled_weights_are_the_programs(make, data, monkeypatch):
     story, made = make(), []
     plain = log_weights(story, data, 60, seed=1)
     monkeypatch.setattr(weighing, "EARNED", 2)
-    monkeypatch.setattr(weighing, "trace", lambda *given: made.append(1) or compiled.trace(*given))
+    monkeypatch.setattr(weighing, "trace", lambda *given: made.append(1) or tracing.trace(*given))
     fast = log_weights(story, data, 60, seed=1)
     assert made
     assert torch.allclose(fast, plain, rtol=1e-5, atol=1e-5)
