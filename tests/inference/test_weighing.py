@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyrogen.inference import likelihood, log_likelihood, log_weights, tracing, weighing
+from pyrogen.inference import compiled, likelihood, log_likelihood, log_weights, tracing, weighing
 from pyrogen.models import PPCA
 from tests.stories import Mixture, Topics
 
