@@ -37,8 +37,7 @@ def seconds(name: str, kept: bool) -> list[float]:
         sys.modules[fit.__module__].memory_kept = contextlib.nullcontext  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     settings, taken = RUNS[name], []
-    told: dict[str, Any] = {"binarize": settings.binarize}
-    splits = data.load("mnist", seed=0, **({"dequantize": True} if settings.binarize == "dequantized" else told))
+    splits = data.load("mnist", seed=0, **settings.pixels())
     step = Step.__call__
 
     def timed(self: Step, *args: Any) -> Any:
@@ -86,7 +85,8 @@ def render(rows: list[Row]) -> str:
 def main() -> None:
     """Parse, measure, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="run", help=f"which of {', '.join(CASES)} (all)")
+    about = f"which of {', '.join(CASES)} (all)"
+    parser.add_argument("--runs", nargs="+", metavar="run", choices=CASES, default=list(CASES), help=about)
     parser.add_argument("--rounds", type=int, default=2, help="processes of each way (2)")
     parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
@@ -95,7 +95,7 @@ def main() -> None:
         print(json.dumps(seconds(options.one, options.kept)))
         return
     torch.set_num_threads(1)
-    for name in options.runs or CASES:
+    for name in options.runs:
         row = measured(name, options.rounds)
         print(json.dumps(row), flush=True)
         record(NAME, row | environment(torch.device("cpu")), KEY, render)

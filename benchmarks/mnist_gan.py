@@ -11,11 +11,11 @@ stands beside. How samples compare with those of other families is told by `samp
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
+from named_runs import chosen, command
 from recording import RESULTS, Row, environment, read, record, table
 
 from pyrogen import data, fit
@@ -121,18 +121,12 @@ def render(rows: list[Row]) -> str:
 
 def main() -> None:
     """Parse the command line, train, evaluate, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="run", help=f"which of {', '.join(RUNS)} (all of them)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = command(__doc__, RUNS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-dir", help="folder of the data sets (else PYROGEN_DATA)")
-    parser.add_argument("--folder", type=Path, default=Path("runs"), help="of the run folders (runs)")
-    options = parser.parse_args()
-    if unknown := [name for name in options.runs if name not in RUNS]:
-        parser.error(f"run: expected {', '.join(RUNS)}, got {', '.join(unknown)}")
-    torch.set_num_threads(options.threads)
+    options = chosen(parser, RUNS)
     splits = data.load("mnist", options.data_dir)
-    for name in options.runs or RUNS:
+    for name in options.runs:
         run = train(name, splits, options.folder / f"mnist-{name}", options.device)
         about = {"run": name, "settings": {**RUNS[name], "r1": R1}, "seed": SEED, **environment(run.story._device)}
         if any(row["run"] == name and row["device"] == about["device"] for row in read(NAME)):

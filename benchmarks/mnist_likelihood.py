@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from mnist.runs import EVENT, RUNS, Settings
+from named_runs import chosen, command
 from recording import Row, environment, read, record, table
 
 from pyrogen import data, fit
@@ -150,30 +151,23 @@ def _with_error(row: Row, name: str) -> str:
 
 def main() -> None:
     """Parse the command line, train, evaluate, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="run", help="which, one after the other (all of them)")
+    parser = command(__doc__, RUNS)
     parser.add_argument("--list", action="store_true", help="list the runs and leave")
     parser.add_argument("-k", type=int, nargs="+", help="draws for each test image (those of the target)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-dir", help="folder of the data sets (else PYROGEN_DATA)")
-    parser.add_argument("--folder", type=Path, default=Path("runs"), help="of the run folders (runs)")
-    options = parser.parse_args()
-    if unknown := [name for name in options.runs if name not in RUNS]:
-        parser.error(f"run: expected {', '.join(RUNS)}, got {', '.join(unknown)}")
+    options = chosen(parser, RUNS)
     if options.list:
         print("\n".join(f"{name:12} {s.epochs:4} epochs, {s.binarize:11}  {s.about}" for name, s in RUNS.items()))
         return
-    torch.set_num_threads(options.threads)
-    for name in options.runs or RUNS:
+    for name in options.runs:
         run_and_record(name, options)
 
 
 def run_and_record(name: str, options: argparse.Namespace) -> None:
     """One run, from wherever it stands to its rows."""
     settings = RUNS[name]
-    told = {"dequantize": True} if settings.binarize == "dequantized" else {"binarize": settings.binarize}
-    splits = data.load("mnist", options.data_dir, seed=SEED, **told)
+    splits = data.load("mnist", options.data_dir, seed=SEED, **settings.pixels())
     run = train(settings, splits, options.folder / f"mnist-{name}", options.device)
     about = {"run": name, "settings": settings.told(), "target": settings.target, **environment(run.story._device)}
     for k in options.k or [settings.k]:

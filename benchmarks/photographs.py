@@ -10,12 +10,12 @@ over.
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from named_runs import chosen, command
 from recording import Row, environment, record, table
 
 from pyrogen import data, fit
@@ -98,16 +98,10 @@ def render(rows: list[Row]) -> str:
 
 def main() -> None:
     """Train, evaluate, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="run", help=f"which ({', '.join(RUNS)})")
+    parser = command(__doc__, RUNS)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--folder", type=Path, default=Path("runs"), help="of the run folders (runs)")
-    options = parser.parse_args()
-    if unknown := [name for name in options.runs if name not in RUNS]:
-        parser.error(f"run: expected {', '.join(RUNS)}, got {', '.join(unknown)}")
-    torch.set_num_threads(options.threads)
-    for name in options.runs or RUNS:
+    options = chosen(parser, RUNS)
+    for name in options.runs:
         row = measure(name, options.epochs, options.folder)
         record(NAME, row, KEY, render)
         print(f"{name}: {row['bits_per_dim']:.3f} bits per dim", flush=True)

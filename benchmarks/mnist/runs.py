@@ -57,6 +57,10 @@ class Settings:
     ema: float | None = None
     precision: str = "float32"
 
+    def pixels(self) -> dict[str, Any]:
+        """How `pyrogen.data.load` makes the images."""
+        return {"dequantize": True} if self.binarize == "dequantized" else {"binarize": self.binarize}
+
     def told(self) -> dict[str, Any]:
         """What a recorded row says of the settings, ready for JSON."""
         return {

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -172,7 +171,7 @@ class Loop:
         if self.validate is not None:
             self._check_finite()
         with self._averaged():
-            record = self._told({} if self.validate is None else {"validation_elbo": self.validate()})
+            record = self._told(None if self.validate is None else self.validate())
             if self.validate is not None:
                 self._keep_best(record)
             self.history.append(record)
@@ -180,12 +179,13 @@ class Loop:
                 self.folder.append(record)
             return self.report(record)
 
-    def _told(self, validation: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+    def _told(self, validation_elbo: float | None = None) -> dict[str, Any]:
         """The record of an epoch that is done."""
         train = {"train_elbo": self._sum / self._rows} if self.steps.elbo else {}
+        held_out = {} if validation_elbo is None else {"validation_elbo": validation_elbo}
         self._sum, self._rows = 0.0, 0
         seconds = {"seconds": round(self._seconds, 3)}
-        return {"epoch": self.epoch, "step": self.step, **train, **validation, **seconds, **self.steps.figures()}
+        return {"epoch": self.epoch, "step": self.step, **train, **held_out, **seconds, **self.steps.figures()}
 
     def _keep_best(self, record: dict[str, Any]) -> None:
         before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]

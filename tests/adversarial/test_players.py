@@ -13,6 +13,7 @@ from pyrogen.inference import adam, cosine, loop
 from pyrogen.inference.checkpoint import load_tree
 from pyrogen.models import VAE
 from pyrogen.nn import Critic
+from tests.checkpoints import assert_same_checkpoint
 
 
 def normalized(inputs, outputs):
@@ -192,24 +193,7 @@ def test_a_resumed_run_goes_on_to_the_bit(name, tmp_path):
             resume = steps != stages[0]
             train(STORIES[name](), steps=steps, out=tmp_path / out, resume=resume, **options)
     whole, parts = (load_tree(tmp_path / out / "resume.safetensors")[0] for out in ("whole", "parts"))
-    equal(whole, parts)
-
-
-def equal(one, other, path=""):
-    """Checkpoints are the same but for seconds."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            if key not in ("seconds", "partial"):
-                equal(one[key], other[key], f"{path}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), path
-        for i, pair in enumerate(zip(one, other, strict=True)):
-            equal(*pair, f"{path}/{i}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    else:
-        assert one == other, path
+    assert_same_checkpoint(whole, parts)
 
 
 class Diverging(NonSaturating):

@@ -20,6 +20,7 @@ from pyrogen import Story, fit, load
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, cosine
 from pyrogen.inference.checkpoint import load_tree
 from pyrogen.inference.loop import Loop
+from tests.checkpoints import assert_same_checkpoint
 from tests.stories import Topics, schools, schools_model
 
 
@@ -54,27 +55,11 @@ def same(first, second):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     for name in ("weights.safetensors", "resume.safetensors"):
         trees = [load_tree(Path(folder, name))[0] for folder in (first, second)]
-        equal(*trees, name)
+        assert_same_checkpoint(*trees, name)
 
 
 def histories(folder):
     return [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
-
-
-def equal(one, other, path):
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            if key not in ("seconds", "partial"):
-                equal(one[key], other[key], f"{path}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), path
-        for i, (a, b) in enumerate(zip(one, other, strict=True)):
-            equal(a, b, f"{path}/{i}")
-    else:
-        assert one == other, path
 
 
 class Stop(Exception):
