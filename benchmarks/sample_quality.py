@@ -5,7 +5,7 @@
 Runs of images that are binary and of images that are grey meet on common ground: grey values of samples and data are
 taken as probabilities, and drawn. A perfect sample stays perfect, and no run is told by its kind of pixels alone.
 Samples stand against held-out test data in the features of a classifier trained on the training split; the validation
-data stand for perfect samples.
+data stand for perfect samples. A diffusion is drawn by DDIM, in as many steps as `--steps` says.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from pyrogen import load
 from pyrogen.data import Splits
 from pyrogen.data import load as load_data
 from pyrogen.diagnostics import Features, Inception, Pixels, SmallClassifier, draw_samples, sample_quality
+from pyrogen.inference import Fit
 from pyrogen.inference.doors import resolve_device
 from pyrogen.inference.random_state import seeded
+from pyrogen.models import Diffusion
 from pyrogen.plots import sample_neighbours, save_picture
 
 NAME, KEY, REFERENCE = "sample_quality", ("data", "features", "num_samples", "run"), "validation data"
@@ -37,6 +39,16 @@ def binary(samples: Tensor, dequantized: bool, levels: int, seed: int) -> Tensor
         return torch.bernoulli(grey.clamp(0, 1))
 
 
+def sampled(run: Fit, raw: Splits, options: argparse.Namespace) -> tuple[Tensor, str]:
+    """Samples of a run, as many as are asked for, and how they were drawn."""
+    n = options.num_samples or raw.test.rows
+    if type(run.story) is not Diffusion:
+        return draw_samples(run, raw.test, n, seed=options.seed), ""
+    with seeded(options.seed):
+        parts = [run.story.draw(len(rows), steps=options.steps, eta=0).cpu() for rows in torch.arange(n).split(1000)]
+    return torch.cat(parts), f"DDIM, {options.steps} steps"
+
+
 def drawn(folder: Path, raw: Splits, options: argparse.Namespace) -> tuple[Tensor, Row]:
     """Samples of a run on common ground, and what is told of it."""
     run = load(folder)
@@ -45,9 +57,10 @@ def drawn(folder: Path, raw: Splits, options: argparse.Namespace) -> tuple[Tenso
     if protocol.get("data", raw.name) != raw.name:
         raise SystemExit(f"{folder} was trained on {protocol['data']}, and --data is {raw.name}")
     start = time.perf_counter()
-    samples = draw_samples(run, raw.test, options.num_samples, seed=options.seed)
+    samples, sampler = sampled(run, raw, options)
     seconds = time.perf_counter() - start
-    told = {"story": type(run.story).__name__, "epochs": len(run.history), "sampling_seconds": seconds}
+    told = {"story": type(run.story).__name__, "epochs": len(run.history)}
+    told |= {"sampler": sampler, "sampling_seconds": seconds}
     dequantized = bool(protocol.get("dequantize"))
     return binary(samples, dequantized, raw.levels or 256, options.seed), {"run": folder.name, **told}
 
@@ -68,7 +81,7 @@ def render(rows: list[Row]) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "data": lambda r: r["data"],
         "run": lambda r: r["run"],
-        "story": lambda r: r["story"],
+        "story": lambda r: ", ".join(part for part in (r["story"], r.get("sampler")) if part),
         "samples": lambda r: f"{r['num_samples']:,} / {r['num_data']:,}",
         "Frechet": figure("frechet_distance", 2),
         "kernel": figure("kernel_distance", 3),
@@ -98,6 +111,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders of `pyrogen train` or fit")
     parser.add_argument("--data", default="mnist", help="the data set of all runs (mnist)")
     parser.add_argument("--num-samples", type=int, help="samples of each run (as many as there are test data)")
+    parser.add_argument("--steps", type=int, default=50, help="passes through a diffusion for a sample (50)")
     parser.add_argument("--features", default="classifier", help="classifier, pixels, or a file of Inception's weights")
     parser.add_argument("--pictures", type=Path, help="a folder for samples beside their nearest training images")
     parser.add_argument("--seed", type=int, default=0)

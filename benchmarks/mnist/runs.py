@@ -173,7 +173,7 @@ RUNS = {
     "gated_pixelcnn": Settings(
         "gated PixelCNN, 8 layers of 32 channels",
         lambda: AutoregressiveModel(EVENT, GatedPixelCNN(EVENT, width=32, blocks=8)),
-        epochs=8,
+        epochs=7,
         target=(81.50, VAN_DEN_OORD),
         batch_size=32,
         k=0,
@@ -181,7 +181,7 @@ RUNS = {
     "image_transformer": Settings(
         "transformer over pixels, 4 layers of 64, 2 heads",
         lambda: AutoregressiveModel(EVENT, PixelTransformer(EVENT, width=64, heads=2, layers=4)),
-        epochs=3,
+        epochs=2,
         target=(79.17, f"{VAN_DEN_OORD}, 8 layers of 64"),
         batch_size=32,
         k=0,
@@ -190,7 +190,7 @@ RUNS = {
     "flow": Settings(
         "multi-scale flow of spline couplings",
         lambda: _named("flow"),
-        epochs=25,
+        epochs=16,
         binarize="dequantized",
         k=0,
     ),
@@ -205,7 +205,7 @@ RUNS = {
     "vq_vae": Settings(
         "VQ-VAE, 128 codes on 7 by 7, transformer prior",
         lambda: _named("vq_vae", network="conv", codes=128),
-        epochs=40,
+        epochs=30,
         k=1,
     ),
 }

@@ -50,8 +50,8 @@ class Players:
     running means of a batch normalization, are put back after the turn: the other player stays as it is to the bit.
 
     Args:
-        program: the story with its arguments. The critic's parameters are those of `story.critic`, all others the
-            generator's.
+        story: whose players they are. The critic's parameters are those of `story.critic`, all others the generator's.
+        program: the story with its arguments.
         game: what each of the two minimizes.
         options: of the run; `ema` averages the generator's weights.
         batches: the training data.
@@ -60,10 +60,11 @@ class Players:
 
     mode_reason = "the turns of two players are not compiled"
 
-    def __init__(self, program: Program, game: Game, options: Options, batches: Any, validation: Any) -> None:
-        self.program, self.game, self.options = program, game, options
+    def __init__(
+        self, story: Adversarial, program: Program, game: Game, options: Options, batches: Any, validation: Any
+    ) -> None:
+        self.story, self.program, self.game, self.options = story, program, game, options
         self.batches, self.validation = batches, validation
-        self.story: Adversarial = program.story  # type: ignore[assignment]
         self.elbo = self.story.elbo
         told = options.optimizer, options.schedule, options.clip_norm
         self.critic, self.generator = Optimizing(*told, None), Optimizing(*told, options.ema)

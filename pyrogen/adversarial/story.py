@@ -121,7 +121,7 @@ class Adversarial(Story):
             optimizer=adam(RATE, betas=BETAS) if options.optimizer is None else options.optimizer,
             ema=EMA if options.ema is None else options.ema,
         )
-        return Players(program, game, chosen, batches, validation)
+        return Players(self, program, game, chosen, batches, validation)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Take the scale of unbounded data from the training columns."""

@@ -10,12 +10,13 @@ from pyrogen.inference.batches import RowBatches
 from pyrogen.inference.compiling import EARNED
 from pyrogen.inference.doors import is_auto
 from pyrogen.inference.loaders import LoaderBatches
+from pyrogen.inference.objectives import TemperedELBO
 from pyrogen.inference.options import Options
 from pyrogen.inference.packed import LARGEST
 from pyrogen.inference.program import Program, Recording, probed
 from pyrogen.story import Story, latent_sites, outside
 
-__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "peeked", "to_compile"]
+__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "objective_for", "peeked", "to_compile"]
 
 DEFAULT_BATCH = 128
 
@@ -53,6 +54,30 @@ def elbo_for(peek: Recording | None) -> Any:
     marked = any(site["infer"].get("enumerate") for site in latent_sites(sites).values())
     # Left open, Pyro would find the nesting by a run of its own, which draws.
     return TraceEnum_ELBO(max_plate_nesting=peek.nesting) if peek is not None and marked else Trace_ELBO()
+
+
+def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
+    """The objective that was asked for, over an ELBO that fits the program where it left that open; else an ELBO.
+
+    Raises:
+        ValueError: latents are to be weighed, and the guide has none.
+    """
+    if asked is None:
+        return elbo_for(peek)
+    if getattr(asked, "base_is_open", False):
+        asked.base = elbo_for(peek)
+    known = peek is not None and not is_auto(story) and not hasattr(story, "training_steps")
+    if isinstance(asked, TemperedELBO) and known and not _weighable(peek):
+        raise ValueError(
+            f"{story._name}: TemperedELBO weighs the divergence of latents, and this guide draws none that is scored: "
+            "leave objective out"
+        )
+    return asked
+
+
+def _weighable(peek: Any) -> bool:
+    """Whether the guide draws a latent that is scored."""
+    return any(site["mask"] is not False for site in latent_sites(peek.guide.sites.values()).values())
 
 
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:

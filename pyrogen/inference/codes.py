@@ -160,9 +160,10 @@ def one_or_all(found: dict[str, Tensor]) -> Any:
 
 
 def codes_of(guide: Any, plate: Any) -> dict[str, Any]:
-    """The guide's sites that are codes: continuous, one for each datum; the model's auxiliaries are none."""
+    """The guide's sites that are codes: continuous, scored, one for each datum; auxiliaries are none."""
     name = plate.name if plate is not None else None
-    sites = {key: s for key, s in latent_sites(guide.nodes.values()).items() if not s["infer"].get("is_auxiliary")}
+    scored = {key: s for key, s in latent_sites(guide.nodes.values()).items() if s["mask"] is not False}
+    sites = {key: s for key, s in scored.items() if not s["infer"].get("is_auxiliary")}
     return {key: s for key, s in sites.items() if inside(s, name) and not s["fn"].support.is_discrete}
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pyrogen.inference.account import account, compare
 from pyrogen.inference.batches import RowBatches, as_columns, batches_of
-from pyrogen.inference.choices import DEFAULT_BATCH, elbo_for, is_local, peeked, to_compile
+from pyrogen.inference.choices import DEFAULT_BATCH, is_local, objective_for, peeked, to_compile
 from pyrogen.inference.doors import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.limit import Limit
@@ -56,9 +56,7 @@ class Run:
         if validation is not None:
             self.validation = self._batches(validation, size, None, total)
             self._check(validation, "validation")
-        self.objective = options.objective if options.objective is not None else elbo_for(peek)
-        if getattr(self.objective, "base_is_open", False):
-            self.objective.base = elbo_for(peek)
+        self.objective = objective_for(story, options.objective, peek)
         self.fit = Fit(story, config=self._config())
         self.divisors: dict[int, float] = {}
 

@@ -90,6 +90,13 @@ class Called(NamedTuple):
 Call = Callable[..., Called]
 
 
+@pytest.fixture(autouse=True)
+def _own_features(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classifiers that `evaluate` trains are kept for these tests, not for whoever runs them."""
+    kept = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setattr("pyrogen.diagnostics.features.user_cache", lambda: kept)
+
+
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Calls `pyrogen` with arguments."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pyrogen import Story, fit
-from pyrogen.inference import active_units
-from pyrogen.models import PCA, PPCA, GaussianMixture, HierarchicalVAE
+from pyrogen.inference import active_units, encode
+from pyrogen.models import PCA, PPCA, Diffusion, GaussianMixture, HierarchicalVAE
 from tests.stories import Location, Topics
 
 
@@ -87,3 +87,11 @@ def test_it_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.variance["z"], second.variance["z"])
     assert story.training
+
+
+def test_noise_that_no_program_is_scored_on_is_no_latent():
+    one_level, chain, x = Diffusion(2, depth=9), Diffusion(2, depth=9, drawn=None), torch.randn(50, 2)
+    assert active_units(one_level, x).variance == {}
+    assert len(active_units(chain, x).variance) == 9
+    with pytest.raises(ValueError, match="Diffusion has no codes"):
+        encode(one_level, x)

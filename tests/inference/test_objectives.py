@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 from pyrogen import Story, fit
 from pyrogen.inference import ImportanceWeightedELBO, NoWeights, TemperedELBO, adam, log_likelihood
 from pyrogen.inference.program import Program
-from pyrogen.models import PPCA, VAE
+from pyrogen.models import PPCA, VAE, Diffusion, Flow
 from pyrogen.story import Batch
 from tests.statistics_of_tests import assert_within
 from tests.stories import Location, Mixture
@@ -243,6 +243,19 @@ def test_tempering_a_latent_shared_by_all_data_is_no_wrong_scale():
     x = torch.randn(60)
     for objective in (TemperedELBO(beta=4.0), TemperedELBO(warmup=3), TemperedELBO(free_bits=0.1)):
         assert len(fit(Location(), x, epochs=2, batch_size=20, objective=objective).history) == 2
+
+
+@pytest.mark.parametrize("family", [Diffusion, Flow])
+def test_weighing_latents_where_none_is_scored_is_refused(family):
+    with pytest.raises(ValueError, match="this guide draws none that is scored: leave objective out"):
+        fit(family(2), torch.randn(30, 2), epochs=1, objective=TemperedELBO(beta=4.0))
+
+
+def test_the_full_chain_of_a_diffusion_has_latents_to_weigh():
+    run = fit(
+        Diffusion(2, depth=5, drawn=None, hidden=(4,)), torch.randn(30, 2), epochs=1, objective=TemperedELBO(beta=4.0)
+    )
+    assert math.isfinite(run.history[-1]["train_elbo"])
 
 
 def test_free_bits_with_an_autoguide_of_one_joint_latent():
