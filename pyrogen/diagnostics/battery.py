@@ -32,7 +32,7 @@ from pyrogen.inference.result import answering
 if TYPE_CHECKING:
     from pyrogen.diagnostics.examination import Examination
 
-__all__ = ["FOR_POINTS", "TESTS"]
+__all__ = ["TESTS"]
 
 Found = dict[str, Any]
 
@@ -189,17 +189,14 @@ TESTS: dict[str, tuple[tuple[str, ...], Callable[[Examination], Found]]] = {
     "calibration": (("local",), _calibration),
     "inference gaps": (("local",), _gaps),
     "weights of shared latents": (("shared",), _moments),
-    "training history": (("local", "shared", "exact"), _trend),
+    "training history": (("local", "shared", "exact", "point"), _trend),
     "active units": (("local",), _units),
-    "parts of the ELBO": (("local",), _parts),
+    "parts of the ELBO": (("local", "point"), _parts),
     "ELBO surgery": (("local",), _surgery),
     "typicality": (("local", "exact"), _typicality),
-    "predictive check": (("local", "exact", "shared"), _predictive),
+    "predictive check": (("local", "exact", "shared", "point"), _predictive),
     "overfitting": (("local", "exact"), _training),
     "leave-one-out": (("shared",), _loo),
     "sample quality": (("samples",), _quality),
 }
-"""By name: the kinds of story that take the test, and the test."""
-
-FOR_POINTS = ("training history", "parts of the ELBO", "predictive check")
-"""The tests that are left where the guide is a point."""
+"""By name: the kinds of story that take the test, with `point` if a guide that is a point takes it too; and the test."""

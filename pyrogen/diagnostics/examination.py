@@ -13,7 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrogen.diagnostics.anatomy import examine
-from pyrogen.diagnostics.battery import FOR_POINTS, TESTS
+from pyrogen.diagnostics.battery import TESTS
 from pyrogen.diagnostics.diagnosis import Diagnosis, Figure, Finding
 from pyrogen.diagnostics.draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.verdicts import in_order, ruled
@@ -173,9 +173,8 @@ class Examination:
 
     def run(self, progress: Progress) -> None:
         """Make the tests; those that refuse are skipped, with their reason."""
-        tests = {name: test for name, (kinds, test) in TESTS.items() if self.kind in kinds}
-        if self.point:
-            tests = {name: test for name, test in tests.items() if name in FOR_POINTS}
+        own = {self.kind, "point"} if self.point else {self.kind}
+        tests = {name: test for name, (kinds, test) in TESTS.items() if own <= set(kinds)}
         for place, (name, test) in enumerate(tests.items()):
             progress(name, place, len(tests))
             start = time.perf_counter()
