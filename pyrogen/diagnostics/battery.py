@@ -199,4 +199,4 @@ TESTS: dict[str, tuple[tuple[str, ...], Callable[[Examination], Found]]] = {
     "leave-one-out": (("shared",), _loo),
     "sample quality": (("samples",), _quality),
 }
-"""By name: the kinds of story that take the test, with `point` if a guide that is a point takes it too; and the test."""
+"""By name: the kinds of story that take the test, with `point` if a guide that is a point takes it; and the test."""
