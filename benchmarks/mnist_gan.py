@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "conditional_gan": {"latent": 64},
     "vae_gan": {"latent": 32},
 }
-EPOCHS, BATCH, R1, ASKED = 30, 128, 2.0, 1000
+EPOCHS, BATCH, R1, ASKED = 15, 128, 0.05, 1000
 
 
 def train(name: str, splits: data.Splits, out: Path, device: str) -> Fit:

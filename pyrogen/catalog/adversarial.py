@@ -54,7 +54,7 @@ def _gan(
     channels: Sizes = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 30 --objective r1=2 --set latent=64."""
+    """MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
     pair = Pair(network, event_shape, hidden, channels, spectral)
     return adversarial.GAN(event_shape, latent, **pair.players(latent))
 
@@ -69,7 +69,7 @@ def _conditional_gan(
     channels: Sizes = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 30 --objective r1=2 --set latent=64."""
+    """MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
     y = (classes, None) if condition is None else (None, sizes("condition", condition))
     labels = nn.Label(*y).size
     pair = Pair(network, event_shape, hidden, channels, spectral)
@@ -86,7 +86,7 @@ def _vae_gan(
     channels: Sizes = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 30 --objective r1=2 --set latent=32."""
+    """MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
     guide, pair = posterior_of(posterior, latent), Pair(network, event_shape, hidden, channels, spectral)
     encoder = Networks(pair.kind, pair.hidden, channels).encoder(event_shape, guide.size((latent,)))
     parts: dict[str, Any] = {"posterior": guide, "encoder": encoder, **pair.players(latent)}
