@@ -28,7 +28,7 @@ NAME, KEY, SEED = "photographs", ("run", "device"), 0
 RUNS: dict[str, dict[str, Any]] = {
     "pixelcnn": {"likelihood": "categorical", "width": 36, "epochs": 20},
     "gated_pixelcnn": {"likelihood": "categorical", "width": 48, "epochs": 20},
-    "pixelcnn_pp": {"components": 10, "epochs": 40},
+    "pixelcnn_pp": {"components": 10, "epochs": 20},
 }
 BATCH = 64
 

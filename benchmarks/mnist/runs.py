@@ -173,7 +173,7 @@ RUNS = {
     "gated_pixelcnn": Settings(
         "gated PixelCNN, 8 layers of 32 channels",
         lambda: AutoregressiveModel(EVENT, GatedPixelCNN(EVENT, width=32, blocks=8)),
-        epochs=7,
+        epochs=6,
         target=(81.50, VAN_DEN_OORD),
         batch_size=32,
         k=0,
@@ -199,7 +199,7 @@ RUNS = {
         lambda: _named("diffusion", channels=[32, 64]),
         epochs=12,
         binarize="none",
-        k=10,
+        k=2,
         ema=0.999,
     ),
     "vq_vae": Settings(

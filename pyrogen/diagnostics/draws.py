@@ -14,15 +14,13 @@ from pyrogen.diagnostics.anatomy import Anatomy, deterministic_sites, examine
 from pyrogen.diagnostics.densities import Densities
 from pyrogen.diagnostics.shelf import Shelf
 from pyrogen.inference.doors import is_auto
+from pyrogen.inference.footprint import rows_at_once, rows_held
 from pyrogen.inference.predict import observes
 from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.draw import Released
 
 __all__ = ["ROWS", "anatomies", "collect", "new_data", "shelved", "some_rows", "taken", "takes_any_rows", "with_new"]
-
-ELEMENTS = 2**22
-"""Elements of a column that one run may hold where rows can be taken a few at a time."""
 
 ROWS = "data"
 """Name of the rows' dimension where no plate names it."""
@@ -58,9 +56,8 @@ def anatomies(story: Story, batch: Batch, num_samples: int, held: int = 1) -> It
         num_samples: draws that will be made.
         held: how many draws of some rows the caller holds at once, which bounds how many rows.
     """
-    size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
-    budget = max(1, ELEMENTS // max(size, 256))
-    n = min(batch.n, max(1, budget // held))
+    budget = rows_at_once(story, lambda few: examine(story, few), batch)
+    n = min(batch.n, budget, max(1, rows_held(batch) // held))
     times = min(num_samples, budget // n)
     if (n == batch.n and times == 1) or is_auto(story) or not takes_any_rows(story, batch.rows(0, n), times):
         yield examine(story, batch)

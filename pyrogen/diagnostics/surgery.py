@@ -13,10 +13,11 @@ from torch import Tensor
 from pyrogen.diagnostics.anatomy import Anatomy, examine
 from pyrogen.diagnostics.decomposition import check_local
 from pyrogen.diagnostics.densities import by_row, score
-from pyrogen.diagnostics.draws import ELEMENTS, some_rows, takes_any_rows
+from pyrogen.diagnostics.draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.inference.codes import Held
 from pyrogen.inference.doors import is_auto
+from pyrogen.inference.footprint import rows_at_once
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
@@ -89,20 +90,25 @@ def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 
         check_local(anatomy, story._name)
         if is_auto(story) or not takes_any_rows(story, batch, 2):
             raise ValueError(f"{story._name}: its guide fixes its rows, so no draw can be scored under another datum's")
-        draws = torch.stack([_draw(anatomy) for _ in range(num_samples)])
+        budget = rows_at_once(story, lambda few: poutine.trace(anatomy.guide).get_trace(few), batch)
+        draws = torch.stack([_draw(anatomy, budget) for _ in range(num_samples)])
     kl, told = draws.double().mean(0).cpu()
     return Surgery(Estimate.mean(kl), Estimate.mean(told), Estimate.mean(kl - told), len(kl))
 
 
-def _draw(anatomy: Anatomy) -> Tensor:
-    """For one draw z_i of each datum, log q(z_i | x_i) - log p(z_i) and log q(z_i | x_i) - log q(z_i), (2, n)."""
+def _draw(anatomy: Anatomy, budget: int) -> Tensor:
+    """For one draw z_i of each datum, log q(z_i | x_i) - log p(z_i) and log q(z_i | x_i) - log q(z_i), (2, n).
+
+    Args:
+        anatomy: of all data.
+        budget: how many pairs of a draw and a datum the guide takes at once.
+    """
     guide, model = anatomy.run()
     score(guide)
     score(model)
     drawn = latent_sites(guide.nodes.values())
     log_q = _total(drawn, anatomy.plate)
     log_p = _total(latent_sites(model.nodes.values()), anatomy.plate)
-    budget = ELEMENTS // max(256, *(c[:1].nelement() for c in anatomy.batch.columns.values() if isinstance(c, Tensor)))
     step = max(1, budget // anatomy.batch.n)
     parts = [_log_aggregate(anatomy, drawn, start, step) for start in range(0, anatomy.batch.n, step)]
     return torch.stack([log_q - log_p, log_q - torch.cat(parts)])

@@ -97,7 +97,7 @@ def active_units(
 def _means(program: Program, batch: Batch) -> dict[str, Tensor]:
     """The codes' means, each given a draw of those before it, and a draw where there is no mean, (N, ...) by site."""
     found = []
-    for rows in pieces(batch):
+    for rows in pieces(program, batch):
         guide = poutine.trace(program.guide).get_trace(rows)
         plate = data_plate(guide.nodes.values(), rows.n)
         if plate is None:

@@ -10,8 +10,9 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.inference.likelihood import ELEMENTS, whole_batch
-from pyrogen.inference.program import Program
+from pyrogen.inference.footprint import rows_at_once
+from pyrogen.inference.likelihood import whole_batch
+from pyrogen.inference.program import Program, Recording
 from pyrogen.inference.result import answering
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
@@ -44,7 +45,7 @@ def encode(story: Any, data: Any) -> Any:
     """
     with answering(story, None) as told:
         program = Program(told)
-        found = [_encoded(program, rows) for rows in pieces(whole_batch(told, program, data))]
+        found = [_encoded(program, rows) for rows in pieces(program, whole_batch(told, program, data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -93,7 +94,7 @@ def reconstruct(story: Any, data: Any) -> Any:
     """
     with answering(story, None) as told:
         program = Program(told)
-        found = [_reconstructed(program, rows) for rows in pieces(whole_batch(told, program, data))]
+        found = [_reconstructed(program, rows) for rows in pieces(program, whole_batch(told, program, data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -147,10 +148,9 @@ def point(answer: Any) -> Tensor:
     return answer.detach() if isinstance(answer, Tensor) else point_of(answer).detach()
 
 
-def pieces(batch: Batch, times: int = 1) -> Iterator[Batch]:
+def pieces(program: Program, batch: Batch, times: int = 1) -> Iterator[Batch]:
     """The batch some rows at a time, so that `times` as many take bounded memory."""
-    size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
-    rows = max(1, ELEMENTS // (max(size, 256) * times))
+    rows = max(1, rows_at_once(program.story, lambda few: Recording(few).run(program), batch) // times)
     return (batch.rows(start, start + rows) for start in range(0, batch.n, rows))
 
 

@@ -15,16 +15,15 @@ from torch import Tensor
 from pyrogen.inference.batches import as_columns, batches_of
 from pyrogen.inference.choices import elbo_for, is_local, peeked
 from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.footprint import rows_at_once
 from pyrogen.inference.precision import story_dtype
-from pyrogen.inference.program import Program
+from pyrogen.inference.program import Program, Recording
 from pyrogen.inference.result import answering
 from pyrogen.inference.weighing import Weigher
 from pyrogen.story import Batch, Signature, Story
 
 __all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "whole_batch"]
 
-ELEMENTS = 2**22
-"""Elements of repeated columns that one run may hold; its activations are some ten times that."""
 ROWS = 256
 """Rows whose ELBO is estimated at once, where each has its own."""
 
@@ -134,8 +133,7 @@ def log_likelihood(
             if sums is None:
                 raise ValueError(f"num_samples must be at least 1, got {num_samples}")
             return sums.result(num_samples)
-        args, kwargs = Signature(told.log_prob, f"{told._name}.log_prob").bind(batch)
-        value = torch.as_tensor(told.log_prob(*args, **kwargs)).cpu()
+        value = _exact(told, batch)
     nothing = torch.full_like(value, math.nan)
     elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
     return LogLikelihood(value, torch.zeros_like(value), elbo, error, 0 if sums is None else num_samples, "exact")
@@ -217,16 +215,28 @@ def held_out_elbo(
         dtype = story_dtype(told, torch.get_default_dtype())
         total = told.seen.total if told.seen is not None else None
         given: dict[str, Any] = {"device": told._device, "dtype": dtype, "total": total}
-        batches = batches_of(data, program.wants, batch_size=batch_size, **given)
-        peek = peeked(program, batches)
-        if batch_size is None and is_local(told, peek):
-            batches = batches_of(data, program.wants, batch_size=ROWS, **given)
+        batches = batches_of(data, program.wants, batch_size=batch_size or ROWS, **given)
+        peek = peeked(program, batches) or peeked(program, batches_of(data, program.wants, batch_size=None, **given))
+        if batch_size is None and not is_local(told, peek):
+            batches = batches_of(data, program.wants, batch_size=None, **given)
         chosen = objective if objective is not None else elbo_for(peek)
         divisors: dict[int, float] = {}
         runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
     mean = sum(runs) / num_samples
     variance = sum((run - mean) ** 2 for run in runs) / max(1, num_samples - 1)
     return mean, math.sqrt(variance / num_samples)
+
+
+def _exact(story: Any, batch: Batch) -> Tensor:
+    """The story's own log p(x) of each row, (N,), some rows at a time."""
+    signature = Signature(story.log_prob, f"{story._name}.log_prob")
+
+    def log_prob(rows: Batch) -> Tensor:
+        args, kwargs = signature.bind(rows)
+        return torch.as_tensor(story.log_prob(*args, **kwargs)).cpu()
+
+    together = rows_at_once(story, log_prob, batch)
+    return torch.cat([log_prob(batch.rows(start, start + together)) for start in range(0, batch.n, together)])
 
 
 @contextmanager
@@ -241,8 +251,7 @@ def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program
 def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:
     """For each chunk of rows, an iterator over log weights (some draws, rows)."""
     program.story.decline("guide")
-    size = max((c[:1].nelement() for c in batch.columns.values() if isinstance(c, Tensor)), default=1)
-    budget = max(1, ELEMENTS // max(size, 256))
+    budget = rows_at_once(program.story, lambda rows: Recording(rows).run(program), batch)
     starts = range(0, batch.n, budget)
     chunks: Counter[tuple[int, int]] = Counter()
     for start in starts:

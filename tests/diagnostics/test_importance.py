@@ -156,7 +156,7 @@ def test_weighted_draws_have_the_posteriors_moments(seed):
 def test_expectations_go_over_the_data_in_pieces(monkeypatch, seed):
     story = ppca()
     x = story.sample(12)
-    monkeypatch.setattr("pyrogen.diagnostics.draws.ELEMENTS", 256 * 100 * 5)  # 5 rows at a time
+    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 100 * 5)  # 5 rows at a time
     shapes = []
 
     def squared(draws):

@@ -79,7 +79,7 @@ def test_what_a_missing_element_held_does_not_matter(solved):
 
 def test_pieces_fit_together(solved, monkeypatch, seed):
     story, x = solved
-    monkeypatch.setattr("pyrogen.inference.codes.ELEMENTS", 2**18)
+    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 2**18)
     mean, _ = conditional(story, x, MISSING)
     found = impute(story, x, MISSING, chains=600, steps=30, seed=seed)
     assert_within(found.mean[:, MISSING], mean, found.error[:, MISSING], sigmas=5.1)

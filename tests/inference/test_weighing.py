@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from pyrogen.inference import compiled, likelihood, log_likelihood, log_weights, tracing, weighing
+from pyrogen.inference import compiled, footprint, log_likelihood, log_weights, tracing, weighing
 from pyrogen.models import PPCA
 from tests.stories import Mixture, Topics
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(likelihood, "ELEMENTS", 2**12)
+    monkeypatch.setattr(footprint, "ELEMENTS", 2**12)
     monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: graph)
 
 

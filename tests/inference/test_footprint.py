@@ -1,0 +1,116 @@
+"""How many rows are taken at once, by the tensors that programs make for each."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyrogen import fit
+from pyrogen.inference import NoWeights, encode, footprint, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference.footprint import rows_at_once
+from pyrogen.inference.program import Program, Recording
+from pyrogen.models import VAE, Diffusion, Flow
+from pyrogen.story import Batch
+
+ELEMENTS = footprint.ELEMENTS
+
+
+def at_once(story, x):
+    rows = Batch({"x": x}, len(x), len(x), torch.arange(len(x)))
+    return rows_at_once(story, lambda few: Recording(few).run(Program(story)), rows)
+
+
+class Watched(VAE):
+    """Notes how many rows its guide is run on."""
+
+    def guide(self, x, n):
+        self.met = max(getattr(self, "met", 0), n)
+        super().guide(x, n)
+
+
+@pytest.mark.parametrize("width", [300, 5000])
+def test_the_widest_layer_counts_and_weights_do_not(width):
+    assert at_once(VAE(10, 2, hidden=(width,)), torch.zeros(100, 10)) == ELEMENTS // width
+
+
+def test_narrow_rows_count_for_some_numbers_all_the_same():
+    assert at_once(VAE(10, 2, hidden=(5,)), torch.zeros(100, 10)) == ELEMENTS // 256
+
+
+def test_columns_count_where_a_program_takes_none_but_all_rows():
+    class Fixed(VAE):
+        def guide(self, x, n):
+            assert n == 6
+            super().guide(x, n)
+
+    assert at_once(Fixed(1000, 2, hidden=(5000,)), torch.zeros(6, 1000)) == ELEMENTS // 1000
+
+
+def test_a_program_that_goes_another_way_for_more_rows():
+    class Uneven(VAE):
+        def model(self, x, n):
+            for _ in range(n):
+                torch.ones(700 * n).exp()
+            return super().model(x, n)
+
+    assert at_once(Uneven(10, 2, hidden=(8,)), torch.zeros(100, 10)) == ELEMENTS // 700
+
+
+def test_looking_leaves_no_trace():
+    story = VAE(10, 2)
+    before = torch.get_rng_state()
+    at_once(story, torch.zeros(100, 10))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_run_takes_more_rows(monkeypatch):
+    x = torch.bernoulli(torch.full((100, 10), 0.5))
+    monkeypatch.setattr(footprint, "ELEMENTS", 20 * 500)
+    for ask in (lambda s: log_weights(s, x, 1), lambda s: log_likelihood(s, x, 3), lambda s: encode(s, x)):
+        story = Watched(10, 2, hidden=(500,))
+        ask(story)
+        assert story.met == 20
+
+
+def test_an_exact_density_is_had_some_rows_at_a_time(monkeypatch):
+    class Told(Flow):
+        def log_prob(self, x):
+            self.met = max(getattr(self, "met", 0), len(x))
+            return super().log_prob(x)
+
+    story, x = Told(2), torch.randn(100, 2)
+    whole = log_likelihood(story, x, 0).value
+    monkeypatch.setattr(footprint, "ELEMENTS", 256 * 20)
+    story.met = 0
+    assert torch.allclose(log_likelihood(story, x, 0).value, whole, atol=1e-5)
+    assert story.met <= 20
+
+
+def test_a_held_out_elbo_looks_at_some_rows_alone():
+    class Seen(Diffusion):
+        def guide(self, x, n):
+            self.met = max(getattr(self, "met", 0), n)
+            super().guide(x, n)
+
+    story, x = Seen(2, depth=5), torch.randn(1000, 2)
+    with pytest.raises(NoWeights):
+        log_likelihood(story, x)
+    story.met = 0
+    held_out_elbo(story, x, 1)
+    assert story.met == 256
+
+
+def test_a_held_out_elbo_of_a_program_of_fixed_rows():
+    x = torch.randn(300)
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 300):
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
+
+    def guide(x):
+        assert len(x) == 300
+        pyro.sample("mu", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 0.1))
+
+    run = fit((model, guide), x, steps=2, batch_size=300)
+    assert held_out_elbo(run, x, 2)[0] < 0
