@@ -54,7 +54,7 @@ def _gan(
     channels: Sizes = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
+    """MNIST: --epochs 15 --objective r1=1 --set latent=64."""
     pair = Pair(network, event_shape, hidden, channels, spectral)
     return adversarial.GAN(event_shape, latent, **pair.players(latent))
 
