@@ -28,8 +28,9 @@ from pyrogen.inference.doors import resolve_device
 from pyrogen.inference.random_state import seeded
 from pyrogen.models import Diffusion
 from pyrogen.plots import sample_neighbours, save_picture
+from pyrogen.story import Labelled
 
-NAME, KEY, REFERENCE = "sample_quality", ("data", "features", "num_samples", "run"), "validation data"
+NAME, KEY, REFERENCE = "sample_quality", ("data", "features", "num_samples", "run", "sampler"), "validation data"
 
 
 def binary(samples: Tensor, dequantized: bool, levels: int, seed: int) -> Tensor:
@@ -42,10 +43,13 @@ def binary(samples: Tensor, dequantized: bool, levels: int, seed: int) -> Tensor
 def sampled(run: Fit, raw: Splits, options: argparse.Namespace) -> tuple[Tensor, str]:
     """Samples of a run, as many as are asked for, and how they were drawn."""
     n = options.num_samples or raw.test.rows
-    if type(run.story) is not Diffusion:
+    if not isinstance(run.story, Diffusion):
         return draw_samples(run, raw.test, n, seed=options.seed), ""
+    parts: list[Tensor] = []
     with seeded(options.seed):
-        parts = [run.story.draw(len(rows), steps=options.steps, eta=0).cpu() for rows in torch.arange(n).split(1000)]
+        for rows in torch.arange(n).split(1000):
+            given: Row = {"y": raw.test["y"][rows % raw.test.rows]} if isinstance(run.story, Labelled) else {}
+            parts.append(run.story.draw(len(rows), **given, steps=options.steps, eta=0).cpu())
     return torch.cat(parts), f"DDIM, {options.steps} steps"
 
 
@@ -81,7 +85,7 @@ def render(rows: list[Row]) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "data": lambda r: r["data"],
         "run": lambda r: r["run"],
-        "story": lambda r: ", ".join(part for part in (r["story"], r.get("sampler")) if part),
+        "story": lambda r: ", ".join(part for part in (r["story"], r["sampler"]) if part),
         "samples": lambda r: f"{r['num_samples']:,} / {r['num_data']:,}",
         "Frechet": figure("frechet_distance", 2),
         "kernel": figure("kernel_distance", 3),
@@ -124,7 +128,7 @@ def main() -> None:
     splits = raw.binarized("static", options.seed)
     features = chosen(options.features, splits, options)
     perfect = splits.validation["x"][: options.num_samples]
-    compare(perfect, {"run": REFERENCE, "story": ""}, splits, features, options)
+    compare(perfect, {"run": REFERENCE, "story": "", "sampler": ""}, splits, features, options)
     for folder in options.folders:
         samples, told = drawn(folder, raw, options)
         compare(samples, told, splits, features, options)

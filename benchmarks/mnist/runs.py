@@ -190,7 +190,7 @@ RUNS = {
     "flow": Settings(
         "multi-scale flow of spline couplings",
         lambda: _named("flow"),
-        epochs=12,
+        epochs=25,
         binarize="dequantized",
         k=0,
     ),
@@ -205,7 +205,7 @@ RUNS = {
     "vq_vae": Settings(
         "VQ-VAE, 128 codes on 7 by 7, transformer prior",
         lambda: _named("vq_vae", network="conv", codes=128),
-        epochs=22,
+        epochs=40,
         k=1,
     ),
 }

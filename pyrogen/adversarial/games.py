@@ -27,7 +27,7 @@ class Game(ABC):
         r1: weight of the squared gradient of the score at real data, r1 / 2 E |grad_x score(x)|^2, which the critic
             pays: without it, training need not converge where generated data lie on a manifold. The fewer the data,
             the more of it keeps samples diverse; of many data, less makes sharper ones, such as 1 for MNIST, or 0.05
-            where labels help the generator. None: 10, or 0.2 for each number of a datum, if that is less.
+            where labels or an encoder help. None: 10, or 0.2 for each number of a datum, if that is less.
         critic_steps: steps of the critic for one of the generator's, each on a batch of its own.
 
     Raises:

@@ -15,6 +15,7 @@ from pyrogen.diagnostics.densities import Densities
 from pyrogen.diagnostics.shelf import Shelf
 from pyrogen.inference.doors import is_auto
 from pyrogen.inference.footprint import rows_at_once, rows_held
+from pyrogen.inference.likelihood import weighed
 from pyrogen.inference.predict import observes
 from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
@@ -56,7 +57,7 @@ def anatomies(story: Story, batch: Batch, num_samples: int, held: int = 1) -> It
         num_samples: draws that will be made.
         held: how many draws of some rows the caller holds at once, which bounds how many rows.
     """
-    budget = rows_at_once(story, lambda few: examine(story, few), batch)
+    budget = rows_at_once(story, weighed(Program(story)), batch)
     n = min(batch.n, budget, max(1, rows_held(batch) // held))
     times = min(num_samples, budget // n)
     if (n == batch.n and times == 1) or is_auto(story) or not takes_any_rows(story, batch.rows(0, n), times):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,27 +86,30 @@ def active_units(
         if batch.n > rows and not is_auto(told):  # an AutoGuide knows the training data's rows alone
             index = torch.randperm(batch.n)[:rows]
             batch = replace(batch.map(lambda column: column[index]), n=rows)
-        one, other = _means(program, batch), _means(program, batch)
+        few = list(pieces(told, functools.partial(_means_of, program), batch))
+        one, other = _means(program, few), _means(program, few)
         if any(not torch.equal(mean, other[name]) for name, mean in one.items()):
             for _ in range(_DRAWS // 2 - 1):
                 for total in (one, other):
-                    total |= {name: total[name] + mean for name, mean in _means(program, batch).items()}
+                    total |= {name: total[name] + mean for name, mean in _means(program, few).items()}
             one, other = ({name: total / (_DRAWS // 2) for name, total in half.items()} for half in (one, other))
     return ActiveUnits({name: _covariance(one[name], other[name]) for name in one}, threshold)
 
 
-def _means(program: Program, batch: Batch) -> dict[str, Tensor]:
+def _means(program: Program, few: list[Batch]) -> dict[str, Tensor]:
     """The codes' means, each given a draw of those before it, and a draw where there is no mean, (N, ...) by site."""
-    found = []
-    for rows in pieces(program, batch):
-        guide = poutine.trace(program.guide).get_trace(rows)
-        plate = data_plate(guide.nodes.values(), rows.n)
-        if plate is None:
-            model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(rows)
-            plate = data_plate(model.nodes.values(), rows.n)
-        codes = codes_of(guide, plate) if plate is not None else {}
-        found.append({name: rows_first(_mean_or_draw(site), site, plate).double() for name, site in codes.items()})
+    found = [_means_of(program, rows) for rows in few]
     return {name: torch.cat([part[name] for part in found]).cpu() for name in found[0]}
+
+
+def _means_of(program: Program, rows: Batch) -> dict[str, Tensor]:
+    guide = poutine.trace(program.guide).get_trace(rows)
+    plate = data_plate(guide.nodes.values(), rows.n)
+    if plate is None:
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(rows)
+        plate = data_plate(model.nodes.values(), rows.n)
+    codes = codes_of(guide, plate) if plate is not None else {}
+    return {name: rows_first(_mean_or_draw(site), site, plate).double() for name, site in codes.items()}
 
 
 def _mean_or_draw(site: Any) -> Tensor:

@@ -66,8 +66,9 @@ def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
         return elbo_for(peek)
     if getattr(asked, "base_is_open", False):
         asked.base = elbo_for(peek)
+    weighs = isinstance(asked, TemperedELBO) and (asked.beta, asked.warmup, asked.free_bits) != (1.0, 0.0, 0.0)
     known = peek is not None and not is_auto(story) and not hasattr(story, "training_steps")
-    if isinstance(asked, TemperedELBO) and known and not _weighable(peek):
+    if weighs and known and not _weighable(peek):
         raise ValueError(
             f"{story._name}: TemperedELBO weighs the divergence of latents, and this guide draws none that is scored: "
             "leave objective out"
@@ -77,7 +78,8 @@ def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
 
 def _weighable(peek: Any) -> bool:
     """Whether the guide draws a latent that is scored."""
-    return any(site["mask"] is not False for site in latent_sites(peek.guide.sites.values()).values())
+    masks = [(s["mask"], getattr(s["fn"], "_mask", None)) for s in latent_sites(peek.guide.sites.values()).values()]
+    return any(False not in [mask for mask in pair if isinstance(mask, bool)] for pair in masks)
 
 
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:

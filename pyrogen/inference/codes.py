@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,14 +13,11 @@ from torch import Tensor
 
 from pyrogen.inference.footprint import rows_at_once
 from pyrogen.inference.likelihood import whole_batch
-from pyrogen.inference.program import Program, Recording
+from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
-from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
+from pyrogen.story import Batch, Signature, Story, data_plate, inside, latent_sites, observed_sites
 
 __all__ = ["AtPoint", "Held", "codes_of", "decode", "encode", "mean_of", "pieces", "reconstruct", "rows_first"]
-
-_ROWS = 4096
-"""Codes that one run decodes."""
 
 
 def encode(story: Any, data: Any) -> Any:
@@ -45,7 +43,8 @@ def encode(story: Any, data: Any) -> Any:
     """
     with answering(story, None) as told:
         program = Program(told)
-        found = [_encoded(program, rows) for rows in pieces(program, whole_batch(told, program, data))]
+        encoded = functools.partial(_encoded, program)
+        found = [encoded(rows) for rows in pieces(told, encoded, whole_batch(told, program, data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -72,11 +71,11 @@ def decode(story: Any, codes: Any, **given: Any) -> Any:
         named = codes if isinstance(codes, Mapping) else {None: codes}
         named = {name: torch.as_tensor(code).to(told._device) for name, code in named.items()}
         n, program = len(next(iter(named.values()))), Program(told)
-        batch = _blank(program, n, given)
-        found = []
-        for start in range(0, n, _ROWS):
-            part = {name: code[start : start + _ROWS] for name, code in named.items()}
-            found.append(_decoded(program, batch.rows(start, start + _ROWS), part))
+
+        def decoded(rows: Batch) -> dict[str, Tensor]:
+            return _decoded(program, rows, {name: code[rows.index] for name, code in named.items()})
+
+        found = [decoded(rows) for rows in pieces(told, decoded, _blank(program, n, given))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -94,7 +93,8 @@ def reconstruct(story: Any, data: Any) -> Any:
     """
     with answering(story, None) as told:
         program = Program(told)
-        found = [_reconstructed(program, rows) for rows in pieces(program, whole_batch(told, program, data))]
+        reconstructed = functools.partial(_reconstructed, program)
+        found = [reconstructed(rows) for rows in pieces(told, reconstructed, whole_batch(told, program, data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -148,9 +148,9 @@ def point(answer: Any) -> Tensor:
     return answer.detach() if isinstance(answer, Tensor) else point_of(answer).detach()
 
 
-def pieces(program: Program, batch: Batch, times: int = 1) -> Iterator[Batch]:
-    """The batch some rows at a time, so that `times` as many take bounded memory."""
-    rows = max(1, rows_at_once(program.story, lambda few: Recording(few).run(program), batch) // times)
+def pieces(story: Story, run: Callable[[Batch], Any], batch: Batch, times: int = 1) -> Iterator[Batch]:
+    """The batch some rows at a time, so that a run on `times` as many takes bounded memory."""
+    rows = max(1, rows_at_once(story, run, batch) // times)
     return (batch.rows(start, start + rows) for start in range(0, batch.n, rows))
 
 

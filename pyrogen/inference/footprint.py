@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pyrogen.inference.doors import is_auto
 from pyrogen.inference.program import probed
 from pyrogen.story import Batch, Story
 
@@ -16,7 +18,7 @@ __all__ = ["rows_at_once", "rows_held"]
 
 ELEMENTS = 2**22
 """Numbers in the largest tensor that a run may make: 16 MiB of float32; what it holds is some ten times that."""
-_FEW = 2, 4
+_FEW, _MORE = 2, 4
 """Rows of the two runs that tell how tensors grow with the rows."""
 _LEAST = 256
 """Numbers that a row counts for at least: some ten thousand rows at once are as fast as any more."""
@@ -32,34 +34,39 @@ def rows_at_once(story: Story, run: Callable[[Batch], Any], batch: Batch) -> int
     """How many rows, or repetitions of rows, `run` may take at once; at least 1.
 
     Tensors that grow with the rows count, weights do not. A program that takes none but all of its rows is judged by
-    its columns alone.
+    its columns alone, and so is an AutoGuide, which the first rows that it sees set up.
 
     Args:
         story: whose run it is, at home.
         run: what will be run, on batches.
         batch: all rows.
     """
-    if batch.n < _FEW[1]:
+    if is_auto(story):
         return rows_held(batch)
     try:
-        few, more = (_sizes(story, run, batch.rows(0, n)) for n in _FEW)
+        few, more = (_made(story, run, _some(batch, n)) for n in (_FEW, _MORE))
     except Exception:  # what is wrong with the program is said where it is run
         return rows_held(batch)
     if len(few) == len(more):
-        size = max(((b - a) // (_FEW[1] - _FEW[0]) for a, b in zip(few, more, strict=True)), default=0)
-    else:  # a program that goes another way for more rows: weights count as well
-        size = max(more) // _FEW[1]
+        size = max(((b - a) // (_MORE - _FEW) for a, b in zip(few, more, strict=True)), default=0)
+    else:  # a program that goes another way for more rows: what it made for fewer as well are weights
+        size = max(set(more) - set(few), default=0) // _MORE
     return max(1, min(rows_held(batch), ELEMENTS // max(size, _LEAST)))
 
 
-def _sizes(story: Story, run: Callable[[Batch], Any], rows: Batch) -> list[int]:
-    with probed(story), _Sizes() as met:
+def _some(batch: Batch, n: int) -> Batch:
+    return batch.rows(0, n) if batch.n >= _MORE else batch.rows(0, 1).repeated(n)
+
+
+def _made(story: Story, run: Callable[[Batch], Any], rows: Batch) -> list[int]:
+    """How many numbers each operation of a run made, at most in one tensor."""
+    with probed(story), _Made() as met:
         run(rows)
     return met.sizes
 
 
-class _Sizes(TorchDispatchMode):
-    """Notes how many numbers the memory of each operation's largest outcome holds; a view holds those it looks at."""
+class _Made(TorchDispatchMode):
+    """Notes the size of the largest tensor that each operation makes; a view makes none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +74,15 @@ class _Sizes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = function(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        self.sizes.append(max((t.untyped_storage().nbytes() // t.element_size() for t in made), default=0))
+        given = {_memory(leaf) for leaf in tree_leaves((args, kwargs)) if _strided(leaf)}
+        made = [leaf for leaf in tree_leaves(out) if _strided(leaf) and _memory(leaf) not in given]
+        self.sizes.append(max((leaf.untyped_storage().nbytes() // leaf.element_size() for leaf in made), default=0))
         return out
+
+
+def _strided(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.layout == torch.strided
+
+
+def _memory(leaf: Tensor) -> int:
+    return leaf.untyped_storage().data_ptr()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.codes import Held, mean_of, pieces
-from pyrogen.inference.likelihood import whole_batch
+from pyrogen.inference.likelihood import weighed, whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
 from pyrogen.inference.weights import WeightedTraces
@@ -82,7 +82,7 @@ def impute(
         columns, mask = _hidden(data, missing)
         batch = whole_batch(told, program, columns)
         batch = replace(batch, columns={**batch.columns, _MASK: mask.to(told._device)})
-        found = [_Chains(program, rows, chains).run(steps) for rows in pieces(program, batch, chains)]
+        found = [_Chains(program, rows, chains).run(steps) for rows in pieces(told, weighed(program), batch, chains)]
     joined = {name: [getattr(part, name) for part in found] for name in Imputation.__dataclass_fields__}
     return Imputation(torch.cat(joined.pop("draws"), 1), **{name: torch.cat(parts) for name, parts in joined.items()})
 

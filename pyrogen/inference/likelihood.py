@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,12 +17,13 @@ from pyrogen.inference.choices import elbo_for, is_local, peeked
 from pyrogen.inference.evaluation import mean_elbo
 from pyrogen.inference.footprint import rows_at_once
 from pyrogen.inference.precision import story_dtype
-from pyrogen.inference.program import Program, Recording
+from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
 from pyrogen.inference.weighing import Weigher
+from pyrogen.inference.weights import NoWeights, row_log_weights
 from pyrogen.story import Batch, Signature, Story
 
-__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "whole_batch"]
+__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "weighed", "whole_batch"]
 
 ROWS = 256
 """Rows whose ELBO is estimated at once, where each has its own."""
@@ -216,9 +217,10 @@ def held_out_elbo(
         total = told.seen.total if told.seen is not None else None
         given: dict[str, Any] = {"device": told._device, "dtype": dtype, "total": total}
         batches = batches_of(data, program.wants, batch_size=batch_size or ROWS, **given)
-        peek = peeked(program, batches) or peeked(program, batches_of(data, program.wants, batch_size=None, **given))
-        if batch_size is None and not is_local(told, peek):
+        peek = peeked(program, batches)
+        if batch_size is None and (peek is None or not is_local(told, peek)):  # or it takes none but all of its rows
             batches = batches_of(data, program.wants, batch_size=None, **given)
+            peek = peeked(program, batches)
         chosen = objective if objective is not None else elbo_for(peek)
         divisors: dict[int, float] = {}
         runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
@@ -236,6 +238,8 @@ def _exact(story: Any, batch: Batch) -> Tensor:
         return torch.as_tensor(story.log_prob(*args, **kwargs)).cpu()
 
     together = rows_at_once(story, log_prob, batch)
+    if together >= batch.n:
+        return log_prob(batch)
     return torch.cat([log_prob(batch.rows(start, start + together)) for start in range(0, batch.n, together)])
 
 
@@ -251,7 +255,7 @@ def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program
 def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:
     """For each chunk of rows, an iterator over log weights (some draws, rows)."""
     program.story.decline("guide")
-    budget = rows_at_once(program.story, lambda rows: Recording(rows).run(program), batch)
+    budget = rows_at_once(program.story, weighed(program), batch)
     starts = range(0, batch.n, budget)
     chunks: Counter[tuple[int, int]] = Counter()
     for start in starts:
@@ -261,6 +265,16 @@ def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[T
     for start in starts:
         part = batch.rows(start, start + budget)
         yield (weigh(part, draws) for draws in _portions(samples, part.n, budget))
+
+
+def weighed(program: Program) -> Callable[[Batch], None]:
+    """A run of guide and model on some rows with all that their weights take, whether or not they have any."""
+
+    def run(rows: Batch) -> None:
+        with suppress(NoWeights):
+            row_log_weights(program.model, program.guide, rows, 1)
+
+    return run
 
 
 def _portions(samples: int, rows: int, budget: int) -> Iterator[int]:

@@ -1,14 +1,20 @@
 """How many rows are taken at once, by the tensors that programs make for each."""
 
+from contextlib import nullcontext
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
 
-from pyrogen import fit
+from pyrogen import Story, fit
+from pyrogen.distributions import NormalMixture
 from pyrogen.inference import NoWeights, encode, footprint, held_out_elbo, log_likelihood, log_weights
 from pyrogen.inference.footprint import rows_at_once
-from pyrogen.inference.program import Program, Recording
+from pyrogen.inference.likelihood import weighed
+from pyrogen.inference.program import Program
 from pyrogen.models import VAE, Diffusion, Flow
 from pyrogen.story import Batch
 
@@ -17,7 +23,7 @@ ELEMENTS = footprint.ELEMENTS
 
 def at_once(story, x):
     rows = Batch({"x": x}, len(x), len(x), torch.arange(len(x)))
-    return rows_at_once(story, lambda few: Recording(few).run(Program(story)), rows)
+    return rows_at_once(story, weighed(Program(story)), rows)
 
 
 class Watched(VAE):
@@ -49,18 +55,54 @@ def test_columns_count_where_a_program_takes_none_but_all_rows():
 def test_a_program_that_goes_another_way_for_more_rows():
     class Uneven(VAE):
         def model(self, x, n):
-            for _ in range(n):
+            for i in range(n):
+                x[i].expand(7, -1)
                 torch.ones(700 * n).exp()
             return super().model(x, n)
 
-    assert at_once(Uneven(10, 2, hidden=(8,)), torch.zeros(100, 10)) == ELEMENTS // 700
+    assert at_once(Uneven(784, 2, hidden=(40,)), torch.zeros(600, 784)) == ELEMENTS // 784
+
+
+def test_the_scores_count():
+    assert at_once(VAE(10, 2, prior=NormalMixture(2, 500), hidden=(20,)), torch.zeros(100, 10)) < ELEMENTS // 900
+
+
+def test_fewer_rows_than_are_looked_at():
+    assert at_once(VAE(10, 2, hidden=(5000,)), torch.zeros(1, 10)) == ELEMENTS // 5000
+
+
+def test_a_sparse_tensor_is_passed_over():
+    class Sparse(VAE):
+        def model(self, x, n):
+            torch.eye(n).to_sparse().coalesce()
+            return super().model(x, n)
+
+    assert at_once(Sparse(10, 2, hidden=(5000,)), torch.zeros(100, 10)) == ELEMENTS // 5000
+
+
+def test_an_autoguide_is_set_up_by_all_rows():
+    class OfEach(Story):
+        def __init__(self):
+            super().__init__()
+            self.guide = AutoNormal(self.model)
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    assert encode(OfEach(), torch.randn(20)).shape == (20,)
+    assert log_weights(OfEach(), torch.randn(20), 3).shape == (3, 20)
 
 
 def test_looking_leaves_no_trace():
-    story = VAE(10, 2)
-    before = torch.get_rng_state()
-    at_once(story, torch.zeros(100, 10))
-    assert torch.equal(torch.get_rng_state(), before)
+    encoder = nn.Sequential(nn.LazyLinear(8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    story, x = VAE(10, 2, encoder=encoder), torch.rand(100, 10)
+    encoder(x)
+    before = torch.get_rng_state(), {name: value.clone() for name, value in story.state_dict().items()}
+    at_once(story, x)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert all(torch.equal(value, before[1][name]) for name, value in story.state_dict().items())
 
 
 def test_no_run_takes_more_rows(monkeypatch):
@@ -100,17 +142,22 @@ def test_a_held_out_elbo_looks_at_some_rows_alone():
     assert story.met == 256
 
 
-def test_a_held_out_elbo_of_a_program_of_fixed_rows():
+@pytest.mark.parametrize("local", [False, True])
+def test_a_held_out_elbo_of_a_program_of_fixed_rows(local):
     x = torch.randn(300)
 
     def model(x):
-        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", 300):
+        plate = pyro.plate("data", 300)
+        with plate if local else nullcontext():
+            mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with plate:
             pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
 
     def guide(x):
         assert len(x) == 300
-        pyro.sample("mu", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 0.1))
+        loc = pyro.param("loc", torch.tensor(0.0))
+        with pyro.plate("data", 300) if local else nullcontext():
+            pyro.sample("mu", dist.Normal(loc, 0.1))
 
     run = fit((model, guide), x, steps=2, batch_size=300)
     assert held_out_elbo(run, x, 2)[0] < 0
