@@ -37,8 +37,8 @@ class Story(PyroModule):
 
     What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
     `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
-    log-likelihood of each datum in nats; `training_steps(program, options, batches, validation)`, the steps by which it
-    trains in place of SVI's (`pyrogen.inference.steps.Steps`); and `without`.
+    log-likelihood of each datum by itself, in nats; `training_steps(program, options, batches, validation)`, the steps
+    by which it trains in place of SVI's (`pyrogen.inference.steps.Steps`); and `without`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
