@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from pyrogen.inference.random_state import kept_random_state
+
 __all__ = ["ProgressBar"]
 
 
@@ -19,8 +21,10 @@ class ProgressBar:
     """
 
     def __init__(self, total: int | None, done: int, shown: bool, bound: bool = True) -> None:
-        from rich.console import Console  # where they are needed: a fifth of what `import pyrogen` would take
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        # Where they are needed: a fifth of what `import pyrogen` would take. They draw a number on the way in.
+        with kept_random_state():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bound = bound
         self.steps = self.start = done
