@@ -10,8 +10,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.codes import codes_of, pieces, rows_first
+from pyrogen.inference.codes import codes_of, rows_first
 from pyrogen.inference.doors import is_auto
+from pyrogen.inference.footprint import pieces
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,13 +11,13 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.inference.footprint import rows_at_once
+from pyrogen.inference.footprint import pieces
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
-from pyrogen.story import Batch, Signature, Story, data_plate, inside, latent_sites, observed_sites
+from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
-__all__ = ["AtPoint", "Held", "codes_of", "decode", "encode", "mean_of", "pieces", "reconstruct", "rows_first"]
+__all__ = ["AtPoint", "Held", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
 
 
 def encode(story: Any, data: Any) -> Any:
@@ -146,12 +146,6 @@ def mean_of(fn: Any) -> Tensor:
 def point(answer: Any) -> Tensor:
     """What stands for what a story's own method gave: a distribution's point, a tensor as it is."""
     return answer.detach() if isinstance(answer, Tensor) else point_of(answer).detach()
-
-
-def pieces(story: Story, run: Callable[[Batch], Any], batch: Batch, times: int = 1) -> Iterator[Batch]:
-    """The batch some rows at a time, so that a run on `times` as many takes bounded memory."""
-    rows = max(1, rows_at_once(story, run, batch) // times)
-    return (batch.rows(start, start + rows) for start in range(0, batch.n, rows))
 
 
 def one_or_all(found: dict[str, Tensor]) -> Any:

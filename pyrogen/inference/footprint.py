@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from pyrogen.inference.doors import is_auto
 from pyrogen.inference.program import probed
 from pyrogen.story import Batch, Story
 
-__all__ = ["rows_at_once", "rows_held"]
+__all__ = ["pieces", "rows_at_once", "rows_held"]
 
 ELEMENTS = 2**22
 """Numbers in the largest tensor that a run may make: 16 MiB of float32; what it holds is some ten times that."""
@@ -52,6 +52,12 @@ def rows_at_once(story: Story, run: Callable[[Batch], Any], batch: Batch) -> int
     else:  # a program that goes another way for more rows: what it made for fewer as well are weights
         size = max(set(more) - set(few), default=0) // _MORE
     return max(1, min(rows_held(batch), ELEMENTS // max(size, _LEAST)))
+
+
+def pieces(story: Story, run: Callable[[Batch], Any], batch: Batch, times: int = 1) -> Iterator[Batch]:
+    """The batch some rows at a time, so that a run on `times` as many takes bounded memory."""
+    rows = max(1, rows_at_once(story, run, batch) // times)
+    return (batch.rows(start, start + rows) for start in range(0, batch.n, rows))
 
 
 def _some(batch: Batch, n: int) -> Batch:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.codes import Held, mean_of, pieces
+from pyrogen.inference.codes import Held, mean_of
+from pyrogen.inference.footprint import pieces
 from pyrogen.inference.likelihood import weighed, whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrogen.inference.batches import as_columns, batches_of
 from pyrogen.inference.choices import elbo_for, is_local, peeked
 from pyrogen.inference.evaluation import mean_elbo
-from pyrogen.inference.footprint import rows_at_once
+from pyrogen.inference.footprint import pieces, rows_at_once
 from pyrogen.inference.precision import story_dtype
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
@@ -237,10 +237,8 @@ def _exact(story: Any, batch: Batch) -> Tensor:
         args, kwargs = signature.bind(rows)
         return torch.as_tensor(story.log_prob(*args, **kwargs)).cpu()
 
-    together = rows_at_once(story, log_prob, batch)
-    if together >= batch.n:
-        return log_prob(batch)
-    return torch.cat([log_prob(batch.rows(start, start + together)) for start in range(0, batch.n, together)])
+    parts = [log_prob(rows) for rows in pieces(story, log_prob, batch)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @contextmanager
