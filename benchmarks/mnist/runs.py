@@ -203,8 +203,14 @@ RUNS = {
         ema=0.999,
     ),
     "vq_vae": Settings(
-        "VQ-VAE, 128 codes on 7 by 7, transformer prior",
-        lambda: _named("vq_vae", network="conv", codes=128),
+        "VQ-VAE 784-400, 16 places of 64 codes, transformer prior",
+        lambda: _named("vq_vae", grid=16, codes=64),
+        epochs=150,
+        k=1,
+    ),
+    "vq_vae_grid": Settings(
+        "convolutional VQ-VAE, 16 codes on a grid of 7 by 7, transformer prior",
+        lambda: _named("vq_vae", network="conv", codes=16),
         epochs=40,
         k=1,
     ),

@@ -16,7 +16,6 @@ from pyrogen.diagnostics.draws import anatomies, new_data, taken, takes_any_rows
 from pyrogen.diagnostics.estimates import Array, Estimates
 from pyrogen.diagnostics.uniformity import normal_scores, rank_band, rank_p_values
 from pyrogen.inference.codes import rows_first
-from pyrogen.inference.doors import is_auto
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
@@ -170,7 +169,7 @@ def _check(story: Story, batch: Batch) -> None:
     anatomy = examine(story, batch)
     if not anatomy.latents or not anatomy.guided:
         raise ValueError(f"{story._name}: its guide draws no latents that could be ranked")
-    if is_auto(story) or not takes_any_rows(story, batch, 2):
+    if not takes_any_rows(story, batch, 2):
         raise ValueError(
             f"{story._name}: its guide is not amortized (latents are shared by data, or it fixes its rows), so that "
             "every simulated data set would take a fit of its own: compare it with reference draws instead"

@@ -60,7 +60,7 @@ def anatomies(story: Story, batch: Batch, num_samples: int, held: int = 1) -> It
     budget = rows_at_once(story, weighed(Program(story)), batch)
     n = min(batch.n, budget, max(1, rows_held(batch) // held))
     times = min(num_samples, budget // n)
-    if (n == batch.n and times == 1) or is_auto(story) or not takes_any_rows(story, batch.rows(0, n), times):
+    if (n == batch.n and times == 1) or not takes_any_rows(story, batch.rows(0, n), times):
         yield examine(story, batch)
         return
     for start in range(0, batch.n, n):
@@ -80,7 +80,12 @@ def taken(batch: Batch, rows: Tensor) -> Batch:
 
 
 def takes_any_rows(story: Story, rows: Batch, times: int) -> bool:
-    """Whether the program takes `times` as many rows as these, each of which has latents of its own."""
+    """Whether the program takes `times` as many rows as these, each of which has latents of its own.
+
+    An AutoGuide does not: its latents are those of the training rows.
+    """
+    if is_auto(story):
+        return False
     with probed(story):
         known = len(story.trainable())
         try:

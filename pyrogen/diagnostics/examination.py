@@ -147,7 +147,7 @@ class Examination:
             self._look(rows)
             if self.kind == "shared" and training is not None and not self.of_training:
                 rows, self.of_training = whole_batch(story, program, training), True
-            self.fixed = self.kind == "local" and (is_auto(story) or not takes_any_rows(story, rows.rows(0, 2), 2))
+            self.fixed = self.kind == "local" and not takes_any_rows(story, rows.rows(0, 2), 2)
             whole = self.kind not in ("local", "exact") or self.fixed
             self.rows = rows if whole else some_rows(rows, budget.rows)
         self.results["columns"] = self.rows.columns

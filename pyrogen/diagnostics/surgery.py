@@ -16,7 +16,6 @@ from pyrogen.diagnostics.densities import by_row, score
 from pyrogen.diagnostics.draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.estimates import Estimate
 from pyrogen.inference.codes import Held
-from pyrogen.inference.doors import is_auto
 from pyrogen.inference.footprint import rows_at_once
 from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
@@ -88,7 +87,7 @@ def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 
         batch = some_rows(whole_batch(story, Program(story), data), rows)
         anatomy = examine(story, batch)
         check_local(anatomy, story._name)
-        if is_auto(story) or not takes_any_rows(story, batch, 2):
+        if not takes_any_rows(story, batch, 2):
             raise ValueError(f"{story._name}: its guide fixes its rows, so no draw can be scored under another datum's")
         budget = rows_at_once(story, lambda few: poutine.trace(anatomy.guide).get_trace(few), batch)
         draws = torch.stack([_draw(anatomy, budget) for _ in range(num_samples)])

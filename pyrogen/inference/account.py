@@ -1,8 +1,9 @@
-"""The account of a run's data, and what a resumed run must agree on."""
+"""The account of a run, `config.json`, and what a resumed run must agree on."""
 
 from __future__ import annotations
 
 import json
+import uuid
 import zlib
 from typing import Any
 
@@ -11,11 +12,33 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batches import as_columns
+from pyrogen.inference.options import Options
+from pyrogen.inference.run_folder import FORMAT, describe_story, versions
+from pyrogen.story import Story
 
-__all__ = ["account", "compare"]
+__all__ = ["compare", "configuration"]
 
 
-def account(data: Any) -> dict[str, Any]:
+def configuration(story: Story, data: Any, validation: Any, options: Options) -> dict[str, Any]:
+    """What `config.json` says of a run: story, data, options, limit, versions."""
+    told = versions()
+    return {
+        "pyrogen": told.pop("pyrogen"),
+        "format": FORMAT,
+        "run": uuid.uuid4().hex,
+        "story": describe_story(story),
+        "data": {
+            "training": _account(data),
+            "validation": None if validation is None else _account(validation),
+            "protocol": getattr(data, "protocol", None),
+        },
+        "options": options.told(),
+        "limit": {"epochs": options.limit.epochs, "steps": options.limit.steps},
+        "versions": told,
+    }
+
+
+def _account(data: Any) -> dict[str, Any]:
     """Shape, type and a checksum of every column, so that a run is not resumed on other data."""
     try:
         columns = as_columns(data, torch.get_default_dtype())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyro
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pyrogen.inference.account import account, compare
+from pyrogen.inference.account import compare, configuration
 from pyrogen.inference.batches import RowBatches, as_columns, batches_of
 from pyrogen.inference.choices import DEFAULT_BATCH, is_local, objective_for, peeked, to_compile
 from pyrogen.inference.doors import check_batch_scale, check_values, explain, is_auto
@@ -25,7 +24,7 @@ from pyrogen.inference.options import Options
 from pyrogen.inference.program import Program, Recording, probed, shape_lazy_parameters
 from pyrogen.inference.random_state import kept_random_state
 from pyrogen.inference.result import Fit
-from pyrogen.inference.run_folder import FORMAT, RunFolder, describe_story, seen_from, versions
+from pyrogen.inference.run_folder import RunFolder, seen_from
 from pyrogen.inference.step import Step
 from pyrogen.inference.steps import Steps
 from pyrogen.inference.still import Still
@@ -52,12 +51,12 @@ class Run:
         size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
         self.batches = self._batches(data, size, options.seed)
         total = self.batches.rows
-        self.validation, self._validation_data = None, validation
+        self.validation = None
         if validation is not None:
             self.validation = self._batches(validation, size, None, total)
             self._check(validation, "validation")
         self.objective = objective_for(story, options.objective, peek)
-        self.fit = Fit(story, config=self._config())
+        self.fit = Fit(story, config=configuration(story, data, validation, options))
         self.divisors: dict[int, float] = {}
 
     def _check(self, data: Any, what: str) -> None:
@@ -136,13 +135,17 @@ class Run:
         finally:
             if isinstance(steps, Step):
                 steps.compiler.close()
-                self.fit.mode = steps.compiler.mode
-                self.fit.first_step_seconds = None if steps.settled is None else steps.settled - self.started
-            self.fit.mode_reason = steps.mode_reason
+            self._tell_mode(steps)
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
         return self.fit
+
+    def _tell_mode(self, steps: Steps) -> None:
+        """Let the fit say how steps are taken; what a resumed run says stands until it has taken some."""
+        if isinstance(steps, Step) and steps.settled is not None:
+            self.fit.mode, self.fit.first_step_seconds = steps.compiler.mode, steps.settled - self.started
+        self.fit.mode_reason = steps.mode_reason
 
     def _remember_arguments(self) -> None:
         """What the further arguments are at the end is what they are from now on."""
@@ -183,6 +186,10 @@ class Run:
                 answers = [callback(self.fit, record) for callback in self.options.callbacks]
             return any(answer is True for answer in answers)
 
+        def about() -> dict[str, Any]:
+            self._tell_mode(steps)
+            return self.fit.about()
+
         unwatched = self.validation is None and not self.options.callbacks
         loop = Loop(
             steps,
@@ -193,7 +200,7 @@ class Run:
             folder=folder,
             config=self.fit.config,
             report=report,
-            about=self.fit.about,
+            about=about,
             progress=self.options.progress,
         )
         self.fit.history = loop.history
@@ -271,26 +278,8 @@ class Run:
             objective = getattr(self.objective, "base", self.objective)
             if getattr(objective, "max_plate_nesting", None) == math.inf:
                 objective.max_plate_nesting = recording.nesting  # found by drawing, where a run begins
-        self.story.seen = seen
+        self.story.seen, self.fit.mode = seen, state["about"]["mode"]
         loop.restore(state)
         if folder is not None:
             folder.restore_files(loop.history, self.fit.config)
             folder.write_weights(loop.selected(), self.fit.config, **state["about"])
-
-    def _config(self) -> dict[str, Any]:
-        told = versions()
-        limit = self.options.limit
-        return {
-            "pyrogen": told.pop("pyrogen"),
-            "format": FORMAT,
-            "run": uuid.uuid4().hex,
-            "story": describe_story(self.story),
-            "data": {
-                "training": account(self.data),
-                "validation": None if self._validation_data is None else account(self._validation_data),
-                "protocol": getattr(self.data, "protocol", None),
-            },
-            "options": self.options.told(),
-            "limit": {"epochs": limit.epochs, "steps": limit.steps},
-            "versions": told,
-        }

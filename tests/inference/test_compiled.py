@@ -21,7 +21,7 @@ from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyrogen import Story, fit
+from pyrogen import Story, fit, load
 from pyrogen.catalog import CATALOG
 from pyrogen.data import Columns
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, captured, compiled, compiling, cosine
@@ -504,6 +504,13 @@ def test_a_resumed_run_keeps_its_mode(monkeypatch, tmp_path):
     monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
     again = run(Topics, counts, "auto", steps=None, epochs=3, out=tmp_path, resume=True)
     assert again.mode == "eager"
+
+
+def test_a_kept_run_says_how_its_steps_were_taken(tmp_path):
+    run(Topics, counts, True, out=tmp_path)
+    assert load(tmp_path, into=Topics()).mode == "compiled"
+    again = run(Topics, counts, True, out=tmp_path, resume=True)  # it is finished: no step is taken
+    assert (again.mode, load(tmp_path, into=again.story).mode) == ("compiled", "compiled")
 
 
 def test_parameters_own_their_storage_afterwards():
