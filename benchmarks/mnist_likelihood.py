@@ -94,16 +94,13 @@ def _figures(run: Fit, test: Columns, k: int, log_scale: float) -> Row:
     try:
         found = log_likelihood(run.story, test, max(k, 1), seed=SEED)
     except NoWeights:
-        elbo, error = held_out_elbo(run, test, max(k, 2), seed=SEED)
-        return {"test_nll": None, "test_nll_error": None, **_elbo(elbo - log_scale, error), "kind": "elbo"}
-    value, error = found.mean()
-    told = {"test_nll": log_scale - value, "test_nll_error": error, "kind": found.kind}
-    return told | _elbo(found.mean_elbo()[0] - log_scale, found.mean_elbo()[1])
-
-
-def _elbo(value: float, error: float) -> Row:
-    there = math.isfinite(value)
-    return {"test_elbo": value if there else None, "test_elbo_error": error if there else None}
+        elbo, kind, nll = held_out_elbo(run, test, max(k, 2), seed=SEED), "elbo", (None, None)
+    else:
+        elbo, kind, (value, error) = found.mean_elbo(), found.kind, found.mean()
+        nll = (None, None) if kind == "elbo" else (log_scale - value, error)
+    bound = (elbo[0] - log_scale, elbo[1]) if math.isfinite(elbo[0]) else (None, None)
+    names = ("test_nll", "test_nll_error", "test_elbo", "test_elbo_error")
+    return {**dict(zip(names, (*nll, *bound), strict=True)), "kind": kind}
 
 
 def _curve(history: list[dict[str, Any]], log_scale: float) -> list[tuple[int, float, float]]:

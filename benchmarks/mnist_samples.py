@@ -1,6 +1,7 @@
 """Samples of run folders on MNIST side by side, a row for each, test digits at the top.
 
     python benchmarks/mnist_samples.py runs/mnist-vae runs/mnist-pixelcnn runs/mnist-gan
+    python benchmarks/mnist_samples.py runs/mnist-flow runs/mnist-vq_vae --name mnist_samples_more
 
 Drawn once from one seed and not chosen; pixels as the story draws them, black or white where its likelihood is of zeros
 and ones. What is given a label is given that of the test digit above. A diffusion is drawn by DDIM, in as many steps as
@@ -20,7 +21,7 @@ from torch import Tensor
 from pyrogen import data, load
 from pyrogen.plots import image_grid
 
-COUNT, NAME = 16, "mnist_samples.png"
+COUNT = 16
 
 
 def rows(folders: list[Path], options: argparse.Namespace) -> dict[str, Tensor]:
@@ -39,6 +40,7 @@ def main() -> None:
     """Parse the command line, draw, and keep the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders of MNIST")
+    parser.add_argument("--name", default="mnist_samples", help="of the picture in results/ (mnist_samples)")
     parser.add_argument("--steps", type=int, default=50, help="passes through a diffusion for a sample (50)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of the data sets (else PYROGEN_DATA)")
@@ -49,8 +51,9 @@ def main() -> None:
         axis.imshow(image_grid(images, COUNT))
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[], frame_on=False)
-    figure.savefig(RESULTS / NAME, dpi=120, bbox_inches="tight")
-    print(RESULTS / NAME)
+    path = RESULTS / f"{options.name}.png"
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    print(path)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from torch.nn import Module
@@ -11,13 +10,10 @@ from pyrogen import distributions, models, nn
 from pyrogen.catalog import tiny
 from pyrogen.catalog.components import Sizes
 from pyrogen.catalog.entry import Entry, chosen, sizes
-from pyrogen.distributions import Bernoulli, Categorical, Family
+from pyrogen.distributions import Bernoulli, Categorical, Family, readable_snr
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
-
-_CONTINUOUS = 10.0
-"""log-SNR at which data without levels begin: structure below 1/150 of their standard deviation is not told."""
 
 
 def _diffusion(
@@ -80,10 +76,9 @@ def _likelihood(name: str | None, levels: int | None) -> Family | None:
 
 
 def _first(likelihood: Family | None, levels: int | None) -> float:
-    """The log-SNR to begin with: noise of which three standard deviations are half the way between two levels."""
-    steps = 1 if isinstance(likelihood, Bernoulli) else (levels or 2) - 1
-    least = 2 * math.log(3 * steps)  # for data between 0 and 1 of standard deviation 1/2; less, for any other
-    return max(_CONTINUOUS, least) if likelihood is None else least
+    """The log-SNR to begin with: that of grey levels also where they are told as numbers."""
+    finest = 0.0 if levels is None else readable_snr(Categorical(levels))
+    return max(readable_snr(None), finest) if likelihood is None else readable_snr(likelihood)
 
 
 def _network(

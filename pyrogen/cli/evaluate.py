@@ -94,11 +94,14 @@ def _report(
 
 def _figures(story: Story, columns: dict[str, Tensor], k: int, seed: int) -> dict[str, Any]:
     """Means over the data, in nats, with their Monte Carlo errors."""
+    without = {"log_likelihood": None, "log_likelihood_error": None}
     try:
         found = log_likelihood(story, columns, k, seed=seed)
     except NoWeights:
         elbo, error = held_out_elbo(story, columns, k, seed=seed)
-        return {"log_likelihood": None, "log_likelihood_error": None, **_elbo(elbo, error), "k": k, "kind": "elbo"}
+        return {**without, **_elbo(elbo, error), "k": k, "kind": "elbo"}
+    if found.kind == "elbo":
+        return {**without, **_elbo(*found.mean_elbo()), "k": found.k, "kind": "elbo"}
     value, error = found.mean()
     if not math.isfinite(value):
         bad = int((~found.value.isfinite()).sum())

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyro.distributions as dist
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrogen.diagnostics.anatomy import examine
@@ -22,7 +20,7 @@ from pyrogen.inference.likelihood import whole_batch
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
 from pyrogen.inference.run_folder import versions
-from pyrogen.story import Batch, inside
+from pyrogen.story import Batch, inside, is_point
 
 __all__ = ["BUDGETS", "Budget", "Examination", "diagnose"]
 
@@ -166,9 +164,7 @@ class Examination:
             self.kind = "local" if anatomy.local else "shared"
             guide, model = anatomy.run()
             sites, plate = model.nodes, anatomy.plate
-            # An AutoGuide's latents are points, each a function of what it draws beside them.
-            drawn = [site for site in map(guide.nodes.get, guide.stochastic_nodes) if not site_is_subsample(site)]
-            self.point = all(_is_point(site["fn"]) for site in drawn)
+            self.point = is_point(guide.nodes.values())
             self.mixed = plate is not None and any(inside(sites[name], plate.name) for name in anatomy.latents)
 
     def run(self, progress: Progress) -> None:
@@ -214,12 +210,6 @@ class Examination:
 
 _WITH_SPREAD = "where uncertainty is asked for, take a guide with a spread"
 _ELSEWHERE = "compare it with MCMC (sample_reference) on a few data"
-
-
-def _is_point(density: Any) -> bool:
-    while hasattr(density, "base_dist"):
-        density = density.base_dist
-    return isinstance(density, dist.Delta)
 
 
 def _is_image(column: Any) -> bool:

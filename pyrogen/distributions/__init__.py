@@ -26,7 +26,7 @@ from pyrogen.distributions.logistic_mixture import LogisticMixture
 from pyrogen.distributions.logit import Logit
 from pyrogen.distributions.multiscale import MultiScale
 from pyrogen.distributions.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
-from pyrogen.distributions.noisy_readings import check_readable, read_noisy
+from pyrogen.distributions.noisy_readings import check_readable, read_noisy, readable_snr
 from pyrogen.distributions.normalizing_flow import Base, FlowPrior, NormalizingFlow, Transforms
 from pyrogen.distributions.posteriors import DiagonalNormal, FullNormal, precision_weighted
 from pyrogen.distributions.predictions import Prediction, PredictNoise, PredictV, PredictX
@@ -88,6 +88,7 @@ __all__ = [
     "over_events",
     "precision_weighted",
     "read_noisy",
+    "readable_snr",
     "squared_distances",
     "stacked",
     "unstack",

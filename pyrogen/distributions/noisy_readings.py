@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli, Categorical
 
-__all__ = ["check_readable", "read_noisy"]
+__all__ = ["check_readable", "read_noisy", "readable_snr"]
 
 
 def read_noisy(
@@ -56,3 +58,23 @@ def check_readable(who: str, family: Family | None) -> None:
             f"{who} reads x off its least noisy level, as one of Bernoulli(), Categorical(levels) or, for continuous "
             f"data, likelihood=None; got {type(family).__name__}"
         )
+
+
+def readable_snr(family: Family | None) -> float:
+    """The log-SNR from where on `read_noisy` loses next to nothing, for data between 0 and 1.
+
+    Three standard deviations of the noise are then half the way between two levels, where the data's own standard
+    deviation is 1/2, the most that they can have. Numbers have no levels: 10, by which structure below 1/150 of their
+    standard deviation is not told.
+
+    Args:
+        family: as that of `read_noisy`.
+
+    Example:
+        >>> readable_snr(Categorical(256)), readable_snr(None)
+        (13.27..., 10.0)
+    """
+    if family is None:
+        return 10.0
+    levels = family.levels if isinstance(family, Categorical) else 2
+    return 2 * math.log(3 * (levels - 1))

@@ -20,7 +20,7 @@ from pyrogen.inference.precision import story_dtype
 from pyrogen.inference.program import Program
 from pyrogen.inference.result import answering
 from pyrogen.inference.weighing import Weigher
-from pyrogen.inference.weights import NoWeights, row_log_weights
+from pyrogen.inference.weights import NoWeights, kind_of_estimate, row_log_weights
 from pyrogen.story import Batch, Signature, Story
 
 __all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "weighed", "whole_batch"]
@@ -40,7 +40,8 @@ class LogLikelihood:
         elbo: (N,) the ELBO, the mean of log weights; nan where there is no guide.
         elbo_error: (N,) its Monte Carlo standard error.
         k: draws for each datum; 0 where no draw was made.
-        kind: "exact" or "importance-weighted".
+        kind: "exact", "importance-weighted", or "elbo" where the guide is a point (a VQ-VAE's): `value` is then the
+            ELBO, a lower bound that no k brings closer.
     """
 
     value: Tensor
@@ -126,6 +127,9 @@ def log_likelihood(
         exactly = hasattr(told, "log_prob") if exact is None else exact
         if exactly and not hasattr(told, "log_prob"):
             raise ValueError(f"{told._name} has no exact log_prob: pass exact=False")
+        kind = "exact" if exactly else kind_of_estimate(program, batch)
+        if not exactly and kind != "importance-weighted":
+            num_samples = min(num_samples, 1)  # any others would be the same
         sums = None
         if "guide" not in told.without and num_samples > 0:
             parts = [_Sums.of(weights) for weights in _chunks(program, batch, num_samples)]
@@ -133,7 +137,7 @@ def log_likelihood(
         if not exactly:
             if sums is None:
                 raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-            return sums.result(num_samples)
+            return sums.result(num_samples, kind)
         value = _exact(told, batch)
     nothing = torch.full_like(value, math.nan)
     elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
@@ -180,13 +184,13 @@ class _Sums:
         variance = (self.square / k - mean.square()).clamp(min=0) * k / max(1, k - 1)
         return mean, (variance / k).sqrt()
 
-    def result(self, k: int) -> LogLikelihood:
+    def result(self, k: int, kind: str) -> LogLikelihood:
         """The estimate from k draws."""
         value = _reference(self.top) + (self.first / k).log()
         # var(w)/mean(w)^2 from the sums; the reference weight cancels.
         relative = (k * self.second / self.first.square() - 1).clamp(min=0)
         error = (relative / max(1, k - 1)).sqrt()
-        return LogLikelihood(value, error, *self.elbo(k), k, "importance-weighted")
+        return LogLikelihood(value, error, *self.elbo(k), 0 if kind == "exact" else k, kind)
 
 
 def _reference(top: Tensor) -> Tensor:

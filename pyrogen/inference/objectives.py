@@ -127,6 +127,9 @@ class TemperedELBO(_Objective):
             for name, site in model_trace.nodes.items():
                 if site["type"] == "sample" and name not in latents:
                     loss = loss - site["log_prob_sum"]
+            for site in guide_trace.nodes.values():  # its factors: a VQ-VAE's commitment
+                if site["type"] == "sample" and site["is_observed"]:
+                    loss = loss + site["log_prob_sum"]
             for name, site in latents.items():
                 if name in model_trace.nodes:
                     loss = loss + self.weight * self._floored(model_trace.nodes[name], site, plate)

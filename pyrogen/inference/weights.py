@@ -14,9 +14,10 @@ from pyro.ops.contract import contract_to_tensor
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.story import Batch, data_plate, enumerated, latent_sites, outside
+from pyrogen.inference.program import Program, probed
+from pyrogen.story import Batch, data_plate, enumerated, is_point, latent_sites, outside
 
-__all__ = ["NoWeights", "WeightedTraces", "row_log_weights", "takes_given_rows"]
+__all__ = ["NoWeights", "WeightedTraces", "kind_of_estimate", "row_log_weights", "takes_given_rows"]
 
 Runner = Callable[[Batch], Any]
 
@@ -176,3 +177,17 @@ def row_log_weights(model: Runner, guide: Runner, batch: Batch, samples: int) ->
             pass  # A program that is wrong, not one that fixes its rows, fails below as well, with its own message.
     runs = [WeightedTraces(model, guide, batch) for _ in range(samples)]
     return torch.stack([run.log_weights() for run in runs]), runs[0].scale
+
+
+def kind_of_estimate(program: Program, batch: Batch) -> str:
+    """What draws of the guide tell of log p(x): all of it, where there are no latents; a bound, where it is a point."""
+    for rows in (batch.rows(0, 2), batch):  # a program may take none but all of its rows
+        try:
+            with probed(program.story):
+                guide = WeightedTraces(program.model, program.guide, rows).guide
+        except Exception:  # what is wrong is said where weights are taken
+            continue
+        if not latent_sites(guide.nodes.values()):
+            return "exact"
+        return "elbo" if is_point(guide.nodes.values()) else "importance-weighted"
+    return "importance-weighted"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions import CosineSchedule, Family, NoiseSchedule, Prediction, PredictV
+from pyrogen.distributions import Family, NoiseSchedule, Prediction, PredictV
 from pyrogen.models.diffusion import Diffusion
 from pyrogen.nn import DenseDenoiser, Label, Shape
 from pyrogen.story import Labelled
@@ -52,7 +52,7 @@ class ConditionalDiffusion(Labelled, Diffusion):
         withheld: float = 0.1,
         likelihood: Family | None = None,
         prediction: Prediction = PredictV(),  # noqa: B008 (frozen)
-        schedule: NoiseSchedule = CosineSchedule(),  # noqa: B008 (frozen)
+        schedule: NoiseSchedule | None = None,
         network: nn.Module | None = None,
         drawn: int | None = 1,
         simple: bool = False,
@@ -87,7 +87,17 @@ class ConditionalDiffusion(Labelled, Diffusion):
             steps: as `Diffusion.draw`'s.
             eta: as `Diffusion.draw`'s.
             guidance: w; 0: the model's own p(x | y).
+
+        Raises:
+            ValueError: see `Diffusion.draw`; a negative `guidance`, or any where no label was withheld in training.
         """
+        if not (isinstance(guidance, int | float) and guidance >= 0):
+            raise ValueError(f"guidance is a number of at least 0, got guidance={guidance!r}")
+        if guidance and not self.withheld:
+            raise ValueError(
+                f"guidance={guidance} goes away from x(z_t) without a label, which {self._name} of withheld=0 has not "
+                "learned: train with withheld=0.1, or draw with guidance=0"
+            )
         y = self.label.checked(self._name, y, n).to(self._device)
         with self.predicting():
             *_, (_, z) = self.descend(self.prior().sample((n,)), steps, eta, self.label(y), guidance)

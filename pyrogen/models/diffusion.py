@@ -22,6 +22,7 @@ from pyrogen.distributions import (
     StandardNormal,
     check_readable,
     read_noisy,
+    readable_snr,
 )
 from pyrogen.models.noising import Level, Noising
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
@@ -53,11 +54,12 @@ class Diffusion(Story):
         depth: number of levels T.
         likelihood: what x may be: `Bernoulli()` zeros and ones, `Categorical(levels)` grey levels; None: any numbers.
         prediction: what the network predicts.
-        schedule: how noisy the levels are.
+        schedule: how noisy the levels are; None: cosine, from noise by which no level of the likelihood is mistaken.
         network: (batch, *event_shape), time (batch,) between 0 and 1, label None -> (batch, *event_shape); None: dense.
         drawn: levels of each datum that a step looks at; None: all of them, as the full chain.
         simple: whether training, and training alone, weighs the error in the noise alike at every level, for samples
-            that look better than those of the best bound; then `train_elbo` is minus that loss.
+            that look better than those of the best bound; then `train_elbo` is minus that loss. Validation is by the
+            bound all the same, and so is the choice of weights: pass none to keep the last, or the averaged ones.
         hidden: widths of the dense network.
 
     Raises:
@@ -80,7 +82,7 @@ class Diffusion(Story):
         *,
         likelihood: Family | None = None,
         prediction: Prediction = PredictV(),  # noqa: B008 (frozen)
-        schedule: NoiseSchedule = CosineSchedule(),  # noqa: B008 (frozen)
+        schedule: NoiseSchedule | None = None,
         network: nn.Module | None = None,
         drawn: int | None = 1,
         simple: bool = False,
@@ -91,6 +93,7 @@ class Diffusion(Story):
         check_readable(self._name, likelihood)
         self.event_shape, self.depth, self.drawn, self.simple = as_shape(event_shape), depth, drawn, simple
         self.likelihood, self.prediction = likelihood, prediction
+        schedule = CosineSchedule(high=readable_snr(likelihood)) if schedule is None else schedule
         self.noising = Noising(depth, schedule, len(self.event_shape))
         self.prior = StandardNormal(self.event_shape)
         self.network = DenseDenoiser(self.event_shape, hidden) if network is None else network
@@ -138,6 +141,9 @@ class Diffusion(Story):
         Returns:
             (n, *event_shape).
 
+        Raises:
+            ValueError: `steps` is no whole number from 1 to T - 1, or `eta` none from 0 to 1.
+
         References:
             Song, Meng, Ermon 2020, arXiv:2010.02502.
         """
@@ -158,8 +164,11 @@ class Diffusion(Story):
             label: what the network is told of each datum, if it is told anything.
             guidance: as that of `ConditionalDiffusion.draw`.
         """
+        visited = self._visited(steps)
+        if not (isinstance(eta, int | float) and 0 <= eta <= 1):
+            raise ValueError(f"eta is a share of the noise, from 0 (DDIM) to 1 (ancestral), got eta={eta!r}")
         yield self.depth, z
-        for t, s in itertools.pairwise(self._visited(steps)):
+        for t, s in itertools.pairwise(visited):
             x = self.denoise(z, t, label)
             if guidance:
                 x = x + guidance * (x - self.denoise(z, t))
@@ -239,15 +248,15 @@ class Diffusion(Story):
     def _visited(self, steps: int | None) -> list[int]:
         """The levels that so many steps visit, from T down to 1."""
         most = self.depth - 1
-        if steps is not None and not 1 <= steps <= most:
-            raise ValueError(f"{self._name} of {self.depth} levels takes steps from 1 to {most}, got steps={steps}")
+        if steps is not None and not (isinstance(steps, int) and 1 <= steps <= most):
+            raise ValueError(f"{self._name} of {self.depth} levels takes steps from 1 to {most}, got steps={steps!r}")
         return torch.linspace(self.depth, 1, (steps or most) + 1, dtype=torch.float64).round().long().tolist()
 
 
 def _check_levels(depth: int, drawn: int | None, simple: bool) -> None:
-    if depth < 3:
-        raise ValueError(f"a diffusion needs at least 3 levels, got depth={depth}")
-    if drawn is not None and not 1 <= drawn < depth - 1:
+    if not (isinstance(depth, int) and depth >= 3):
+        raise ValueError(f"a diffusion has a whole number of levels, at least 3, got depth={depth!r}")
+    if drawn is not None and not (isinstance(drawn, int) and 1 <= drawn < depth - 1):
         raise ValueError(
             f"drawn is a number of levels from 1 to {depth - 2}, or None, the full chain of all {depth}; got {drawn}"
         )

@@ -97,4 +97,4 @@ class Noising(nn.Module):
         return dist.Normal(*self.back(z, t, t - 1, x)).to_event(self.dims)
 
     def _before_events(self, of_levels: Tensor) -> Tensor:
-        return of_levels.reshape(*of_levels.shape, *[1] * self.dims)
+        return of_levels.reshape((*of_levels.shape, *[1] * self.dims))

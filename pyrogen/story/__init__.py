@@ -4,7 +4,7 @@ from pyrogen.story.arguments import RESERVED, Batch, Signature
 from pyrogen.story.columns import Labelled, check_event, check_length
 from pyrogen.story.draw import Seen, Spec
 from pyrogen.story.pair import Pair, as_story
-from pyrogen.story.sites import data_plate, enumerated, inside, latent_sites, observed_sites, outside
+from pyrogen.story.sites import data_plate, enumerated, inside, is_point, latent_sites, observed_sites, outside
 from pyrogen.story.store import Store
 from pyrogen.story.story import Story
 
@@ -24,6 +24,7 @@ __all__ = [
     "data_plate",
     "enumerated",
     "inside",
+    "is_point",
     "latent_sites",
     "observed_sites",
     "outside",

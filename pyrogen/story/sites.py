@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pyro.distributions import Delta
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 
-__all__ = ["data_plate", "enumerated", "inside", "latent_sites", "observed_sites", "outside"]
+__all__ = ["data_plate", "enumerated", "inside", "is_point", "latent_sites", "observed_sites", "outside"]
 
 Site = Any
 
@@ -19,6 +20,21 @@ def _is_sample(site: Site) -> bool:
 def latent_sites(sites: Iterable[Site]) -> dict[str, Site]:
     """The sites that draw a random variable, by name."""
     return {s["name"]: s for s in sites if _is_sample(s) and not s["is_observed"]}
+
+
+def is_point(sites: Iterable[Site]) -> bool:
+    """Whether a guide of these sites holds one value of its latents, and no spread.
+
+    An AutoGuide's latents are points too, each a function of what it draws beside them: that is not.
+    """
+    latents = latent_sites(sites).values()
+    return bool(latents) and all(_is_delta(site["fn"]) for site in latents)
+
+
+def _is_delta(density: Any) -> bool:
+    while hasattr(density, "base_dist"):
+        density = density.base_dist
+    return isinstance(density, Delta)
 
 
 def observed_sites(sites: Iterable[Site]) -> dict[str, Site]:

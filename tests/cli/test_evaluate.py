@@ -114,6 +114,16 @@ def test_without_weights_it_is_the_held_out_elbo(call, tmp_path, own):
     assert "log-likelihood" not in said
 
 
+def test_a_guide_that_is_a_point_gives_a_bound_and_no_likelihood(call, tmp_path):
+    options = ("--steps", 1, "--set", "hidden=[8]", "--out", tmp_path)
+    assert call("train", "vq_vae", "--data", "digits", *options).status == 0
+    told = json.loads(call("evaluate", tmp_path, "--json", "-k", 5).out)
+    assert (told["kind"], told["k"]) == ("elbo", 1)
+    assert (told["log_likelihood"], told["log_likelihood_error"]) == (None, None)
+    assert told["elbo"] < 0
+    assert "log-likelihood" not in call("evaluate", tmp_path).out
+
+
 def test_without_a_density_figures_are_null_and_the_reason_is_told(call, tmp_path, own, bars):
     out, name = tmp_path / "run", f"{own}:Undecided"
     assert call("train", name, "--data", bars, "--steps", 1, "--out", out).status == 0

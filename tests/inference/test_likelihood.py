@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyrogen import fit
+from pyrogen import Story, fit
 from pyrogen.inference import (
     NoWeights,
     adam,
@@ -117,6 +117,42 @@ def test_chunks_change_nothing_but_the_draws(solved, monkeypatch):
     whole = log_weights(story, x, 5)
     monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 2**12)
     assert (log_weights(story, x, 5) - whole).abs().max() < 1e-9
+
+
+def test_a_guide_that_is_a_point_gives_a_bound():
+    class Point(Story):
+        """z ~ N(0, 1), x ~ N(z, 1), guided by z = x / 2 alone."""
+
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+        def guide(self, x, n):
+            with pyro.plate("data", n):
+                pyro.sample("z", dist.Delta(x / 2))
+
+    x = torch.tensor([0.0, 2.0])
+    found = log_likelihood(Point(), x, 10)
+    assert (found.kind, found.k) == ("elbo", 1)
+    bound = dist.Normal(0.0, 1.0).log_prob(x / 2) + dist.Normal(x / 2, 1.0).log_prob(x)
+    assert torch.allclose(found.value, bound.double())
+    assert torch.equal(found.value, found.elbo)
+    assert not found.error.any()
+
+
+def test_without_latents_the_density_is_exact():
+    class Numbers(Story):
+        def model(self, x, n):
+            with pyro.plate("data", n):
+                return pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+        def guide(self, x, n):
+            pass
+
+    found = log_likelihood(Numbers(), torch.zeros(3), 10)
+    assert (found.kind, found.k, found.error.tolist()) == ("exact", 0, [0.0] * 3)
+    assert torch.allclose(found.value, torch.full((3,), -0.5 * math.log(2 * math.pi)).double())
 
 
 def test_an_enumerated_latent_is_summed_out():

@@ -1,5 +1,6 @@
 """Objectives against closed forms."""
 
+import copy
 import math
 
 import pyro
@@ -12,7 +13,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 from pyrogen import Story, fit
 from pyrogen.inference import ImportanceWeightedELBO, NoWeights, TemperedELBO, adam, log_likelihood
 from pyrogen.inference.program import Program
-from pyrogen.models import PPCA, VAE, Diffusion, Flow
+from pyrogen.models import PPCA, VAE, VQVAE, Diffusion, Flow
 from pyrogen.story import Batch
 from tests.statistics_of_tests import assert_within
 from tests.stories import Location, Mixture
@@ -93,6 +94,20 @@ def test_free_bits_floor_each_latent_dimension(base):
     # The batch mean of 200 sampled terms is floored, not its expectation: of order sd/sqrt(200) for the second.
     slack = 0.0 if base is TraceMeanField_ELBO else 0.02
     assert abs(loss - float(first + floor - story.reconstruction(X))) < 4.27 * error + slack + 1e-6
+
+
+def test_free_bits_keep_the_factors_of_the_guide():
+    """A VQ-VAE's commitment, which its guide pays in training."""
+    x = torch.bernoulli(torch.full((20, 1, 4, 4), 0.5))
+    losses = []
+    for commitment in (0.0, 10.0):
+        torch.manual_seed(0)
+        story = VQVAE((1, 4, 4), 2, codes=4, features=2, hidden=(8,), commitment=commitment)
+        for objective in (Trace_ELBO(), TemperedELBO(free_bits=1e-9)):
+            losses.append(fit(copy.deepcopy(story), x, steps=1, objective=objective).history[0]["train_elbo"])
+    assert losses[0] != losses[2]
+    assert losses[1] == pytest.approx(losses[0])
+    assert losses[3] == pytest.approx(losses[2])
 
 
 def test_free_bits_stop_the_gradient_of_what_is_below_the_floor():

@@ -366,6 +366,24 @@ def test_learning_raises_the_bound() -> None:
     assert (run.story.draw(500, 20, 0.0).mean(1).abs() - 2).abs().mean() < 0.4
 
 
+@pytest.mark.parametrize("drawn", [None, 1])
+def test_numbers_of_no_dimension(drawn: int | None) -> None:
+    x = torch.randn(40) + 3
+    run = fit(Diffusion((), 6, hidden=(8,), drawn=drawn), x, steps=2)
+    assert run.story.sample(5).shape == run.story.draw(5, 2, 0.0).shape == (5,)
+    assert math.isfinite(held_out_elbo(run, x, 2)[0])
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_the_first_level_tells_every_grey_level(levels: int) -> None:
+    likelihood = Bernoulli() if levels == 2 else Categorical(levels)
+    x = torch.randint(levels, (2000, 12)).double() / (levels - 1)
+    story = Diffusion(12, likelihood=likelihood, hidden=(4,)).double()
+    story.prepare({"x": x})
+    lost = -story.read(story._noised(x, 1).sample()).log_prob(x).mean()
+    assert 0 <= lost < 12 * 0.005
+
+
 def test_takes_what_prepare_saw() -> None:
     story = Diffusion((2, 3, 3), 10, hidden=(4,))
     x = torch.randn(500, 2, 3, 3) * torch.tensor([2.0, 5.0]).reshape(2, 1, 1) + 1
@@ -380,7 +398,9 @@ def test_takes_what_prepare_saw() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     for arguments, said in (
-        ({"depth": 2}, r"^a diffusion needs at least 3 levels, got depth=2$"),
+        ({"depth": 2}, r"^a diffusion has a whole number of levels, at least 3, got depth=2$"),
+        ({"depth": 3.5}, r"at least 3, got depth=3.5$"),
+        ({"depth": 9, "drawn": 1.0}, r"^drawn is a number of levels .*got 1.0$"),
         ({"depth": 9, "drawn": 8}, r"^drawn is a number of levels from 1 to 7, or None, .* all 9; got 8$"),
         ({"depth": 9, "drawn": None, "simple": True}, r"^simple=True weighs levels that are drawn: set drawn=1"),
         (
@@ -401,6 +421,17 @@ def test_refuses_what_does_not_fit() -> None:
         story.draw(4, y=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"^ConditionalDiffusion of 9 levels takes steps from 1 to 8, got steps=9$"):
         story.draw(4, y=0, steps=9)
+    for ways, said in (
+        ({"steps": 2.5}, r"takes steps from 1 to 8, got steps=2.5$"),
+        ({"eta": 1.5}, r"^eta is a share of the noise, from 0 \(DDIM\) to 1 \(ancestral\), got eta=1.5$"),
+        ({"eta": math.nan}, r"got eta=nan$"),
+        ({"eta": "none"}, r"got eta='none'$"),
+        ({"guidance": -1}, r"^guidance is a number of at least 0, got guidance=-1$"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            story.draw(4, y=0, **ways)
+    with pytest.raises(ValueError, match=r"^guidance=3 goes away from .*withheld=0 has not learned: train with"):
+        ConditionalDiffusion(2, 3, 9, withheld=0, hidden=(4,)).draw(4, y=0, guidance=3)
     with pytest.raises(ValueError, match=r"none of the 5 grey levels"):
         story.check({"x": torch.full((2, 1, 3, 4), 0.3), "y": torch.tensor([0, 1])})
     with pytest.raises(ValueError, match=r"^ConditionalDiffusion takes .*got \(2, 12\)"):
