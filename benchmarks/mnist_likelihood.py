@@ -24,6 +24,7 @@ from pyrogen import data, fit
 from pyrogen.data import Columns
 from pyrogen.inference import Fit, NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.schedules import cosine
+from pyrogen.models import VQVAE
 
 PIXELS = {"static": "static", "dynamic": "dynamic", "dequantized": "256 levels, dequantized", "none": "256 levels"}
 NAME, SEED = "mnist_likelihood", 0
@@ -79,6 +80,7 @@ def evaluate(run: Fit, settings: Settings, splits: data.Splits, k: int) -> Row:
         "k": k,
         **figures,
         "bits_per_dim": nats / (math.prod(EVENT) * math.log(2)) if grey else None,
+        "codes": str(run.story.usage(splits.test["x"])) if isinstance(run.story, VQVAE) else None,
         "best_epoch": run.best_epoch,
         "best_validation": best["validation_elbo"] - splits.log_scale,
         "train_then": best["train_elbo"],

@@ -105,7 +105,7 @@ def _vq_vae(
     prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",
     commitment: float = 0.25,
 ) -> Story:
-    """MNIST: --epochs 100 --set network=conv --set codes=128: the grid is then the convolutions', 7 by 7."""
+    """MNIST: --epochs 150 --set grid=16 --set codes=64 (network=conv: on the grid of the convolutions; codes cost)."""
     family, widths = likelihood_of(likelihood, event_shape, levels), sizes("channels", channels)
     places: tuple[int, ...]
     parts: dict[str, Any]
