@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +20,17 @@ class Codebook(nn.Module):
 
     With m_k rows nearest to vector k in a batch and s_k their sum, counts and sums are averaged over steps, N_k <-
     decay N_k + (1 - decay) m_k and S_k likewise, and the vector is S_k / N_k: k-means, step by step. A vector that
-    nothing has been nearest to for long is dead, and starts anew at a row of the batch.
+    nothing has been nearest to for long is dead, and starts anew at a row of the batch, each at another one. In
+    evaluation mode nothing is learned.
 
     Args:
         codes: number of vectors K.
         features: numbers in a vector.
         decay: of the averages.
-        dead: a vector is dead when its average count is below this part of an equal share.
+        dead: a vector is dead when its average count is below this part of an equal share, and no row is nearest to it.
 
     Raises:
-        ValueError: no code, or `decay` is not in [0, 1).
+        ValueError: no code or no feature, or `decay` or `dead` is not in [0, 1).
 
     Example:
         >>> book = Codebook(codes=5, features=2)
@@ -47,9 +49,10 @@ class Codebook(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if self.codes < 1 or not 0 <= self.decay < 1:
+        if self.codes < 1 or self.features < 1 or not 0 <= self.decay < 1 or not 0 <= self.dead < 1:
             raise ValueError(
-                f"Codebook needs a code at least and 0 <= decay < 1, got codes={self.codes} and decay={self.decay}"
+                "Codebook needs a code and a feature at least, 0 <= decay < 1 and 0 <= dead < 1, got "
+                f"codes={self.codes}, features={self.features}, decay={self.decay} and dead={self.dead}"
             )
         self.vectors: Tensor
         self.counts: Tensor
@@ -61,8 +64,11 @@ class Codebook(nn.Module):
 
     def nearest(self, z: Tensor) -> Tensor:
         """The code nearest to each vector of `z` (..., features), int64 (...)."""
-        distance = self.vectors.square().sum(-1) - 2 * z.detach() @ self.vectors.T
-        return distance.argmin(-1)
+        with _without_autocast(self.vectors):
+            # Seen from the middle of the vectors: |v|^2 - 2 z v cancels far from the origin.
+            middle = self.vectors.mean(0)
+            vectors, z = self.vectors - middle, z.detach().to(middle.dtype) - middle
+            return (vectors.square().sum(-1) - 2 * z @ vectors.T).argmin(-1)
 
     def forward(self, index: Tensor) -> Tensor:
         """The vectors (..., features) of the codes `index` (...)."""
@@ -71,27 +77,35 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
         """Put the vectors at different rows of `z` (..., features), chosen at random, each as often if they are few."""
-        rows = z.detach().reshape(-1, self.features)
-        chosen = torch.cat([torch.randperm(len(rows), device=z.device) for _ in range(-(-self.codes // len(rows)))])
-        self.vectors.copy_(rows[chosen[: self.codes]])
+        self.vectors.copy_(self._some(z.detach().reshape(-1, self.features)))
         self.counts.fill_(1.0)
         self.sums.copy_(self.vectors)
 
     @torch.no_grad()
     def learn(self, z: Tensor, index: Tensor) -> None:
         """Average the vectors `z` (..., features) into those of their codes `index` (...), and revive dead ones."""
+        if not self.training:
+            return
         rows = z.detach().reshape(-1, self.features).to(self.vectors.dtype)
+        # A product, and no index_add: on CUDA that adds in another order each time.
         belongs = (index.reshape(-1, 1) == torch.arange(self.codes, device=rows.device)).to(rows.dtype)
-        counts = self.decay * self.counts + (1 - self.decay) * belongs.sum(0)
-        sums = self.decay * self.sums + (1 - self.decay) * belongs.T @ rows
+        number = belongs.sum(0)
+        with _without_autocast(rows):
+            sums = self.decay * self.sums + (1 - self.decay) * belongs.T @ rows
+        counts = self.decay * self.counts + (1 - self.decay) * number
         share = counts.sum() / self.codes
-        dead = counts < self.dead * share
-        anew = rows[torch.randint(len(rows), (self.codes,), device=rows.device)]
+        dead = (counts < self.dead * share) & (number == 0)
         counts = torch.where(dead, share, counts)
-        sums = torch.where(dead[:, None], anew * share, sums)
+        sums = torch.where(dead[:, None], self._some(rows) * share, sums)
         self.counts.copy_(counts)
         self.sums.copy_(sums)
         self.vectors.copy_(sums / counts[:, None])
+
+    def _some(self, rows: Tensor) -> Tensor:
+        """As many of the rows as there are codes, chosen at random: different ones, each as often if they are few."""
+        times = -(-self.codes // len(rows))
+        chosen = torch.cat([torch.randperm(len(rows), device=rows.device) for _ in range(times)])
+        return rows[chosen[: self.codes]]
 
 
 class Quantized(TorchDistribution):
@@ -141,3 +155,9 @@ class Quantized(TorchDistribution):
         """log p(z = value), nats."""
         log_prob: Tensor = self.symbols.log_prob(self.codebook.nearest(value))
         return log_prob
+
+
+def _without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """In bfloat16 a mean is off by its third digit, and another vector the nearest."""
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

@@ -72,7 +72,7 @@ def fit(
         schedule: from the optimizer to a scheduler, stepped each step.
         clip_norm: largest norm of the gradient of the loss per datum.
         ema: decay of averaged weights, such as 0.999; they are what is validated and kept.
-        freeze: submodules or parameters that stay as they are, or "model" or "guide".
+        freeze: submodules or parameters that stay as they are, buffers too, or "model" or "guide".
         patience: epochs without a better validation ELBO after which training stops.
         seed: of the order of rows and of all draws.
         device: "auto", "cpu", "cuda", "cuda:1", ...

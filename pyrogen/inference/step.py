@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pyrogen.inference.batches import fetched
 from pyrogen.inference.compiling import Compiler
-from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite, nearest
+from pyrogen.inference.doors import check_batch_scale, check_sites, check_values, explain, name_nonfinite
+from pyrogen.inference.freezing import frozen_by, modules_named, still
 from pyrogen.inference.loop import WAITING
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.program import Program, Recording, divisor_for, live_weights, probed
@@ -31,7 +32,7 @@ class Step:
         program: the story with its arguments.
         objective: a Pyro ELBO or one of pyrogen's.
         optimizing: what is trained and how.
-        freeze: names of submodules or parameters that stay as they are, or "model" or "guide".
+        freeze: names of submodules or parameters that stay as they are, buffers too, or "model" or "guide".
         autocast: run the networks in bfloat16.
         rows: rows in the training set, where known.
         compile, reason: see `Compiler`.
@@ -197,6 +198,17 @@ class Step:
         return loss
 
     def _loss(self, model: Any, guide: Any, batch: Batch) -> Tensor:
+        """The loss; buffers of frozen submodules do not move, and none does while a frozen program runs."""
+        if not self.freeze:
+            return self._of_objective(model, guide, batch)
+        story = self.program.story
+        every = [module for module in self.modules if module is not story]
+        model = still(every)(model) if "model" in self.freeze else model
+        guide = still(every)(guide) if "guide" in self.freeze else guide
+        with still(modules_named(story, self.freeze)):
+            return self._of_objective(model, guide, batch)
+
+    def _of_objective(self, model: Any, guide: Any, batch: Batch) -> Tensor:
         if not hasattr(self.objective, "differentiable_loss"):
             for parameter in self.program.story.trainable().values():
                 parameter.grad = None
@@ -233,7 +245,7 @@ class Step:
         assert self.recording is not None
         story = self.program.story
         parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
-        frozen = frozen_by(self.freeze, parameters, self.recording)
+        frozen = frozen_by(self.freeze, parameters, self.recording, (name for name, _ in story.named_modules()))
         if not parameters:
             raise ValueError(
                 f"{story._name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
@@ -259,27 +271,3 @@ class Step:
             f"{self.program.story._name}: the loss is {loss} at step {number}: {reason}. Lower the rate, pass "
             "clip_norm=, or bound the scale; nothing moved in this step"
         )
-
-
-def frozen_by(freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording) -> set[str]:
-    """The names of parameters that `freeze` means.
-
-    Raises:
-        ValueError: an entry names nothing.
-    """
-    frozen: set[str] = set()
-    for entry in freeze:
-        if entry in ("model", "guide"):
-            met = getattr(recording, entry).parameters
-            found = {name for name, p in parameters.items() if id(p) in met}
-        else:
-            found = {n for n in parameters if n == entry or n.startswith((f"{entry}.", f"{entry}$$$"))}
-            found |= {n for n in parameters if n == f"{entry}_unconstrained"}
-        if not found:
-            known = {"model", "guide", *parameters, *(n.split(".")[0].split("$$$")[0] for n in parameters)}
-            raise ValueError(
-                f"freeze: '{entry}' names no submodule or parameter{nearest(entry, known)} (have: model, guide, "
-                f"{', '.join(sorted(known - {'model', 'guide'}))})"
-            )
-        frozen |= found
-    return frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import Family, NoiseSchedule, Prediction, PredictV
 from pyrogen.models.diffusion import Diffusion
+from pyrogen.models.noising import is_between
 from pyrogen.nn import DenseDenoiser, Label, Shape
 from pyrogen.story import Labelled
 
@@ -91,7 +93,7 @@ class ConditionalDiffusion(Labelled, Diffusion):
         Raises:
             ValueError: see `Diffusion.draw`; a negative `guidance`, or any where no label was withheld in training.
         """
-        if not (isinstance(guidance, int | float) and guidance >= 0):
+        if not is_between(guidance, 0, math.inf):
             raise ValueError(f"guidance is a number of at least 0, got guidance={guidance!r}")
         if guidance and not self.withheld:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from pyrogen.distributions import (
     read_noisy,
     readable_snr,
 )
-from pyrogen.models.noising import Level, Noising
+from pyrogen.models.noising import Level, Noising, is_between
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
 from pyrogen.story import Story, check_event
 
@@ -165,7 +166,7 @@ class Diffusion(Story):
             guidance: as that of `ConditionalDiffusion.draw`.
         """
         visited = self._visited(steps)
-        if not (isinstance(eta, int | float) and 0 <= eta <= 1):
+        if not is_between(eta, 0, 1):
             raise ValueError(f"eta is a share of the noise, from 0 (DDIM) to 1 (ancestral), got eta={eta!r}")
         yield self.depth, z
         for t, s in itertools.pairwise(visited):
@@ -248,15 +249,15 @@ class Diffusion(Story):
     def _visited(self, steps: int | None) -> list[int]:
         """The levels that so many steps visit, from T down to 1."""
         most = self.depth - 1
-        if steps is not None and not (isinstance(steps, int) and 1 <= steps <= most):
+        if steps is not None and not is_between(steps, 1, most, int):
             raise ValueError(f"{self._name} of {self.depth} levels takes steps from 1 to {most}, got steps={steps!r}")
         return torch.linspace(self.depth, 1, (steps or most) + 1, dtype=torch.float64).round().long().tolist()
 
 
 def _check_levels(depth: int, drawn: int | None, simple: bool) -> None:
-    if not (isinstance(depth, int) and depth >= 3):
+    if not is_between(depth, 3, math.inf, int):
         raise ValueError(f"a diffusion has a whole number of levels, at least 3, got depth={depth!r}")
-    if drawn is not None and not (isinstance(drawn, int) and 1 <= drawn < depth - 1):
+    if drawn is not None and not is_between(drawn, 1, depth - 2, int):
         raise ValueError(
             f"drawn is a number of levels from 1 to {depth - 2}, or None, the full chain of all {depth}; got {drawn}"
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import NoiseSchedule
 
-__all__ = ["Level", "Noising"]
+__all__ = ["Level", "Noising", "is_between"]
 
 Level = int | Tensor
 """One level of the chain, 1 to T, or an int64 tensor of them."""
@@ -98,3 +100,8 @@ class Noising(nn.Module):
 
     def _before_events(self, of_levels: Tensor) -> Tensor:
         return of_levels.reshape((*of_levels.shape, *[1] * self.dims))
+
+
+def is_between(value: Any, least: float, most: float, kind: Any = int | float) -> bool:
+    """Whether it is a number, of this kind, from `least` to `most`: what a user passed may be anything."""
+    return isinstance(value, kind) and least <= value <= most

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Family, Quantized, Symbols
-from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, fold
+from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, fold, leading
 from pyrogen.story import Story, check_event
 
 __all__ = ["VQVAE", "CodeUsage"]
 
 _STARTED = 4096
 """Data whose encodings the codebook starts from."""
+_NUMBERS = 2**18
+"""Numbers of data that are encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class VQVAE(Story):
     like any other, and a code length for x. Codes have no gradient. The decoder's is passed on to the encoder as it is
     (straight-through), which needs encodings to stay near their vectors: in training the guide pays commitment
     |encoder(x) - z|^2 besides, so that training figures are below the bound, and validation's are not. The vectors are
-    averages of the encodings that are nearest to them (`Codebook`). The prior learns in the same run, on the codes as
-    they are, and moves nothing else.
+    averages of the encodings that are nearest to them (`Codebook`), taken once in each run of the guide: particles that
+    run one by one average several times a step, as a decay of decay^particles would. It is the guide that moves them:
+    `freeze="guide"` or "codebook" keeps them where they are, "model" does not. The prior learns in the same run, on the codes as they
+    are, and moves nothing else.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28).
@@ -65,7 +69,8 @@ class VQVAE(Story):
         decay: of the codebook's averages.
 
     Raises:
-        ValueError: an unknown prior; a negative commitment; by `check`, x has another event shape, or no density.
+        ValueError: an unknown prior, or one made for other codes or fewer places; a negative commitment; by `check`, x
+            has another event shape, or no density.
 
     Example:
         >>> story = VQVAE((1, 8, 8), grid=4, codes=16, features=2, hidden=(16,))
@@ -105,6 +110,7 @@ class VQVAE(Story):
     def _network(self, prior: str | nn.Module) -> nn.Module | None:
         """The network of the prior; None for the uniform one."""
         if isinstance(prior, nn.Module):
+            self._check_prior(prior)
             return prior
         told = {"symbols": self.codebook.codes, "outputs": self.codebook.codes}
         table: dict[str, Callable[[], nn.Module | None]] = {
@@ -116,6 +122,17 @@ class VQVAE(Story):
             raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
         return table[prior]()
 
+    def _check_prior(self, prior: nn.Module) -> None:
+        """Refuse a network that says of itself that it is made for other codes, or fewer places."""
+        codes, places = self.codebook.codes, math.prod(self.grid)
+        for name, needed in (("symbols", codes), ("outputs", codes), ("length", places)):
+            made = getattr(prior, name, needed)
+            if isinstance(made, int) and (made < needed if name == "length" else made != needed):
+                raise ValueError(
+                    f"{self._name} has {codes} codes in {places} places, and its prior is a {type(prior).__name__} of "
+                    f"{name}={made}: build it with {name}={needed}"
+                )
+
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(c) p(x | c)."""
         with pyro.plate("data", n, dim=-1):
@@ -126,8 +143,7 @@ class VQVAE(Story):
         """The codes nearest to encoder(x)."""
         near = self.encode(x)
         index = self.codebook.nearest(near)
-        if self.training:
-            self.codebook.learn(near, index)
+        self.codebook.learn(near, index)
         z = self.codebook(index)
         with pyro.plate("data", n, dim=-1):
             if self.training:
@@ -154,14 +170,23 @@ class VQVAE(Story):
 
     def codes(self, x: Tensor) -> Tensor:
         """The codes (..., *grid), int64, of `x` (..., *event_shape)."""
-        with self.predicting():
-            return self.codebook.nearest(self.encode(x.to(self._device)))
+        return self._by_parts(x, self.codebook.nearest)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the codes of `x`, (..., *event_shape)."""
+        point, book = self.likelihood.point, self.codebook
+        return self._by_parts(x, lambda near: point(self.decode(book(book.nearest(near)))))
+
+    def _by_parts(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of the encodings of `x` (..., *event_shape), which are taken some at a time."""
+        lead = leading(x, self.event_shape, self._name)
+        rows = x.reshape(math.prod(lead), *self.event_shape)
         with self.predicting():
-            near = self.encode(x.to(self._device))
-            return self.likelihood.point(self.decode(self.codebook(self.codebook.nearest(near))))
+            out = torch.cat([function(self.encode(part.to(self._device))) for part in self._parts(rows)])
+        return out.reshape(*lead, *out.shape[1:])
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split(max(1, _NUMBERS // math.prod(self.event_shape)))
 
     def usage(self, x: Tensor) -> CodeUsage:
         """How often the codes are used by `x` (n, *event_shape)."""
@@ -172,7 +197,8 @@ class VQVAE(Story):
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Start the codebook at encodings of training data."""
         self.likelihood.prepare(data["x"])
-        self.codebook.start(self.encode(data["x"][torch.randperm(len(data["x"]))[:_STARTED].to(data["x"].device)]))
+        some = data["x"][torch.randperm(len(data["x"]))[:_STARTED].to(data["x"].device)]
+        self.codebook.start(torch.cat([self.encode(part) for part in self._parts(some)]))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.conv import doublings, halvings, residuals
+from pyrogen.nn.conv import doublings, halvings, residuals, strided
 from pyrogen.nn.shapes import Shape, as_shape, leading
 
 __all__ = ["GridDecoder", "GridEncoder"]
@@ -50,13 +49,8 @@ class GridEncoder(nn.Module):
         self.event_shape = self._in = as_shape(self.event_shape)
         self.channels = as_shape(self.channels)
         self.grid = _grid(self._in, self.channels, "GridEncoder")
-        layers: list[nn.Module] = []
-        for a, b in itertools.pairwise([self._in[0], *self.channels]):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU()]
-        last = self.channels[-1]
-        self.layers = nn.Sequential(
-            *layers, *residuals(last, self.blocks), nn.SiLU(), nn.Conv2d(last, self.features, 1)
-        )
+        convs, last = strided([self._in[0], *self.channels]), self.channels[-1]
+        self.layers = nn.Sequential(*convs, *residuals(last, self.blocks), nn.SiLU(), nn.Conv2d(last, self.features, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """The grid for `x`."""
