@@ -51,8 +51,8 @@ class VQVAE(Story):
     |encoder(x) - z|^2 besides, so that training figures are below the bound, and validation's are not. The vectors are
     averages of the encodings that are nearest to them (`Codebook`), taken once in each run of the guide: particles that
     run one by one average several times a step, as a decay of decay^particles would. It is the guide that moves them:
-    `freeze="guide"` or "codebook" keeps them where they are, "model" does not. The prior learns in the same run, on the codes as they
-    are, and moves nothing else.
+    `freeze="guide"` or "codebook" keeps them where they are, "model" does not. The prior learns in the same run, on the
+    codes as they are, and moves nothing else.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28).
