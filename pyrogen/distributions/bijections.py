@@ -168,6 +168,8 @@ class Chain(Bijector):
 class Actnorm(Bijector):
     """z = exp(s) (x + m), one s and m for each feature or channel, started so that z has mean 0 and variance 1.
 
+    A feature that does not vary starts with s = 0.
+
     Args:
         event_shape: (features,) or (channels, height, width).
 
@@ -192,10 +194,11 @@ class Actnorm(Bijector):
     def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Start at the data's mean and standard deviation."""
         rows = x.reshape(-1, *self.event_shape).transpose(0, 1).flatten(1)
-        shape = self.shift.shape
-        self.shift.copy_(-rows.mean(1).reshape(shape))
-        # A feature that does not vary is left about as it is.
-        self.log_scale.copy_(-rows.std(1, correction=0).clamp(min=1e-3).log().reshape(shape))
+        shape, mean, scale = self.shift.shape, rows.mean(1), rows.std(1, correction=0)
+        # Where a feature does not vary, rounding errors are all there is to blow up, by each layer once more.
+        varies = scale > torch.finfo(scale.dtype).eps * mean.abs().clamp(min=1)
+        self.shift.copy_(-mean.reshape(shape))
+        self.log_scale.copy_(-torch.where(varies, scale, 1.0).log().reshape(shape))
         return super().prepare(x, context)
 
     def _log_det(self) -> Tensor:

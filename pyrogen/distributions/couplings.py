@@ -123,7 +123,7 @@ class Autoregressive(Bijection):
         for_draws: whether draws take one pass, as guides need it (inverse autoregressive flow).
 
     Raises:
-        ValueError: no step.
+        ValueError: no step, or no hidden width.
 
     Example:
         >>> density = Autoregressive(Affine()).build((3,))
@@ -142,6 +142,8 @@ class Autoregressive(Bijection):
 
     def __post_init__(self) -> None:
         _check_steps(self)
+        if not self.hidden:
+            raise ValueError("Autoregressive needs at least one hidden width, got hidden=(): pass such as (64,)")
 
     @property
     def one_way(self) -> bool:  # type: ignore[override]

@@ -21,7 +21,7 @@ class Logit(Bijection):
     Its Jacobian counts, so that densities are those of x as given.
 
     Args:
-        alpha: distance that is kept from 0 and 1; a draw may leave [0, 1] by as much.
+        alpha: how close to 0 and 1 the argument of logit comes; a draw may leave [0, 1] by alpha / (1 - 2 alpha).
 
     Raises:
         ValueError: `alpha` is not in (0, 0.5); by `check`, x outside [0, 1].

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -167,18 +168,22 @@ class _Mix(Bijector):
         self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
 
     def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
-        return self._product(self._matrix(), x), self._log_det()
+        return self._mixed(x), self._log_det()
 
     def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
-        return self._product(torch.linalg.inv(self._matrix()), z), -self._log_det()
+        return self._mixed(z, back=True), -self._log_det()
+
+    def _mixed(self, x: Tensor, back: bool = False) -> Tensor:
+        # Autocast is for networks: with products in bfloat16, log densities of images would be off by tens of nats.
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            matrix = torch.linalg.inv(self._matrix()) if back else self._matrix()
+            return (matrix @ x.flatten(-2)).unflatten(-1, self.event_shape[1:])
 
     def _matrix(self) -> Tensor:
         one = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
         lower = self.lower.tril(-1) + one
         return self.order @ lower @ (self.upper.triu(1) + (self.sign * self.log_diagonal.exp()).diag())
-
-    def _product(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return (matrix @ x.flatten(-2)).unflatten(-1, self.event_shape[1:])
 
     def _log_det(self) -> Tensor:
         return self.log_diagonal.sum() * math.prod(self.event_shape[1:])

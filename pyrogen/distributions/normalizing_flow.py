@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from pyrogen.distributions.bijections import Bijection, Bijector
 from pyrogen.distributions.couplings import Coupling
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.priors import Prior, StandardNormal, check_latent
+from pyrogen.distributions.stock import Fixed, Given
 from pyrogen.nn import Shape, as_shape
 
 __all__ = ["Base", "FlowPrior", "NormalizingFlow", "Transforms"]
@@ -29,8 +31,8 @@ Base = Distribution | Callable[[], Distribution]
 
 _LOOKED_AT = 1024
 """Rows that layers start from, and that are looked through for values that repeat."""
-_REPEATED, _OFTEN, _LEVELS = 0.05, 20, 256
-"""A value may be such a share of elements, or come so often; and as few as grey levels are no continuum."""
+_FEWEST, _REPEATED, _LEVELS = 20, 0.05, 256
+"""In how few rows nothing is said to repeat; the share of rows that is too much for one value; 8-bit grey levels."""
 
 
 class NormalizingFlow(nn.Module):
@@ -39,7 +41,8 @@ class NormalizingFlow(nn.Module):
     Args:
         event_shape: shape of x.
         transforms: f, or its parts in order, from z to x.
-        base: p(z); a distribution of one number is taken for each number of z. None: standard normal.
+        base: p(z); a distribution of one number is taken for each number of z. None: standard normal. Its tensors
+            follow the flow's device and type.
         context: how many numbers c there are.
 
     Raises:
@@ -61,14 +64,15 @@ class NormalizingFlow(nn.Module):
         super().__init__()
         self.event_shape = shape = as_shape(event_shape)
         self.definitions = list(transforms) if isinstance(transforms, Sequence) else [transforms]
-        parts: list[Bijector | _Given] = []
+        parts: list[Bijector | Given] = []
         for definition in reversed(self.definitions):
-            part = definition.build(shape, context) if isinstance(definition, Bijection) else _Given(definition, shape)
+            part = definition.build(shape, context) if isinstance(definition, Bijection) else Given(definition, shape)
             parts.append(part)
             shape = part.base_shape
         self.parts = nn.ModuleList(parts)
         self.base_shape = shape
-        self.base: Base = StandardNormal(shape) if base is None else base
+        start = StandardNormal(shape) if base is None else base
+        self.base: Callable[[], Distribution] = Fixed(start) if isinstance(start, Distribution) else start
 
     def forward(self, context: Tensor | None = None, base: Distribution | None = None) -> dist.TorchDistribution:
         """p(x | context), of batch shape (), or that of `base` where this one takes the place of the flow's own.
@@ -88,31 +92,40 @@ class NormalizingFlow(nn.Module):
             )
         return density
 
+    @torch.no_grad()
+    def try_out(self, context: Tensor | None = None) -> None:
+        """Refuse now what no data could be scored by: a base of another shape, or transforms without an inverse."""
+        self(context)
+        for part in self.parts:
+            if isinstance(part, Given):
+                part.try_out(context)
+
     def check(self, x: Tensor) -> None:
-        """Refuse what the last of pyrogen's own transforms cannot reach, and values that repeat: grey levels."""
+        """Refuse whole numbers, and what the last of pyrogen's own transforms cannot reach."""
+        if not x.is_floating_point():
+            kind = str(x.dtype).removeprefix("torch.")
+            raise ValueError(f"a flow takes a column 'x' of floating numbers, got {kind}: convert it with x.float()")
         last = self.definitions[-1] if self.definitions else None
         if isinstance(last, Bijection):
             last.check(x)
-        values, counts = _some_rows(x).unique(return_counts=True)
-        often = int(counts.argmax())
-        share = float(counts[often]) / int(counts.sum())
-        said = f"'x' is {float(values[often]):.4g} in {share:.0%} of its elements" if share > _REPEATED else ""
-        if len(values) <= _LEVELS:
-            said = said or f"'x' takes {len(values)} values alone"
-        if said and counts[often] >= _OFTEN:
-            raise ValueError(
-                f"{said}, and a flow's density grows without bound where values repeat: add noise to (dequantize) them"
-            )
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let the layers start from data `x` (n, *event_shape), with their contexts (n, context)."""
+        """Let the layers start from data `x` (n, *event_shape), with their contexts (n, context).
+
+        Raises:
+            ValueError: what `check` refuses; or values that repeat, such as grey levels. Of at most 1024 rows, evenly
+                spread, one value may make up less than a twentieth at each place of an event, and at least half must
+                be distinct; fewer than 20 rows tell nothing.
+        """
+        self.check(x)
         x, context = _some_rows(x), None if context is None else _some_rows(context)
+        _refuse_repeats(x)
         for part in self.parts:
             x = part.prepare(x, context)  # type: ignore[operator]
 
     def _base(self) -> Distribution:
-        base: Any = self.base if isinstance(self.base, Distribution) else self.base()
+        base: Any = self.base()
         if not base.batch_shape and not base.event_shape:
             base = base.expand(self.base_shape)
         return base.to_event(len(base.batch_shape)) if base.batch_shape else base
@@ -123,48 +136,37 @@ def _some_rows(x: Tensor) -> Tensor:
     return x[torch.linspace(0, len(x) - 1, min(len(x), _LOOKED_AT), device=x.device).long()]
 
 
-class _Given(nn.Module):
-    """A transform of Pyro's or torch's in a flow."""
-
-    def __init__(self, transform: Any, event_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        if not isinstance(transform, Transform | ConditionalTransform):
-            raise TypeError(
-                f"a flow is made of transforms, such as Coupling() or those of pyro.distributions.transforms, got "
-                f"{type(transform).__name__}"
-            )
-        self.transform: Any = transform
-        self.base_shape = event_shape
-        if isinstance(transform, Transform):
-            self.base_shape = tuple(transform.inverse_shape(torch.Size(event_shape)))
-        # An inverse is no module itself, and a composition of torch's neither, though their parts may be.
-        inside = [] if isinstance(transform, nn.Module) else _parts_of(transform)
-        self.held = nn.ModuleList(part for part in inside if isinstance(part, nn.Module))
-
-    def forward(self, context: Tensor | None = None) -> Transform:
-        if isinstance(self.transform, ConditionalTransform):
-            if context is None:
-                raise ValueError(
-                    f"{type(self.transform).__name__} needs a context: take ConditionalFlow, with labels y"
-                )
-            return self.transform.condition(context)
-        for module in _parts_of(self.transform):
-            for part in module.modules() if isinstance(module, nn.Module) else [module]:
-                if getattr(part, "_cache_size", 0):
-                    part._cached_x_y = None, None  # of the last step, and of its parameters
-        transform: Transform = self.transform
-        return transform
-
-    def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
-        z: Tensor = self(context).inv(x)
-        return z
+def _refuse_repeats(x: Tensor) -> None:
+    """Refuse rows `x` (n, *event_shape) in which values repeat at some place of an event."""
+    n = len(x)
+    if n < _FEWEST:
+        return
+    ordered = x.reshape(n, -1).sort(0).values
+    often = max(3, math.ceil(_REPEATED * n))
+    common = (ordered[often - 1 :] == ordered[: n - often + 1]).any(0)
+    distinct = 1 + (ordered[1:] != ordered[:-1]).sum(0)
+    if common.any():
+        at = int(common.int().argmax())
+        value = ordered[:, at].mode().values
+        share = float((ordered[:, at] == value).double().mean())
+        said = f"'x' is {float(value):.4g} in {share:.0%} of rows{_place(at, x)}"
+    elif (2 * distinct < n).any():
+        at = int(distinct.argmin())
+        said = f"'x' takes {int(distinct[at])} values in {n} rows{_place(at, x)}"
+    elif (levels := len(ordered.unique())) <= min(_LEVELS, ordered.numel() // _FEWEST):
+        said = f"'x' takes {levels} values alone"
+    else:
+        return
+    raise ValueError(
+        f"{said}, and a flow's density grows without bound where values repeat: add noise to (dequantize) them, or "
+        "leave such features out"
+    )
 
 
-def _parts_of(transform: Any) -> list[Any]:
-    """The transform and those inside it."""
-    inside = [*getattr(transform, "parts", ()), getattr(transform, "base_transform", None)]
-    inside.append(transform._inv if type(transform).__name__ == "_InverseTransform" else None)
-    return [transform, *(part for one in inside if one is not None for part in _parts_of(one))]
+def _place(at: int, x: Tensor) -> str:
+    """The place of an event, number `at`, as an index of x; nothing for events of one number."""
+    index = [int(i) for i in torch.unravel_index(torch.tensor(at), x.shape[1:])] if x.dim() > 1 else []
+    return f" at x[{', '.join([':', *map(str, index)])}]" if index else ""
 
 
 @dataclass(eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pyro
 import torch
@@ -11,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrogen.distributions import Base, Coupling, MultiScale, NormalizingFlow, Transforms
-from pyrogen.nn import Label, Shape, as_shape, flatten
+from pyrogen.nn import Label, Shape, as_shape, leading
 from pyrogen.story import Labelled, Story, check_event
 
 __all__ = ["ConditionalFlow", "Flow"]
@@ -34,7 +35,8 @@ class Flow(Story):
 
     Raises:
         TypeError: a part is no transform.
-        ValueError: the parts do not give events of `event_shape`; by `check`, x of another shape, or where no z leads.
+        ValueError: the parts do not give events of `event_shape`, or one has no inverse; by `check`, x of another
+            shape, of whole numbers, or where no z leads; by `prepare`, values that repeat.
 
     Example:
         >>> import pyro.distributions as dist
@@ -53,7 +55,7 @@ class Flow(Story):
         super().__init__()
         self.event_shape = as_shape(event_shape)
         self.flow = NormalizingFlow(self.event_shape, _default(transforms, self.event_shape), base)
-        self.density()  # says now if events come out in another shape
+        self.flow.try_out()
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(x)."""
@@ -70,17 +72,15 @@ class Flow(Story):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), exactly, (...) in nats, for `x` (..., *event_shape); many rows are taken some at a time."""
-        flat = flatten(x, self.event_shape, self._name)
-        rows = flat.reshape(-1, *self.event_shape).split(_rows(self.event_shape))
-        return torch.cat([self.density().log_prob(part) for part in rows]).reshape(flat.shape[:-1])
+        lead = leading(x, self.event_shape, self._name)
+        return _in_parts(self, x.reshape(math.prod(lead), *self.event_shape)).reshape(lead)
 
-    @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the layers start from the training data."""
+        """Let the layers start from the training data, and refuse values that repeat."""
         self.flow.prepare(data["x"])
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, out of the transforms' reach, or of values that repeat."""
+        """Refuse an x of another event shape, of whole numbers, or out of the transforms' reach."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
 
@@ -100,8 +100,9 @@ class ConditionalFlow(Labelled):
 
     Raises:
         TypeError: a part is no transform.
-        ValueError: both or neither of `classes` and `condition`; by `check`, x or y of another shape, x where no z
-            leads, or a y that is none of the classes.
+        ValueError: both or neither of `classes` and `condition`; the parts do not give events of `event_shape`, or one
+            has no inverse; by `check`, x or y of another shape, x of whole numbers or where no z leads, or a y that is
+            none of the classes; by `prepare`, values of x that repeat.
 
     Example:
         >>> story = ConditionalFlow((1, 8, 8), classes=10)
@@ -127,6 +128,7 @@ class ConditionalFlow(Labelled):
         self.event_shape, self.label, self.classes = as_shape(event_shape), Label(classes, condition), classes
         definitions = _default(transforms, self.event_shape)
         self.flow = NormalizingFlow(self.event_shape, definitions, base, self.label.size)
+        self.flow.try_out(self.label.eye[0])
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
         """p(x | y)."""
@@ -141,19 +143,21 @@ class ConditionalFlow(Labelled):
         density: TorchDistribution = self.flow(self.label(y))
         return density
 
-    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
-        """log p(x | y), exactly, (n,) in nats, for `x` (n, *event_shape) and labels `y` (n, ...)."""
-        rows = _rows(self.event_shape)
-        parts = zip(x.split(rows), y.split(rows), strict=True)
-        return torch.cat([self.density(label).log_prob(part) for part, label in parts])
+    def log_prob(self, x: Tensor, y: Any) -> Tensor:
+        """log p(x | y), exactly, (n,) in nats, for `x` (n, *event_shape) and labels `y`: one for each, or one for all.
 
-    @torch.no_grad()
+        Raises:
+            ValueError: a y that is no label, or not so many as rows.
+        """
+        check_event(self._name, "event_shape", {"x": x}, self.event_shape)
+        return _in_parts(self, x, self.label.checked(self._name, y, len(x)))
+
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the layers start from the training data."""
+        """Let the layers start from the training data, and refuse values of x that repeat."""
         self.flow.prepare(data["x"], self.label(data["y"]))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape or out of the transforms' reach, and a y that is no label."""
+        """Refuse an x of another event shape, of whole numbers or out of the transforms' reach, and a y no label."""
         check_event(self._name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
         super().check(data)
@@ -165,5 +169,10 @@ def _default(transforms: Transforms | None, event_shape: tuple[int, ...]) -> Tra
     return MultiScale() if MultiScale.takes(event_shape) else Coupling()
 
 
-def _rows(event_shape: tuple[int, ...]) -> int:
-    return max(1, _NUMBERS // math.prod(event_shape))
+def _in_parts(story: Flow | ConditionalFlow, x: Tensor, *labels: Tensor) -> Tensor:
+    """log p(x) of rows (n, *event_shape), or given their labels, some at a time, on the story's device."""
+    if not len(x):
+        return x.new_zeros(0)
+    rows = max(1, _NUMBERS // math.prod(story.event_shape))
+    parts = zip(*(column.to(story._device).split(rows) for column in (x, *labels)), strict=True)
+    return torch.cat([story.density(*label).log_prob(part) for part, *label in parts])

@@ -1,5 +1,7 @@
 """Layers of flows: inverses, log-determinants against autograd, starts from data, and doors."""
 
+import copy
+
 import pytest
 import torch
 from pyro.distributions.transforms import ConditionalAffineCoupling
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from pyrogen.distributions import Affine, Autoregressive, Bijection, Bijector, Coupling, Logit, MultiScale, Spline
+from pyrogen.distributions.bijections import Actnorm
 
 LAYERS: dict[str, tuple[tuple[int, ...], Bijection]] = {
     "affine_coupling": ((5,), Coupling(Affine(), 3, (16,))),
@@ -62,6 +65,29 @@ def test_inverse_of_whole_images(shape: tuple[int, ...], elementwise: object) ->
             parameter.add_(torch.randn_like(parameter) * 0.02)
     z = bijector().inv(x)
     torch.testing.assert_close(bijector()(z), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_under_autocast_the_networks_alone_are_in_bfloat16(name: str) -> None:
+    shape, definition = LAYERS[name]
+    bijector = bent(definition, shape)
+    reference = copy.deepcopy(bijector)
+    for part in reference.modules():
+        if isinstance(part, Bijector) and hasattr(part, "network"):
+            part.network.forward = torch.autocast("cpu", torch.bfloat16)(part.network.forward)
+    z = torch.randn(200, *bijector.base_shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        there, back = bijector(), bijector()
+        x = there(z)
+        again, log_det = back.inv(x), there.log_abs_det_jacobian(z, x)
+        log_back = back.log_abs_det_jacobian(again, x)
+    exact, exact_back = reference(), reference()
+    torch.testing.assert_close(x, exact(z), rtol=0, atol=1e-5)
+    torch.testing.assert_close(log_det, exact.log_abs_det_jacobian(z, exact(z)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(again, exact_back.inv(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(log_back, exact_back.log_abs_det_jacobian(exact_back.inv(x), x), rtol=0, atol=1e-4)
+    # A network in bfloat16 jumps where its input, off by 1e-7 on the way back, is rounded to another number: rarely.
+    assert ((again - z).abs().reshape(200, -1).amax(1) < 1e-4).sum() >= 190
 
 
 @pytest.mark.parametrize("context", [0, 3])
@@ -163,6 +189,21 @@ def test_layers_start_from_the_data() -> None:
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(3), rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 5.0, -1e6])
+def test_a_feature_that_does_not_vary_is_not_blown_up(constant: float) -> None:
+    """By one layer or by several: what it is off by stays as large as it is; tiny units are scaled all the same."""
+    x = torch.stack([torch.full((999,), constant), 7 + 1e-4 * torch.randn(999)], 1)
+    actnorm = Actnorm((2,))
+    z = actnorm.prepare(x, None)
+    assert actnorm.log_scale[0] == 0
+    torch.testing.assert_close(z.std(0, correction=0), torch.tensor([0.0, 1.0]), rtol=1e-3, atol=0)
+    flow = Coupling(steps=4, hidden=(8,)).build((2,))
+    flow.prepare(x, None)
+    scales = [layer.log_scale.exp() for layer in flow.parts if isinstance(layer, Actnorm)]
+    assert len(scales) == 4
+    torch.testing.assert_close(torch.stack(scales).prod(0).min(), torch.tensor(1.0))
+
+
 def test_doors() -> None:
     with pytest.raises(ValueError, match=r"MultiScale is for images .* even height and width, got \(1, 7, 8\): take"):
         MultiScale().build((1, 7, 8))
@@ -171,6 +212,8 @@ def test_doors() -> None:
     for make in (Coupling, Autoregressive):
         with pytest.raises(ValueError, match=f"{make.__name__} needs at least one step, got steps=0"):
             make(steps=0)
+    with pytest.raises(ValueError, match=r"Autoregressive needs at least one hidden width, got hidden=\(\)"):
+        Autoregressive(hidden=())
     with pytest.raises(ValueError, match="Spline needs at least 2 bins"):
         Spline(bins=1)
     with pytest.raises(ValueError, match="Affine needs a positive limit"):
