@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrogen.autoregressive.model import NUMBERS, WITHOUT
 from pyrogen.distributions import AutoregressiveDistribution, Symbols
-from pyrogen.nn import CausalNetwork, CausalRecurrent, CausalTransformer
+from pyrogen.nn import CausalNetwork, CausalRecurrent, CausalTransformer, elements, without_padding
 from pyrogen.story import Story, check_event, check_length
 
 __all__ = ["LanguageModel"]
@@ -69,7 +69,7 @@ class LanguageModel(Story):
     def model(self, x: Tensor | None, n: int, length: Tensor | None = None) -> Tensor:
         """p(x | length)."""
         with pyro.plate("data", n, dim=-1):
-            return pyro.sample("x", self.density(length), obs=x)
+            return pyro.sample("x", self.density(length), obs=None if x is None else without_padding(x, length))
 
     def guide(self, x: Tensor, n: int, length: Tensor | None = None) -> None:
         """Empty: there are no latents."""
@@ -77,6 +77,12 @@ class LanguageModel(Story):
     def density(self, length: Tensor | None = None) -> AutoregressiveDistribution:
         """p(x | length); None: all places."""
         return AutoregressiveDistribution(self.network, self.likelihood, self.event_shape, length=length)
+
+    def sample(self, n: int, **given: Any) -> Any:
+        """Draw `n` new texts of the lengths `length`: one for each, or one for all; left out, of all places."""
+        if given.get("length") is not None:
+            check_length(self._name, {"length": torch.as_tensor(given["length"]).reshape(-1)}, self.event_shape[0])
+        return super().sample(n, **given)
 
     def log_prob(self, x: Tensor, length: Tensor | None = None) -> Tensor:
         """log p(x | length), exactly, (n,) in nats, for `x` (n, places) and `length` (n,)."""
@@ -121,5 +127,5 @@ class LanguageModel(Story):
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or of no symbols, and lengths that are none."""
         check_event(self._name, "event_shape", data, self.event_shape)
-        self.likelihood.check(data["x"])
         check_length(self._name, data, self.event_shape[0])
+        self.likelihood.check(elements(data["x"], data.get("length")))

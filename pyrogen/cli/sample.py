@@ -93,7 +93,7 @@ def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     for name, value in wanted.items():
         spec = specs.get(name)
         columns[name] = _spread(name, value, n, spec.shape if spec else (), spec.dtype if spec else None)
-        known = len(frequencies.get(name, ()))
+        known = 0 if name == "length" else len(frequencies.get(name, ()))  # the story knows how long it can be
         if known and (int(columns[name].min()) < 0 or int(columns[name].max()) >= known):
             raise ValueError(f"--given {name}={value}: labels are whole numbers from 0 to {known - 1}")
     for name, counts in frequencies.items():

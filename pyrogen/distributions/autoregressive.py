@@ -14,7 +14,7 @@ from torch.distributions import constraints
 
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli
-from pyrogen.nn import as_shape, leading
+from pyrogen.nn import as_shape, leading, without_padding
 
 __all__ = ["AutoregressiveDistribution", "AutoregressiveLikelihood", "check_outputs"]
 
@@ -41,7 +41,11 @@ class AutoregressiveDistribution(TorchDistribution):
         by_pixel: whether the order is that of pixels.
         context: what else the conditionals depend on, (*batch_shape, ...); None: nothing, and batch shape ().
         context_dim: dimensions of a context.
-        length: how many elements there are, int64 (*batch_shape,); later ones are 0 and score nothing; None: all.
+        length: how many elements there are, int64 (*batch_shape,); later ones are drawn as 0, and whatever they are
+            score nothing; None: all.
+
+    Raises:
+        ValueError: a length that is none, where arguments are validated.
 
     Example:
         >>> from pyrogen.distributions import Symbols
@@ -79,6 +83,13 @@ class AutoregressiveDistribution(TorchDistribution):
         of_context = () if context is None else tuple(context.shape[: context.dim() - context_dim])
         batch_shape = torch.broadcast_shapes(of_context, () if length is None else length.shape)
         super().__init__(batch_shape, torch.Size(event), validate_args=validate_args)
+        if self._validate_args and length is not None:
+            self._check_length(length)
+
+    def _check_length(self, length: Tensor) -> None:
+        if length.is_floating_point() or bool(((length < 0) | (length > self._places)).any()):
+            kind = f"{str(length.dtype).removeprefix('torch.')} from {length.min()} to {length.max()}"
+            raise ValueError(f"a length is a whole number from 0 to {self._places} of elements, int64; got {kind}")
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
@@ -101,19 +112,22 @@ class AutoregressiveDistribution(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x = value), nats: one pass of the network."""
-        if self._validate_args:
-            self._validate_sample(value)
         event = tuple(self.event_shape)
         lead = torch.broadcast_shapes(leading(value, event, "AutoregressiveDistribution"), self.batch_shape)
-        rows = math.prod(lead)
+        rows, length = math.prod(lead), self._length(lead)
         value = value.expand(*lead, *event).reshape(rows, *event)
+        if length is not None:
+            value = self._event(without_padding(self.elements(value), length))
+        if self._validate_args:
+            self._validate_sample(value.reshape(*lead, *event))
         size = self.family.size(self.unit)
         outputs = self.network(value, *self._context(lead)).reshape(rows, self._places, *size)
         log_prob: Tensor = self.family(outputs, self.unit).log_prob(self.elements(value))
-        there = self._there(lead, log_prob.device)
-        if there is not None:
-            log_prob = torch.where(there, log_prob, 0.0)
-        return log_prob.sum(-1).reshape(lead)
+        return without_padding(log_prob, length).sum(-1).reshape(lead)
+
+    def point(self) -> Tensor:
+        """A draw: no mean can be written down."""
+        return self.sample()
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = (), given: Tensor | None = None) -> Tensor:
@@ -136,10 +150,7 @@ class AutoregressiveDistribution(TorchDistribution):
             outputs = conditional(place, x)
             element = self.family(outputs.reshape(rows, *self.family.size(self.unit)), self.unit).sample()
             x[:, place] = element if known is None or place >= known.shape[1] else known[:, place]
-        there = self._there(lead, x.device)
-        if there is not None:
-            x = x * there.reshape(rows, self._places, *[1] * len(self.unit)).to(x.dtype)
-        return self._event(x).reshape(*lead, *self.event_shape)
+        return self._event(without_padding(x, self._length(lead))).reshape(*lead, *self.event_shape)
 
     def elements(self, x: Tensor) -> Tensor:
         """The elements in order (rows, places, *unit) of events `x` (rows, *event_shape), or of the first part of them.
@@ -174,10 +185,10 @@ class AutoregressiveDistribution(TorchDistribution):
         context = self._spread(self.context, lead, self.context_dim)
         return [] if context is None else [context.flatten(0, len(lead) - 1) if lead else context[None]]
 
-    def _there(self, lead: tuple[int, ...], device: torch.device) -> Tensor | None:
-        """Which places hold elements, (rows, places); None where all do."""
+    def _length(self, lead: tuple[int, ...]) -> Tensor | None:
+        """After how many elements each row ends, (rows,); None: after the last."""
         length = self._spread(self.length, lead, 0)
-        return None if length is None else torch.arange(self._places, device=device) < length.reshape(-1, 1)
+        return None if length is None else length.reshape(-1)
 
     @staticmethod
     def _spread(tensor: Tensor | None, lead: Any, inner: int) -> Tensor | None:

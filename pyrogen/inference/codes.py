@@ -49,7 +49,7 @@ def encode(story: Any, data: Any) -> Any:
 
 
 def decode(story: Any, codes: Any, **given: Any) -> Any:
-    """The mean of p(x | z) for codes z.
+    """The mean of p(x | z) for codes z; where none can be written down, as of autoregressive elements, a draw.
 
     Latents that are not given are where p puts its mean given those that are; latents shared by all data where the
     guide does.
@@ -120,14 +120,20 @@ class Held(Messenger):
 
 def point_of(fn: Any) -> Tensor:
     """What stands for a latent's distribution: its mean; where it is discrete, its likeliest value."""
-    if getattr(fn.support, "is_discrete", False):
+    if getattr(fn.support, "is_discrete", False) and not hasattr(fn, "point"):
         mode: Tensor = fn.mode
         return mode.nan_to_num()  # a fair coin has none
     return mean_of(fn)
 
 
 def mean_of(fn: Any) -> Tensor:
-    """The mean; of a flow, its base's image; of a categorical, the mean of its numbers, which stand for levels."""
+    """The mean; of a flow, its base's image; of a categorical, the mean of its numbers, which stand for levels.
+
+    A distribution that cannot write down its mean has a method `point`, which is asked.
+    """
+    if hasattr(fn, "point"):
+        told: Tensor = fn.point()
+        return told
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     if isinstance(fn, torch.distributions.Categorical):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -19,8 +19,21 @@ from pyrogen.distributions import (
     Prior,
     StandardNormal,
     Symbols,
+    VampPrior,
 )
-from pyrogen.nn import CausalNetwork, CausalRecurrent, CausalTransformer, SequenceEncoder, Shape, as_shape, flatten
+from pyrogen.nn import (
+    CausalNetwork,
+    CausalRecurrent,
+    CausalTransformer,
+    HiddenTokens,
+    SequenceEncoder,
+    Shape,
+    as_shape,
+    elements,
+    flatten,
+    leading,
+    without_padding,
+)
 from pyrogen.story import Story, check_event, check_length
 
 __all__ = ["SequenceAutoencoder", "SequenceVAE"]
@@ -33,9 +46,10 @@ class SequenceVAE(Story):
 
     Data are series (places, features), images, read row by row, or text (places,): symbols by their number, int64.
     Sequences may end before the last place: a column `length` (n,), int64, then says after how many elements, and
-    what stands behind is padding, which changes no figure. z is told to every step of the decoder. As each element is
-    told those before it, a decoder that is rich enough does without z, and the posterior collapses: `keep` < 1 makes
-    it need z, by hiding elements from it in training.
+    what stands behind is padding, which changes no figure. How long a sequence is, is no part of the story: every
+    likelihood is that of x given its length. z is told to every step of the decoder. As each element is told those
+    before it, a decoder that is rich enough does without z, and the posterior collapses: `keep` < 1 makes it need z, by
+    hiding elements from it in training.
 
     Args:
         event_shape: (places, features) of series, (channels, height, width) of images, (places,) of text.
@@ -47,11 +61,12 @@ class SequenceVAE(Story):
         network: "recurrent" or "transformer", encoder and decoder.
         width: of their states.
         layers: of their states.
-        keep: part of the elements that the decoder is told in training; 0 in place of the others.
+        keep: part of the elements that the decoder is told in training, a learned token standing in for the others;
+            0: of none, nor afterwards, so that elements are independent given z.
 
     Raises:
-        ValueError: symbols for series, or none for text; `keep` is no part; by `check`, x has another event shape or
-            no density, or a length is none.
+        ValueError: symbols for series, or none for text, or a likelihood or a prior that is for the other; `keep` is no
+            part; by `check`, x has another event shape or no density, or a length is none.
 
     Example:
         >>> story = SequenceVAE((6, 2), latent=3, width=8)
@@ -78,18 +93,14 @@ class SequenceVAE(Story):
     ) -> None:
         super().__init__()
         self.event_shape, self.latent_shape = event, z = as_shape(event_shape), as_shape(latent)
-        if (len(event) == 1) != bool(symbols):
-            raise ValueError(
-                f"{self._name} is for series (places, features), or text (places,) of so many symbols; got "
-                f"event_shape={event} and symbols={symbols}: reshape x to (n, places, features), or set symbols"
-            )
         if not 0 <= keep <= 1:
             raise ValueError(f"{self._name} needs 0 <= keep <= 1, got keep={keep!r}")
+        usual: Family = Symbols(symbols) if symbols else Gaussian()
+        self.likelihood = usual if likelihood is None else likelihood
+        _check_kind(self._name, event, symbols, self.likelihood, prior)
         self.unit: tuple[int, ...] = () if symbols else event[-1:]
         self.places = math.prod(event) // math.prod(self.unit)
         self.keep, self.posterior = keep, posterior
-        usual: Family = Symbols(symbols) if symbols else Gaussian()
-        self.likelihood = usual if likelihood is None else likelihood
         self.prior = StandardNormal(z) if prior is None else prior
         self.prior.check(z, posterior)
         features = 0 if symbols else event[-1]
@@ -98,15 +109,20 @@ class SequenceVAE(Story):
 
     def _decoder(self, network: Kind, symbols: int, features: int, width: int, layers: int) -> CausalNetwork:
         outputs, context = math.prod(self.likelihood.size(self.unit)), math.prod(self.latent_shape)
+        decoder: CausalNetwork
         if network == "transformer":
-            return CausalTransformer(self.places, symbols, features, outputs, width, layers=layers, context=context)
-        return CausalRecurrent(symbols, features, outputs, width, layers, context)
+            decoder = CausalTransformer(self.places, symbols, features, outputs, width, layers=layers, context=context)
+        else:
+            decoder = CausalRecurrent(symbols, features, outputs, width, layers, context)
+        if self.keep < 1:
+            decoder.add_module("first", HiddenTokens(decoder.first, width, self.keep))
+        return decoder
 
     def model(self, x: Tensor | None, n: int, length: Tensor | None = None) -> Tensor:
         """p(z) prod_t p(x_t | x_<t, z)."""
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self._prior())
-            return pyro.sample("x", self.decode(z, length), obs=x)
+            return pyro.sample("x", self.decode(z, length), obs=None if x is None else self._unpadded(x, length))
 
     def guide(self, x: Tensor, n: int, length: Tensor | None = None) -> None:
         """q(z | x)."""
@@ -114,21 +130,24 @@ class SequenceVAE(Story):
             pyro.sample("z", self._posterior(x, length))
 
     def _prior(self) -> dist.TorchDistribution:
-        return self.prior(self.encode)
+        return self.prior(self._encoded)
 
     def _posterior(self, x: Tensor, length: Tensor | None) -> dist.TorchDistribution:
-        return self.encode(x, length)
+        return self._encoded(x, length)
 
     def encode(self, x: Tensor, length: Tensor | None = None) -> dist.TorchDistribution:
-        """q(z | x) for `x` (n, *event_shape)."""
-        outputs = self.encoder(x.reshape(len(x), self.places, *self.unit), length)
-        outputs = outputs.reshape(len(x), *self.posterior.size(self.latent_shape))
-        return self.posterior(outputs, self.latent_shape)
+        """q(z | x) for `x` (..., *event_shape) of `length` (...)."""
+        return self._encoded(x, self._checked(length, leading(x, self.event_shape, self._name)))
+
+    def _encoded(self, x: Tensor, length: Tensor | None = None) -> dist.TorchDistribution:
+        lead = leading(x, self.event_shape, self._name)
+        outputs = self.encoder(x.reshape(*lead, self.places, *self.unit), length)
+        return self.posterior(outputs.reshape(*lead, *self.posterior.size(self.latent_shape)), self.latent_shape)
 
     def decode(self, z: Tensor, length: Tensor | None = None) -> AutoregressiveDistribution:
-        """p(x | z) for `z` (..., *latent_shape)."""
+        """p(x | z) for `z` (..., *latent_shape) and x of `length` (...)."""
         return AutoregressiveDistribution(
-            _Hiding(self.decoder, self.keep) if self.training and self.keep < 1 else self.decoder,
+            self.decoder,
             self.likelihood,
             self.event_shape,
             unit=self.unit,
@@ -136,15 +155,49 @@ class SequenceVAE(Story):
             length=length,
         )
 
+    def reconstruct(self, x: Tensor, length: Tensor | None = None) -> Tensor:
+        """A draw of p(x | z), whose mean cannot be written down, at the mean z of q(z | x): (..., *event_shape)."""
+        with self.predicting():
+            length = length if length is None else torch.as_tensor(length, device=self._device)
+            return self.decode(self.posterior.point(self.encode(x.to(self._device), length)), length).point()
+
+    def sample(self, n: int, **given: Any) -> Any:
+        """Draw `n` new data of the lengths `length`: one for each, or one for all; left out, of all places."""
+        if given.get("length") is not None:
+            given["length"] = self._checked(torch.as_tensor(given["length"]), (n,))
+        return super().sample(n, **given)
+
+    def _checked(self, length: Tensor | None, lead: tuple[int, ...]) -> Tensor | None:
+        """The lengths of rows `lead`, one for each or one for all."""
+        if length is None:
+            return None
+        if tuple(length.shape) not in ((), lead):
+            expected = f"one for each of the rows {lead}, or one for all"
+            raise ValueError(f"{self._name} takes lengths, {expected}, got {tuple(length.shape)} of them")
+        if length.numel():
+            check_length(self._name, {"length": length.reshape(-1)}, self.places)
+        return length.expand(lead)
+
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the components start from the training data."""
-        self.likelihood.prepare(data["x"])
+        x, length = data["x"], data.get("length")
+        self.likelihood.prepare(elements(self._in_places(x), length))
+        for component in (self.posterior, self.prior):
+            component.prepare(self._unpadded(x, length))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or without a density, and lengths that are none."""
         check_event(self._name, "event_shape", data, self.event_shape)
-        self.likelihood.check(data["x"])
         check_length(self._name, data, self.places)
+        self.likelihood.check(elements(self._in_places(data["x"]), data.get("length")))
+
+    def _in_places(self, x: Tensor) -> Tensor:
+        """The sequences (n, places, *unit) of `x` (n, *event_shape)."""
+        return x.reshape(len(x), self.places, *self.unit)
+
+    def _unpadded(self, x: Tensor, length: Tensor | None) -> Tensor:
+        """`x` (n, *event_shape) with 0 for padding, which need be no value that an element can have."""
+        return without_padding(self._in_places(x), length).reshape(x.shape)
 
 
 class SequenceAutoencoder(SequenceVAE):
@@ -170,17 +223,20 @@ class SequenceAutoencoder(SequenceVAE):
         return super()._prior().mask(False)  # scores 0 wherever it is
 
     def _posterior(self, x: Tensor, length: Tensor | None) -> dist.TorchDistribution:
-        return dist.Delta(self.posterior.point(self.encode(x, length)), event_dim=len(self.latent_shape))
+        return dist.Delta(self.posterior.point(self._encoded(x, length)), event_dim=len(self.latent_shape))
 
 
-class _Hiding:
-    """A decoder that is told part of the elements alone (Bowman et al. 2016, arXiv:1511.06349, word dropout)."""
-
-    def __init__(self, decoder: CausalNetwork, keep: float) -> None:
-        self.decoder, self.keep = decoder, keep
-
-    def __call__(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x if self.decoder.symbols else x.reshape(len(x), -1, self.decoder.features)
-        shown = torch.rand(x.shape[:2], device=x.device) < self.keep
-        told: Tensor = self.decoder(x * shown.reshape(*shown.shape, *[1] * (x.dim() - 2)).to(x.dtype), context)
-        return told
+def _check_kind(who: str, event: tuple[int, ...], symbols: int, likelihood: Family, prior: Prior | None) -> None:
+    """Refuse symbols for series or none for text, and a likelihood or a prior that is for the other."""
+    if (len(event) == 1) != bool(symbols):
+        raise ValueError(
+            f"{who} is for series (places, features), or text (places,) of so many symbols; got event_shape={event} "
+            f"and symbols={symbols}: reshape x to (n, places, features), or set symbols"
+        )
+    if likelihood.integer != bool(symbols) or getattr(likelihood, "count", symbols) != symbols:
+        expected = f"Symbols({symbols})" if symbols else "one of numbers, as series have no symbols"
+        raise ValueError(f"{who} of symbols={symbols} takes as likelihood {expected}; got {likelihood}: leave it out")
+    if symbols and isinstance(prior, VampPrior):
+        raise ValueError(
+            f"{who}: VampPrior learns pseudo-inputs by their gradient, and symbols have none: take NormalMixture"
+        )

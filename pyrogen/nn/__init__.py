@@ -18,7 +18,7 @@ from pyrogen.nn.pixelcnn_pp import PixelCNNPlusPlus
 from pyrogen.nn.pixelrnn import PixelRNN
 from pyrogen.nn.pixels import PixelNetwork
 from pyrogen.nn.recurrent import RecurrentEncoder
-from pyrogen.nn.sequences import SequenceEncoder
+from pyrogen.nn.sequences import HiddenTokens, SequenceEncoder, elements, without_padding
 from pyrogen.nn.shapes import Shape, as_shape, flatten, fold, leading
 from pyrogen.nn.tiles import TileDecoder, TileEncoder
 from pyrogen.nn.tokens import Tokens
@@ -40,6 +40,7 @@ __all__ = [
     "Generator",
     "GridDecoder",
     "GridEncoder",
+    "HiddenTokens",
     "Label",
     "MaskedConv2d",
     "MaskedDense",
@@ -59,7 +60,9 @@ __all__ = [
     "TransformerEncoder",
     "UNet",
     "as_shape",
+    "elements",
     "flatten",
     "fold",
     "leading",
+    "without_padding",
 ]

@@ -15,6 +15,11 @@ def test_a_text_is_trained_on_and_sampled(call, tmp_path):
     assert len(lines) == 6
     assert set("".join(lines)) <= set("abc")
     assert {len(line) for line in lines} <= {1, 2, 3}
+    assert call("sample", folder, "-n", 2, "--given", "length=2", "--out", out).status == 0
+    assert [len(line) for line in out.read_text(encoding="utf-8").splitlines()] == [2, 2]
+    called = call("sample", folder, "-n", 2, "--given", "length=99", "--out", out)
+    assert called.status == 1
+    assert "'length' of whole numbers from 0 to 3" in called.line
 
 
 def test_no_lines_of_what_is_no_text(call, tmp_path):
