@@ -67,7 +67,7 @@ class SequenceEncoder(nn.Module):
         unit = () if self.symbols else (self.features,)
         *lead, places = leading(x, unit, "SequenceEncoder")
         rows = math.prod(lead)
-        length = torch.tensor(places, device=x.device) if length is None else length
+        length = torch.full((), places, device=x.device) if length is None else length
         length = length.expand(lead).reshape(rows)
         states = without_padding(self._states(without_padding(x.reshape(rows, places, *unit), length)), length)
         last = length.clamp(min=1)[:, None]
