@@ -181,6 +181,8 @@ def test_usage_tells_codes_and_perplexity():
 def test_refusals():
     with pytest.raises(ValueError, match="prior is one of transformer, pixelcnn, uniform or a network, got 'normal'"):
         VQVAE(EVENT, 2, prior="normal")
+    with pytest.raises(ValueError, match=r"prior='pixelcnn' is over codes on a grid .* got grid=\(8,\): set such as"):
+        VQVAE(EVENT, 8, prior="pixelcnn")
     with pytest.raises(ValueError, match=r"commitment of at least 0, got -1"):
         VQVAE(EVENT, 2, commitment=-1)
     with pytest.raises(ValueError, match=r"a code and a feature at least, 0 <= decay < 1 .* got codes=0"):
