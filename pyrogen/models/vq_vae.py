@@ -122,8 +122,8 @@ class VQVAE(Story):
             raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
         if prior == "pixelcnn" and len(self.grid) != 2:
             raise ValueError(
-                f"{self._name}: prior='pixelcnn' is over codes on a grid (height, width), got grid={self.grid}: set such "
-                "as grid=(4, 4), or prior='transformer'"
+                f"{self._name}: prior='pixelcnn' is over codes on a grid (height, width), got grid={self.grid}: set "
+                "such as grid=(4, 4), or prior='transformer'"
             )
         return table[prior]()
 
