@@ -50,11 +50,16 @@ def test_steps_do_not_fetch_their_memory_anew():
         )
         return [int(number) for number in done.stdout.split()]
 
+    def most(how, **environment):
+        """Pages that were fetched anew: none where something small happens to lie on top of the heap, so of several."""
+        tried = (run(how, **environment)[0] for _ in range(10))
+        return next((pages for pages in tried if pages), 0)
+
     pages, grown = run("kept")
-    usual, _ = run("not kept")
+    usual = most("not kept")
     assert pages < usual / 20
     assert grown < 20e6
-    asked_for, _ = run("kept", MALLOC_TRIM_THRESHOLD_="100000")
+    asked_for = most("kept", MALLOC_TRIM_THRESHOLD_="100000")
     assert asked_for > usual / 2  # what the user says is heeded
 
 
