@@ -99,7 +99,7 @@ def _vq_vae(
     features: int = 16,
     likelihood: Likelihood = "bernoulli",
     network: Literal["dense", "conv"] = "dense",
-    grid: Sizes = 8,
+    grid: Sizes = 2,
     channels: Sizes = (32, 64),
     hidden: Sizes = (400,),
     prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",

@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrogen.diagnostics.anatomy import Anatomy, examine
-from pyrogen.diagnostics.draws import anatomies, new_data, taken, takes_any_rows, with_new
+from pyrogen.diagnostics.draws import anatomies, from_prior, taken, takes_any_rows, with_new
 from pyrogen.diagnostics.estimates import Array, Estimates
 from pyrogen.diagnostics.uniformity import normal_scores, rank_band, rank_p_values
 from pyrogen.inference.codes import rows_first
@@ -179,7 +179,7 @@ def _check(story: Story, batch: Batch) -> None:
 def _ranked(anatomy: Anatomy, draws: int) -> _Ranked:
     """Ranks by site, those of TARP, and products of scores, for as many simulated data as the anatomy has rows."""
     _, observed = anatomy.run()
-    simulated, elsewhere = (new_data(anatomy, anatomy.model) for _ in range(2))
+    simulated, elsewhere = (from_prior(anatomy) for _ in range(2))
     batch = with_new(anatomy, observed, simulated).repeated(draws)
     guide: Any = poutine.trace(anatomy.guide).get_trace(batch)
 

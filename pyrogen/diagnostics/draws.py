@@ -21,7 +21,18 @@ from pyrogen.inference.program import Program, probed
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.draw import Released
 
-__all__ = ["ROWS", "anatomies", "collect", "new_data", "shelved", "some_rows", "taken", "takes_any_rows", "with_new"]
+__all__ = [
+    "ROWS",
+    "anatomies",
+    "collect",
+    "from_prior",
+    "new_data",
+    "shelved",
+    "some_rows",
+    "taken",
+    "takes_any_rows",
+    "with_new",
+]
 
 ROWS = "data"
 """Name of the rows' dimension where no plate names it."""
@@ -143,6 +154,18 @@ def new_data(anatomy: Anatomy, model: Callable[[Batch], Any]) -> Any:
     if anatomy.blank is not None:
         return poutine.trace(model).get_trace(anatomy.blank)
     return poutine.trace(Released(anatomy.observed)(model)).get_trace(anatomy.batch)
+
+
+def from_prior(anatomy: Anatomy) -> Any:
+    """A trace of the model with all of its sites drawn, those that the guide draws as well among them.
+
+    Raises:
+        ValueError: it draws others: one level of a diffusion goes down the chain by no site.
+    """
+    trace = new_data(anatomy, anatomy.model)
+    if missing := [name for name in anatomy.latents if name not in trace.nodes]:
+        raise ValueError(f"the model draws no '{missing[0]}' where it observes nothing: its prior cannot be held to it")
+    return trace
 
 
 def with_new(anatomy: Anatomy, observed: Any, simulated: Any) -> Batch:

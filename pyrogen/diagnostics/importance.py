@@ -223,10 +223,10 @@ def _without_fit(weights: Array, rounding: float) -> tuple[Array, Array]:
     """K-hat where there is no tail to fit, and where there is one."""
     draws = len(weights)
     size = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # of the tail, Vehtari et al. 2024
-    ranks = draws - size - 1, draws - size - 1 + int(size / 4 + 0.5), draws - 1
-    cutoff, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
+    ranks = draws - size - 1, draws - size, draws - size - 1 + int(size / 4 + 0.5), draws - 1
+    cutoff, least, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
     with np.errstate(invalid="ignore"):
-        constant = top - cutoff <= rounding * np.maximum(1, np.abs(top))
+        constant = top - least <= rounding * np.maximum(1, np.abs(top))
         vanishing = (np.exp(quartile - top) == 0) | np.isneginf(top)
         tied = quartile == cutoff  # the fit divides by the excess of the tail's first quartile
     khat = np.select([constant, vanishing, tied], [-np.inf, np.inf, np.nan])

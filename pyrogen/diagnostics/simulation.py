@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrogen.diagnostics.anatomy import examine
 from pyrogen.diagnostics.decomposition import check_local
 from pyrogen.diagnostics.densities import by_row, score
-from pyrogen.diagnostics.draws import anatomies, new_data, taken, with_new
+from pyrogen.diagnostics.draws import anatomies, from_prior, new_data, taken, with_new
 from pyrogen.diagnostics.estimates import Estimates
 from pyrogen.inference.codes import Held
 from pyrogen.inference.likelihood import whole_batch
@@ -82,7 +82,7 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
             check_local(anatomy, story._name)
             found: list[Tensor] = []
             while sum(map(len, found)) < num_samples:
-                drawn = new_data(anatomy, anatomy.model)
+                drawn = from_prior(anatomy)
                 latents = {name: drawn.nodes[name]["value"] for name in anatomy.latents}
                 model: Any = poutine.trace(Held(latents)(anatomy.model)).get_trace(anatomy.batch)
                 score(model)

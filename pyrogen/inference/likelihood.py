@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -227,7 +228,8 @@ def held_out_elbo(
             peek = peeked(program, batches)
         chosen = objective if objective is not None else elbo_for(peek)
         divisors: dict[int, float] = {}
-        runs = [mean_elbo(program, chosen, batches, seed + i, divisors) for i in range(num_samples)]
+        seeds = np.random.SeedSequence(seed).generate_state(num_samples)  # no two seeds share draws
+        runs = [mean_elbo(program, chosen, batches, int(s), divisors) for s in seeds]
     mean = sum(runs) / num_samples
     variance = sum((run - mean) ** 2 for run in runs) / max(1, num_samples - 1)
     return mean, math.sqrt(variance / num_samples)

@@ -26,6 +26,16 @@ from tests.statistics_of_tests import assert_within
 from tests.stories import Location, schools, schools_model
 
 
+def test_a_tail_of_one_value_has_nothing_to_fit():
+    """As discrete latents make it: 60 of 400 draws weigh alike, and more than all others."""
+    weights = np.full((400, 2), -1.0)
+    weights[:60, 0] = 0.0
+    weights[:, 1] = np.random.default_rng(0).normal(size=400)
+    khat = ImportanceWeights(weights).khat
+    assert khat[0] == -np.inf
+    assert np.isfinite(khat[1])
+
+
 def test_an_exact_guide_is_told_by_its_constant_weights(seed):
     for dtype in (torch.float64, torch.float32):
         story = ppca().to(dtype)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyrogen.diagnostics import prior_elbo, simulated_data
+from pyrogen.diagnostics import diagnose, prior_elbo, simulated_data
 from pyrogen.inference import log_weights
-from pyrogen.models import Autoencoder, ConditionalVAE
+from pyrogen.models import Autoencoder, ConditionalVAE, Diffusion
 from tests.diagnostics.oracle import ppca, untrained
 from tests.statistics_of_tests import assert_within
 from tests.stories import Location, Mixture
@@ -69,3 +69,12 @@ def test_slow_models_are_cut_short_and_autoencoders_refused():
     assert simulated_data(story, story.sample(10).detach(), 500, seconds=0).n == 50
     with pytest.raises(ValueError, match="Autoencoder"):
         simulated_data(Autoencoder((1, 4, 4), latent=2, hidden=(8,)), torch.rand(5, 1, 4, 4), 5)
+
+
+def test_a_model_that_draws_other_sites_than_it_is_guided_by_is_refused_and_examined_without():
+    """One level of a diffusion: drawing from it goes down the chain, by no site."""
+    story, x = Diffusion(2, 6, hidden=(4,)), torch.randn(40, 2)
+    story.prepare({"x": x})
+    with pytest.raises(ValueError, match=r"^the model draws no 'z1' where it observes nothing: its prior"):
+        prior_elbo(story, x, 4)
+    assert "prior as guide" in diagnose(story, x, budget="quick").skipped
