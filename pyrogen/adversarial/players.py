@@ -17,12 +17,12 @@ from pyrogen.adversarial.health import ailments, diversity
 from pyrogen.inference.batches import RowBatches, fetched
 from pyrogen.inference.doors import check_sites
 from pyrogen.inference.evaluation import mean_elbo
+from pyrogen.inference.freezing import frozen_by
 from pyrogen.inference.optimizing import Optimizing
 from pyrogen.inference.options import Options
 from pyrogen.inference.program import Program, Recording, kept_buffers, live_weights, probed
 from pyrogen.inference.random_state import seeded
 from pyrogen.inference.run import UNLIKE_TRAINING
-from pyrogen.inference.step import frozen_by
 from pyrogen.story import Batch, Signature
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pyrogen.nn import leading
 
-__all__ = ["Family", "stacked", "unstack", "widened"]
+__all__ = ["Family", "stacked", "unstack", "widened", "without_autocast"]
 
 
 class Family(ABC):
@@ -78,3 +79,12 @@ def widened(outputs: Tensor, size: tuple[int, ...], who: str) -> tuple[Tensor, t
     """
     lead = leading(outputs, size, f"{who} (does the network end in nn.Unflatten(-1, {size})?)")
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32)), lead
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Products where `tensor` is in their own precision: in bfloat16 means are off by their third digit.
+
+    Devices that have no autocast, such as meta, are passed by.
+    """
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 from pyrogen.distributions.bijections import Actnorm, Bijection, Bijector, Chain, Moved
 from pyrogen.distributions.couplings import Couple
 from pyrogen.distributions.elementwise import Affine, Elementwise
+from pyrogen.distributions.family import without_autocast
 from pyrogen.nn import ConvNetwork
 
 __all__ = ["MultiScale"]
@@ -175,8 +175,7 @@ class _Mix(Bijector):
 
     def _mixed(self, x: Tensor, back: bool = False) -> Tensor:
         # Autocast is for networks: with products in bfloat16, log densities of images would be off by tens of nats.
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+        with without_autocast(x):
             matrix = torch.linalg.inv(self._matrix()) if back else self._matrix()
             return (matrix @ x.flatten(-2)).unflatten(-1, self.event_shape[1:])
 

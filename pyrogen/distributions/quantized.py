@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
+
+from pyrogen.distributions.family import without_autocast
 
 __all__ = ["Codebook", "Quantized"]
 
@@ -64,7 +65,7 @@ class Codebook(nn.Module):
 
     def nearest(self, z: Tensor) -> Tensor:
         """The code nearest to each vector of `z` (..., features), int64 (...)."""
-        with _without_autocast(self.vectors):
+        with without_autocast(self.vectors):
             # Seen from the middle of the vectors: |v|^2 - 2 z v cancels far from the origin.
             middle = self.vectors.mean(0)
             vectors, z = self.vectors - middle, z.detach().to(middle.dtype) - middle
@@ -90,7 +91,7 @@ class Codebook(nn.Module):
         # A product, and no index_add: on CUDA that adds in another order each time.
         belongs = (index.reshape(-1, 1) == torch.arange(self.codes, device=rows.device)).to(rows.dtype)
         number = belongs.sum(0)
-        with _without_autocast(rows):
+        with without_autocast(rows):
             sums = self.decay * self.sums + (1 - self.decay) * belongs.T @ rows
         counts = self.decay * self.counts + (1 - self.decay) * number
         share = counts.sum() / self.codes
@@ -155,9 +156,3 @@ class Quantized(TorchDistribution):
         """log p(z = value), nats."""
         log_prob: Tensor = self.symbols.log_prob(self.codebook.nearest(value))
         return log_prob
-
-
-def _without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    """In bfloat16 a mean is off by its third digit, and another vector the nearest."""
-    kind = tensor.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
