@@ -20,7 +20,7 @@ from recording import Row, environment, record, table
 from torch import Tensor, nn
 
 from pyrogen.autoregressive import AutoregressiveModel
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.nn import GatedPixelCNN, PixelCNN, PixelCNNPlusPlus, PixelRNN, PixelTransformer
 
 NAME, KEY = "autoregressive_sampling", ("network", "n", "device", "threads")

@@ -29,7 +29,7 @@ from torch import Tensor
 from pyrogen.catalog import CATALOG
 from pyrogen.data import Splits, load
 from pyrogen.inference import adam, fit, held_out_elbo
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 
 NAME, KEY = "diffusion_sampling", ("schedule", "sampler", "seed")
 SAMPLERS = {

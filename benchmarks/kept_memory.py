@@ -24,7 +24,7 @@ from recording import Row, environment, record, table
 
 from pyrogen import data, fit
 from pyrogen.data import Columns
-from pyrogen.inference.step import Step
+from pyrogen.inference.svi.svi_step import Step
 
 NAME, KEY = "kept_memory", ("device", "run")
 CASES = {"vae": 400, "flow": 16, "diffusion": 12, "gated_pixelcnn": 16, "pixelcnn": 24}

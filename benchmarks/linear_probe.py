@@ -23,11 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pyrogen.catalog import CATALOG
+from pyrogen.cli.data_protocol import needed, preparation, prepared
 from pyrogen.cli.parsing import parse_objective
-from pyrogen.cli.preparation import needed, preparation, prepared
 from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import adam, encode, fit
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 
 NAME, KEY = "linear_probe", ("story", "seed")
 Row = dict[str, Any]

@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli, Normal
 
 from pyrogen import data
 from pyrogen.inference import log_weights
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.models import VAE
 
 NAME, KEY, SEED = "log_weights", ("device", "threads", "k"), 0

@@ -23,7 +23,7 @@ from pyrogen.adversarial import BETAS, EMA, RATE, NonSaturating
 from pyrogen.catalog import CATALOG
 from pyrogen.diagnostics import SmallClassifier
 from pyrogen.inference import Fit, adam
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip, save_image_grid
 from pyrogen.story import Labelled
 

@@ -23,7 +23,7 @@ from recording import Row, environment, read, record, table
 from pyrogen import data, fit
 from pyrogen.data import Columns
 from pyrogen.inference import Fit, NoWeights, held_out_elbo, log_likelihood
-from pyrogen.inference.schedules import cosine
+from pyrogen.inference.optim.lr_schedules import cosine
 from pyrogen.models import VQVAE
 
 PIXELS = {"static": "static", "dynamic": "dynamic", "dequantized": "256 levels, dequantized", "none": "256 levels"}

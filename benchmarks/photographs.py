@@ -21,8 +21,8 @@ from recording import Row, environment, record, table
 from pyrogen import data, fit
 from pyrogen.catalog import CATALOG
 from pyrogen.inference import Fit, adam, log_likelihood
-from pyrogen.inference.random_state import seeded
-from pyrogen.inference.schedules import cosine
+from pyrogen.inference.optim.lr_schedules import cosine
+from pyrogen.inference.program.rng import seeded
 
 NAME, KEY, SEED = "photographs", ("run", "device"), 0
 RUNS: dict[str, dict[str, Any]] = {

@@ -24,8 +24,8 @@ from pyrogen.data import Splits
 from pyrogen.data import load as load_data
 from pyrogen.diagnostics import Features, Inception, Pixels, SmallClassifier, draw_samples, sample_quality
 from pyrogen.inference import Fit
-from pyrogen.inference.doors import resolve_device
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.input_checks import resolve_device
+from pyrogen.inference.program.rng import seeded
 from pyrogen.models import Diffusion
 from pyrogen.plots import sample_neighbours, save_picture
 from pyrogen.story import Labelled

@@ -35,7 +35,7 @@ from svi.jobs import JOBS, Job
 from torch import Tensor
 
 from pyrogen import fit
-from pyrogen.inference.optimizing import adam
+from pyrogen.inference.optim.optimizer import adam
 
 NAME = "time_to_elbo"
 KEY = ("device", "threads", "case", "quick", "way")

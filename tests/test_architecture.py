@@ -37,7 +37,7 @@ NOT_PYTHON = {"py.typed"}
 HEAVY = {"arviz", "arviz_base", "arviz_plots", "arviz_stats", "h5netcdf", "h5py", "matplotlib", "pandas", "PIL"}
 HEAVY |= {"scipy", "sklearn", "tensorboard", "torchmetrics", "torchvision", "xarray"}
 # The terminal, and the modules that may speak to it.
-TERMINAL, SPEAKERS = {"rich", "typer"}, ("pyrogen.cli", "pyrogen.inference.progress")
+TERMINAL, SPEAKERS = {"rich", "typer"}, ("pyrogen.cli", "pyrogen.inference.training.progress")
 
 TYPES_ONLY = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 LINES_OF_A_FILE = 299

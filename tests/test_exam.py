@@ -12,9 +12,10 @@ from pyro.infer import SVI, Trace_ELBO
 
 from pyrogen import fit, load
 from pyrogen.catalog import CATALOG
-from pyrogen.inference import NoWeights, adam, compiled, log_likelihood, log_weights
-from pyrogen.inference.choices import default_objective
-from pyrogen.inference.program import Program, Recording
+from pyrogen.inference import NoWeights, adam, log_likelihood, log_weights
+from pyrogen.inference.compile import compiled_step
+from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.training.defaults import default_objective
 from pyrogen.story import Batch, enumerated, latent_sites
 
 STORIES = sorted(name for name, entry in CATALOG.items() if entry.tiny is not None)
@@ -127,7 +128,7 @@ class First:
 
 def test_compiled_and_ordinary_steps_agree(name, monkeypatch):
     """The loss to 1e-5 and gradients to 1e-4 at one seed: a compiled run compares them itself, and its losses agree."""
-    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
+    monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
     histories = []
     for compile in (False, True):
         torch.manual_seed(5)

@@ -11,12 +11,12 @@ import pyro
 import torch
 from pyro.infer import SVI
 
-from pyrogen.inference import compiling
-from pyrogen.inference.layout import key_of
-from pyrogen.inference.loop import TOGETHER
-from pyrogen.inference.optimizing import Optimizing, adam
-from pyrogen.inference.program import Program
-from pyrogen.inference.step import Step
+from pyrogen.inference.compile import dispatch
+from pyrogen.inference.compile.input_signature import key_of
+from pyrogen.inference.optim.optimizer import Optimizing, adam
+from pyrogen.inference.program.program import Program
+from pyrogen.inference.svi.svi_step import Step
+from pyrogen.inference.training.loop import TOGETHER
 from pyrogen.story import Batch, Store, as_story
 from svi.case import RATE, Case, Parameters
 from svi.variant import NotPossibleError, Variant
@@ -67,7 +67,7 @@ class Pyrogen(Variant):
     def __init__(self, name: str, case: Case, start: Parameters, device: torch.device) -> None:
         super().__init__(name, device)
         mode = name.removeprefix("pyrogen_")
-        compiling.CAPTURES = mode == "captured"
+        dispatch.CAPTURES = mode == "captured"
         self._start = start
         columns: Any = {column: values.to(device) for column, values in case.data().items()}
         rows = len(next(iter(columns.values())))

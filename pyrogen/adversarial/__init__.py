@@ -1,10 +1,10 @@
 """Generative adversarial networks, and the game by which `fit` trains them."""
 
 from pyrogen.adversarial.conditional_gan import ConditionalGAN
-from pyrogen.adversarial.games import Game, Hinge, NonSaturating, Wasserstein
+from pyrogen.adversarial.failures import ailments, diversity, effective_number
 from pyrogen.adversarial.gan import GAN
-from pyrogen.adversarial.health import ailments, diversity, effective_number
-from pyrogen.adversarial.players import Players
+from pyrogen.adversarial.losses import Game, Hinge, NonSaturating, Wasserstein
+from pyrogen.adversarial.steps import Players
 from pyrogen.adversarial.story import BETAS, EMA, RATE, Adversarial
 from pyrogen.adversarial.vae_gan import VAEGAN
 

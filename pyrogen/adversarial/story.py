@@ -10,12 +10,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.adversarial.games import Game, NonSaturating
-from pyrogen.adversarial.players import Judge, Players
+from pyrogen.adversarial.losses import Game, NonSaturating
+from pyrogen.adversarial.steps import Judge, Players
 from pyrogen.distributions import Prior, StandardNormal
 from pyrogen.inference import adam
-from pyrogen.inference.options import Options
-from pyrogen.inference.program import Program
+from pyrogen.inference.program.options import Options
+from pyrogen.inference.program.program import Program
 from pyrogen.nn import Shape, as_shape
 from pyrogen.story import Batch, Story, check_event
 

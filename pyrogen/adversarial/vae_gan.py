@@ -13,9 +13,9 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyrogen.adversarial.gan import GAN
-from pyrogen.adversarial.players import Judge
+from pyrogen.adversarial.steps import Judge
 from pyrogen.distributions import DiagonalNormal, Family, Prior
-from pyrogen.inference.program import Program
+from pyrogen.inference.program.program import Program
 from pyrogen.nn import Dense, Shape, as_shape, fold
 from pyrogen.story import Batch
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from pyrogen.inference.doors import nearest
+from pyrogen.inference.program.input_checks import nearest
 from pyrogen.story import Story
 
 __all__ = ["GIVEN", "Entry", "chosen", "sizes"]

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from pyrogen.cli.data_protocol import mode_of, preparation, rebuilt
+from pyrogen.cli.open_run import opened
 from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile
-from pyrogen.cli.preparation import mode_of, preparation, rebuilt
 from pyrogen.cli.report import page
-from pyrogen.cli.runs import opened
 from pyrogen.data import Splits
 from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
 from pyrogen.inference import Fit
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import diagnostic_figures, image_grid, ink, sample_neighbours, save_picture, training_curve
 
 __all__ = ["diagnose_run"]

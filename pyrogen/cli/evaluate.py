@@ -12,13 +12,13 @@ import typer
 from torch import Tensor
 
 from pyrogen.adversarial import Adversarial
+from pyrogen.cli.data_protocol import DEQUANTIZED, mode_of, preparation, rebuilt, support_of
+from pyrogen.cli.open_run import opened
 from pyrogen.cli.options import DataDir, Device, Directory, Draws, Seed, StoryFile
-from pyrogen.cli.preparation import DEQUANTIZED, mode_of, preparation, rebuilt, support_of
-from pyrogen.cli.runs import opened
 from pyrogen.data import Splits
 from pyrogen.diagnostics import SampleQuality, sample_quality, suited_features
 from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Story
 
 __all__ = ["evaluate"]

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from pyrogen.diagnostics import Diagnosis, Figure, Finding
-from pyrogen.diagnostics.diagnosis import PARTS, Part
-from pyrogen.diagnostics.estimates import Estimate
+from pyrogen.diagnostics.core.estimates import Estimate
+from pyrogen.diagnostics.report.diagnosis import PARTS, Part
 
 __all__ = ["page"]
 

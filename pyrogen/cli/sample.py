@@ -13,14 +13,14 @@ import torch
 import typer
 from torch import Tensor
 
-from pyrogen.cli.completing import completed
+from pyrogen.cli.complete import completed
+from pyrogen.cli.open_run import opened
 from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
-from pyrogen.cli.runs import opened
 from pyrogen.data import as_text
 from pyrogen.inference import Fit
-from pyrogen.inference.doors import nearest
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.input_checks import nearest
+from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
 

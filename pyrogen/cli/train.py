@@ -12,12 +12,12 @@ import typer
 
 from pyrogen.adversarial import Game, ailments
 from pyrogen.catalog import Entry, find
+from pyrogen.cli.data_protocol import needed, preparation, prepared, protocol_of
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.cli.preparation import needed, preparation, prepared, protocol_of
 from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import Fit, RunFolder, active_units, adam, fit
-from pyrogen.inference.random_state import seeded
+from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip
 from pyrogen.story import Labelled, Story
 

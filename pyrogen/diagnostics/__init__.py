@@ -1,35 +1,35 @@
 """Whether to believe a posterior: its tests, their verdict, and draws and densities in ArviZ's own data format."""
 
-from pyrogen.diagnostics.arviz_export import GROUPS, to_datatree, to_inference_data
-from pyrogen.diagnostics.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.convergence import Trend, elbo_trend
-from pyrogen.diagnostics.decomposition import Decomposition, decompose
-from pyrogen.diagnostics.diagnosis import Diagnosis, Figure, Finding
-from pyrogen.diagnostics.distance import ReferenceDistance, against_reference
-from pyrogen.diagnostics.estimates import Estimate, Estimates
-from pyrogen.diagnostics.examination import BUDGETS, Budget, diagnose
-from pyrogen.diagnostics.expectations import Expectation, corrected_expectations
-from pyrogen.diagnostics.features import Features, Inception, Pixels, SmallClassifier, suited_features
-from pyrogen.diagnostics.frechet import frechet_distance
-from pyrogen.diagnostics.gaps import InferenceGaps, inference_gaps
-from pyrogen.diagnostics.gradient_noise import GradientNoise, gradient_noise
-from pyrogen.diagnostics.importance import ImportanceWeights, importance_weights, khat_threshold
-from pyrogen.diagnostics.leave_one_out import LeaveOneOut, loo
-from pyrogen.diagnostics.moments import Moments, shared_moments
-from pyrogen.diagnostics.neighbours import (
+from pyrogen.diagnostics.core.estimates import Estimate, Estimates
+from pyrogen.diagnostics.elbo.convergence import Trend, elbo_trend
+from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
+from pyrogen.diagnostics.elbo.elbo_surgery import Surgery, elbo_surgery
+from pyrogen.diagnostics.elbo.gradient_snr import GradientNoise, gradient_noise
+from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
+from pyrogen.diagnostics.guide.corrected_expectations import Expectation, corrected_expectations
+from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
+from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
+from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
+from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
+from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
+from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
+from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
+from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
+from pyrogen.diagnostics.report.arviz_export import GROUPS, to_datatree, to_inference_data
+from pyrogen.diagnostics.report.diagnosis import Diagnosis, Figure, Finding
+from pyrogen.diagnostics.report.examination import BUDGETS, Budget, diagnose
+from pyrogen.diagnostics.samples.features import Features, Inception, Pixels, SmallClassifier, suited_features
+from pyrogen.diagnostics.samples.frechet import frechet_distance
+from pyrogen.diagnostics.samples.prdc import (
     Memorization,
     density_coverage,
     memorization,
     nearest_neighbours,
     precision_recall,
 )
-from pyrogen.diagnostics.outliers import OutlierScores, outlier_scores, roc_auc
-from pyrogen.diagnostics.predictive import PredictiveCheck, predictive_check
-from pyrogen.diagnostics.reference_sampling import Reference, sample_reference
-from pyrogen.diagnostics.sample_quality import SampleQuality, draw_samples, sample_quality
-from pyrogen.diagnostics.simulation import prior_elbo, simulated_data
-from pyrogen.diagnostics.surgery import Surgery, elbo_surgery
-from pyrogen.diagnostics.two_sample import TwoSample, classifier_two_sample, kernel_distance
+from pyrogen.diagnostics.samples.sample_quality import SampleQuality, draw_samples, sample_quality
+from pyrogen.diagnostics.samples.two_sample import TwoSample, classifier_two_sample, kernel_distance
 
 __all__ = [
     "BUDGETS",

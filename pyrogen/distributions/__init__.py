@@ -8,12 +8,20 @@ whose layers apply an `Elementwise` map. A new one is one class: stories take an
 
 from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOut, Scott, Silverman, squared_distances
-from pyrogen.distributions.bijections import Bijection, Bijector
-from pyrogen.distributions.couplings import Autoregressive, Coupling
 from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, over_events
-from pyrogen.distributions.elementwise import Affine, Elementwise, Spline
+from pyrogen.distributions.diffusion.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
+from pyrogen.distributions.diffusion.predictions import Prediction, PredictNoise, PredictV, PredictX
+from pyrogen.distributions.diffusion.reconstruction import check_readable, read_noisy, readable_snr
+from pyrogen.distributions.discrete.logistic_mixture import LogisticMixture
+from pyrogen.distributions.discrete.quantized import Codebook, Quantized
 from pyrogen.distributions.family import Family, stacked, unstack, widened
-from pyrogen.distributions.flows import FlowPosterior, InverseAutoregressiveFlow
+from pyrogen.distributions.flows.bijections import Bijection, Bijector
+from pyrogen.distributions.flows.couplings import Autoregressive, Coupling
+from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
+from pyrogen.distributions.flows.flow_posterior import FlowPosterior, InverseAutoregressiveFlow
+from pyrogen.distributions.flows.logit import Logit
+from pyrogen.distributions.flows.multiscale import MultiScale
+from pyrogen.distributions.flows.normalizing_flow import Base, FlowPrior, NormalizingFlow, Transforms
 from pyrogen.distributions.likelihoods import (
     Bernoulli,
     Categorical,
@@ -22,16 +30,8 @@ from pyrogen.distributions.likelihoods import (
     SharedScaleGaussian,
     Symbols,
 )
-from pyrogen.distributions.logistic_mixture import LogisticMixture
-from pyrogen.distributions.logit import Logit
-from pyrogen.distributions.multiscale import MultiScale
-from pyrogen.distributions.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
-from pyrogen.distributions.noisy_readings import check_readable, read_noisy, readable_snr
-from pyrogen.distributions.normalizing_flow import Base, FlowPrior, NormalizingFlow, Transforms
 from pyrogen.distributions.posteriors import DiagonalNormal, FullNormal, precision_weighted
-from pyrogen.distributions.predictions import Prediction, PredictNoise, PredictV, PredictX
 from pyrogen.distributions.priors import NormalMixture, Prior, StandardNormal, VampPrior
-from pyrogen.distributions.quantized import Codebook, Quantized
 
 __all__ = [
     "Affine",

@@ -9,8 +9,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategorical, LevelLogistic
 from pyrogen.distributions.family import Family, stacked, unstack, widened
-from pyrogen.distributions.levels import GreyLevels, LevelCategorical, LevelLogistic
 from pyrogen.nn import Shape, as_shape
 
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "SharedScaleGaussian", "Symbols"]

@@ -1,20 +1,20 @@
 """Inference on stories: SVI, objectives, prediction, likelihood."""
 
-from pyrogen.inference.activity import ActiveUnits, active_units
-from pyrogen.inference.bayes import Classification, classify, conditional_likelihood
-from pyrogen.inference.callbacks import TensorBoard
-from pyrogen.inference.codes import decode, encode, reconstruct
 from pyrogen.inference.fit import fit
-from pyrogen.inference.imputing import Imputation, impute
-from pyrogen.inference.likelihood import LogLikelihood, held_out_elbo, log_likelihood, log_weights
-from pyrogen.inference.objectives import ImportanceWeightedELBO, TemperedELBO
-from pyrogen.inference.optimizing import adam
-from pyrogen.inference.predict import posterior, posterior_predictive, prior, prior_predictive
-from pyrogen.inference.result import Fit
-from pyrogen.inference.run_folder import RunFolder
-from pyrogen.inference.schedules import constant_with_warmup, cosine
-from pyrogen.inference.svi import SVI
-from pyrogen.inference.weights import NoWeights
+from pyrogen.inference.likelihood.bayes_rule import Classification, classify, conditional_likelihood
+from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference.optim.lr_schedules import constant_with_warmup, cosine
+from pyrogen.inference.optim.objectives import ImportanceWeightedELBO, TemperedELBO
+from pyrogen.inference.optim.optimizer import adam
+from pyrogen.inference.persistence.run_directory import RunFolder
+from pyrogen.inference.prediction.activity import ActiveUnits, active_units
+from pyrogen.inference.prediction.encode_decode import decode, encode, reconstruct
+from pyrogen.inference.prediction.imputation import Imputation, impute
+from pyrogen.inference.prediction.predictive import posterior, posterior_predictive, prior, prior_predictive
+from pyrogen.inference.program.row_log_weights import NoWeights
+from pyrogen.inference.svi.pyro_svi import SVI
+from pyrogen.inference.training.callbacks import TensorBoard
+from pyrogen.inference.training.result import Fit
 
 __all__ = [
     "SVI",

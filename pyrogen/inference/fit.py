@@ -11,13 +11,13 @@ from typing import Any
 import pyro
 import torch
 
-from pyrogen.inference.doors import resolve_device
-from pyrogen.inference.memory import memory_kept
-from pyrogen.inference.options import Options
-from pyrogen.inference.precision import run_precision
-from pyrogen.inference.random_state import seeded
-from pyrogen.inference.result import Fit
-from pyrogen.inference.run import Run
+from pyrogen.inference.program.input_checks import resolve_device
+from pyrogen.inference.program.options import Options
+from pyrogen.inference.program.precision import run_precision
+from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.training.allocator import memory_kept
+from pyrogen.inference.training.result import Fit
+from pyrogen.inference.training.trainer import Run
 from pyrogen.story import as_story
 
 __all__ = ["fit"]

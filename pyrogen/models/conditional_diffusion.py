@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import Family, NoiseSchedule, Prediction, PredictV
 from pyrogen.models.diffusion import Diffusion
-from pyrogen.models.noising import is_between
+from pyrogen.models.forward_process import is_between
 from pyrogen.nn import DenseDenoiser, Label, Shape
 from pyrogen.story import Labelled
 

@@ -25,7 +25,7 @@ from pyrogen.distributions import (
     read_noisy,
     readable_snr,
 )
-from pyrogen.models.noising import Level, Noising, is_between
+from pyrogen.models.forward_process import Level, Noising, is_between
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
 from pyrogen.story import Story, check_event
 

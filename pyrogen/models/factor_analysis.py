@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
-from pyrogen.models.axes import principal_axes
 from pyrogen.models.checks import check_latent
+from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pyrogen.models.axes import principal_axes
 from pyrogen.models.checks import check_latent
+from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 

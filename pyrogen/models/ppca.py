@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
-from pyrogen.models.axes import principal_axes
+from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape
 from pyrogen.story import Story, check_event
 

@@ -1,28 +1,28 @@
 """Networks without probability: they take tensors with any leading dimensions, and know nothing of stories."""
 
-from pyrogen.nn.attention import AttentionBlock, TransformerEncoder
-from pyrogen.nn.causal import CausalNetwork, CausalRecurrent, CausalTransformer
-from pyrogen.nn.conv import ConvDecoder, ConvEncoder, ConvNetwork, ResidualBlock
-from pyrogen.nn.critics import Critic
-from pyrogen.nn.denoisers import DenseDenoiser
+from pyrogen.nn.conv.conv import ConvDecoder, ConvEncoder, ConvNetwork, ResidualBlock
+from pyrogen.nn.conv.critics import Critic
+from pyrogen.nn.conv.denoisers import DenseDenoiser
+from pyrogen.nn.conv.generators import Generator
+from pyrogen.nn.conv.grids import GridDecoder, GridEncoder
+from pyrogen.nn.conv.tiles import TileDecoder, TileEncoder
+from pyrogen.nn.conv.unet import UNet
 from pyrogen.nn.dense import Dense
-from pyrogen.nn.gated_pixelcnn import GatedPixelCNN
-from pyrogen.nn.generators import Generator
-from pyrogen.nn.grids import GridDecoder, GridEncoder
 from pyrogen.nn.labels import Label
-from pyrogen.nn.masked import MaskedConv2d, MaskedDense
 from pyrogen.nn.noise import GaussianNoise, MaskingNoise
-from pyrogen.nn.pixel_transformer import PixelTransformer
-from pyrogen.nn.pixelcnn import PixelCNN
-from pyrogen.nn.pixelcnn_pp import PixelCNNPlusPlus
-from pyrogen.nn.pixelrnn import PixelRNN
-from pyrogen.nn.pixels import PixelNetwork
-from pyrogen.nn.recurrent import RecurrentEncoder
-from pyrogen.nn.sequences import HiddenTokens, SequenceEncoder, elements, without_padding
+from pyrogen.nn.pixel.gated_pixelcnn import GatedPixelCNN
+from pyrogen.nn.pixel.masked import MaskedConv2d, MaskedDense
+from pyrogen.nn.pixel.pixel_transformer import PixelTransformer
+from pyrogen.nn.pixel.pixelcnn import PixelCNN
+from pyrogen.nn.pixel.pixelcnn_pp import PixelCNNPlusPlus
+from pyrogen.nn.pixel.pixelrnn import PixelRNN
+from pyrogen.nn.pixel.pixels import PixelNetwork
+from pyrogen.nn.sequence.attention import AttentionBlock, TransformerEncoder
+from pyrogen.nn.sequence.causal import CausalNetwork, CausalRecurrent, CausalTransformer
+from pyrogen.nn.sequence.recurrent import RecurrentEncoder
+from pyrogen.nn.sequence.sequences import HiddenTokens, SequenceEncoder, elements, without_padding
+from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, flatten, fold, leading
-from pyrogen.nn.tiles import TileDecoder, TileEncoder
-from pyrogen.nn.tokens import Tokens
-from pyrogen.nn.unet import UNet
 
 __all__ = [
     "AttentionBlock",

@@ -2,10 +2,10 @@
 
 from pyrogen.plots.diagnostics import diagnostic_figures
 from pyrogen.plots.images import image_grid, reconstructions, save_image_grid, save_picture
-from pyrogen.plots.ink import ink
 from pyrogen.plots.latents import latent_planes
 from pyrogen.plots.neighbours import sample_neighbours
-from pyrogen.plots.strip import SampleStrip
+from pyrogen.plots.sample_progress import SampleStrip
+from pyrogen.plots.theme import ink
 from pyrogen.plots.training import training_curve
 
 __all__ = [

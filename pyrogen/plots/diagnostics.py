@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrogen.diagnostics import Calibration, Diagnosis, ImportanceWeights, Moments, OutlierScores, PredictiveCheck
-from pyrogen.plots.ink import BLUE, GREY, ORANGE, RED, ink
+from pyrogen.plots.theme import BLUE, GREY, ORANGE, RED, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,9 +17,9 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyrogen.story.arguments import Signature
-from pyrogen.story.draw import Seen, draw
-from pyrogen.story.store import Store
-from pyrogen.story.wrapping import at_home, remembering
+from pyrogen.story.decorators import at_home, remembering
+from pyrogen.story.param_store import Store
+from pyrogen.story.sampling import Seen, draw
 
 __all__ = ["Story"]
 
@@ -38,7 +38,7 @@ class Story(PyroModule):
     What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
     `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
     log-likelihood of each datum by itself, in nats; `training_steps(program, options, batches, validation)`, the steps
-    by which it trains in place of SVI's (`pyrogen.inference.steps.Steps`); and `without`.
+    by which it trains in place of SVI's (`pyrogen.inference.training.training_step.Steps`); and `without`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch

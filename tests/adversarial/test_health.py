@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyrogen import fit
-from pyrogen.adversarial import GAN, NonSaturating, ailments, diversity, effective_number, players
+from pyrogen.adversarial import GAN, NonSaturating, ailments, diversity, effective_number, steps
 from pyrogen.inference import adam
 
 
@@ -69,8 +69,8 @@ class Stuck(torch.nn.Module):
 @pytest.fixture
 def hasty(monkeypatch):
     """Figures that forget fast, and ailments told from the 20th step on."""
-    monkeypatch.setattr(players, "BEGUN", 20)
-    monkeypatch.setattr(players, "MEMORY", 0.5)
+    monkeypatch.setattr(steps, "BEGUN", 20)
+    monkeypatch.setattr(steps, "MEMORY", 0.5)
 
 
 def stuck(data, steps, **options):

@@ -9,8 +9,9 @@ from torch import nn
 
 from pyrogen import fit, load
 from pyrogen.adversarial import GAN, VAEGAN, ConditionalGAN, Hinge, NonSaturating, Players, Wasserstein
-from pyrogen.inference import adam, cosine, loop
-from pyrogen.inference.checkpoint import load_tree
+from pyrogen.inference import adam, cosine
+from pyrogen.inference.persistence.checkpoint import load_tree
+from pyrogen.inference.training import loop
 from pyrogen.models import VAE
 from pyrogen.nn import Critic
 from tests.checkpoints import assert_same_checkpoint

@@ -11,7 +11,7 @@ from pyrogen import fit
 from pyrogen.adversarial import GAN, VAEGAN, ConditionalGAN, NonSaturating
 from pyrogen.distributions import FlowPrior, NormalMixture, VampPrior
 from pyrogen.inference import adam, decode, encode, posterior, prior, reconstruct
-from pyrogen.inference.program import Program
+from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch
 
 SMALL = {"hidden": (8,)}

@@ -8,7 +8,7 @@ from pyro import poutine
 
 from pyrogen import distributions, models, nn
 from pyrogen.catalog import CATALOG, rebuild
-from pyrogen.inference.run_folder import describe_story
+from pyrogen.inference.persistence.run_directory import describe_story
 
 SETTINGS = {
     "autoencoder": [

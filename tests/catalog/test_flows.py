@@ -7,7 +7,7 @@ import torch
 
 from pyrogen import distributions, models
 from pyrogen.catalog import CATALOG, rebuild
-from pyrogen.inference.run_folder import describe_story
+from pyrogen.inference.persistence.run_directory import describe_story
 
 GIVEN = {"event_shape": (1, 4, 4), "classes": 10, "levels": 17}
 SETTINGS = [

@@ -94,7 +94,7 @@ Call = Callable[..., Called]
 def _own_features(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Classifiers that `evaluate` trains are kept for these tests, not for whoever runs them."""
     kept = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setattr("pyrogen.diagnostics.features.user_cache", lambda: kept)
+    monkeypatch.setattr("pyrogen.diagnostics.samples.features.user_cache", lambda: kept)
 
 
 @pytest.fixture

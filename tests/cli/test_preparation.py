@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pyrogen import Story
-from pyrogen.cli.preparation import mode_of, needed, prepared, protocol_of, support_of
+from pyrogen.cli.data_protocol import mode_of, needed, prepared, protocol_of, support_of
 from pyrogen.data import Columns, Splits, load
 from pyrogen.distributions import Categorical, DiscretizedLogistic, Gaussian, SharedScaleGaussian
 from pyrogen.models import PPCA, VAE, Autoencoder

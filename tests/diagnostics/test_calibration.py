@@ -12,7 +12,7 @@ from torch import nn
 
 from pyrogen import Story
 from pyrogen.diagnostics import check_calibration
-from pyrogen.diagnostics.uniformity import rank_band, rank_p_values
+from pyrogen.diagnostics.guide.rank_uniformity import rank_band, rank_p_values
 from pyrogen.models import ConditionalVAE
 from tests.diagnostics.oracle import ppca, scaled, shifted
 from tests.statistics_of_tests import assert_frequencies, assert_within
@@ -105,7 +105,7 @@ def test_discrete_latents_and_conditioned_columns(seed):
 
 
 def test_simulations_go_a_few_at_a_time(monkeypatch, seed):
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 9 * 20)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 9 * 20)
     story = ConditionalVAE((1, 4, 4), classes=3, latent=2, hidden=(8,))
     data = {"x": torch.rand(7, 1, 4, 4).round(), "y": torch.tensor([0, 1, 2, 0, 1, 2, 0])}
     found = check_calibration(story, data, simulations=50, draws=9, seed=seed)

@@ -11,7 +11,7 @@ from pyro.infer import TraceGraph_ELBO
 from torch import nn
 
 from pyrogen import Story, fit
-from pyrogen.diagnostics import elbo_trend, gradient_noise
+from pyrogen.diagnostics import elbo_trend
 from pyrogen.models import PPCA
 from tests.statistics_of_tests import assert_within
 

@@ -115,7 +115,7 @@ def test_rows_go_a_few_at_a_time(monkeypatch, seed):
     story = ppca("meanfield")
     x = story.sample(12)
     whole = decompose(story, x, 20, seed=seed)
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 20 * 5)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 20 * 5)
     pieces = decompose(story, x, 20, seed=seed)
     np.testing.assert_allclose(pieces.kl["z"].value, whole.kl["z"].value)
     assert pieces.elbo.value.shape == (12,)
@@ -160,7 +160,7 @@ def test_the_surgery_of_a_hierarchy_scores_all_latents_together(monkeypatch, see
     story = HierarchicalVAE((1, 4, 4), latents=(2, 3), hidden=(8,))
     x = torch.rand(20, 1, 4, 4).round()
     found = elbo_surgery(story, x, num_samples=3, seed=seed)
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 50)  # draws two at a time
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 50)  # draws two at a time
     assert elbo_surgery(story, x, num_samples=3, seed=seed).aggregate_kl == pytest.approx(found.aggregate_kl, abs=1e-4)
     assert -4.27 * found.mutual_information.error < found.mutual_information.value < math.log(20)
 

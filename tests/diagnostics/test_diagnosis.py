@@ -6,8 +6,8 @@ import math
 import pytest
 
 from pyrogen.diagnostics import Diagnosis, Figure, Finding
-from pyrogen.diagnostics.judging import ALPHA, Bounds, Ruling, critical
-from pyrogen.diagnostics.verdicts import in_order
+from pyrogen.diagnostics.report.findings import in_order
+from pyrogen.diagnostics.report.thresholds import ALPHA, Bounds, Ruling, critical
 
 
 def figure(verdict, part="guide", value=1.0):

@@ -11,7 +11,8 @@ from torch import nn
 
 from pyrogen import Story
 from pyrogen.diagnostics import to_datatree
-from pyrogen.inference import footprint, log_likelihood
+from pyrogen.inference import log_likelihood
+from pyrogen.inference.likelihood import memory_budget
 from pyrogen.models import PPCA
 from tests.statistics_of_tests import assert_within
 from tests.stories import coin_model
@@ -107,7 +108,7 @@ def test_a_meanfield_guide_has_its_closed_form_gap(seed):
 def test_rows_a_few_at_a_time_are_the_same_rows(solved, x, monkeypatch):
     whole = to_datatree(solved, {"x": x}, 6)
     for elements in (256 * 16, 256 * 100):  # 16 rows in a run, then 40 rows twice in a run
-        monkeypatch.setattr(footprint, "ELEMENTS", elements)
+        monkeypatch.setattr(memory_budget, "ELEMENTS", elements)
         tree = to_datatree(solved, {"x": x}, 6)
         assert tree["observed_data"].equals(whole["observed_data"])
         assert tree["posterior"].sizes == whole["posterior"].sizes
@@ -188,7 +189,7 @@ class PerDatum(Story):
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_parameters_of_each_datum_keep_to_their_row(samples, monkeypatch):
-    monkeypatch.setattr(footprint, "ELEMENTS", 256 * 9)
+    monkeypatch.setattr(memory_budget, "ELEMENTS", 256 * 9)
     tree = to_datatree(PerDatum(12), {"x": torch.zeros(12)}, samples)
     z = values(tree, "posterior", "z")
     assert z.round().tolist() == [list(range(12))] * samples

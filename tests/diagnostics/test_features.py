@@ -5,7 +5,7 @@ from torchvision.models import inception_v3
 
 from pyrogen.data import Columns, load
 from pyrogen.diagnostics import Inception, Pixels, SmallClassifier, suited_features
-from pyrogen.diagnostics.features import _as_inception_wants
+from pyrogen.diagnostics.samples.features import _as_inception_wants
 from tests.statistics_of_tests import assert_within
 
 

@@ -53,7 +53,7 @@ def test_without_an_exact_likelihood_weights_from_the_refined_guide_stand_in(mon
     story = ppca("meanfield")
     exact = float(story.meanfield_gap().detach())
     monkeypatch.delattr(type(story), "log_prob")
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 64 * 12)  # 12 rows at a time
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 64 * 12)  # 12 rows at a time
     gaps = inference_gaps(story, story.sample(24), num_samples=1280, seed=seed, **PATIENT)
     assert not gaps.exact
     assert np.isfinite(gaps.khat).all()

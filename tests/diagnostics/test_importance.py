@@ -18,7 +18,7 @@ from pyrogen.diagnostics import (
     khat_threshold,
     to_datatree,
 )
-from pyrogen.diagnostics.importance import smoothed
+from pyrogen.diagnostics.guide.importance import smoothed
 from pyrogen.inference import NoWeights
 from pyrogen.models import PPCA
 from tests.diagnostics.oracle import chi_square, pareto_k, ppca, scaled
@@ -166,7 +166,7 @@ def test_weighted_draws_have_the_posteriors_moments(seed):
 def test_expectations_go_over_the_data_in_pieces(monkeypatch, seed):
     story = ppca()
     x = story.sample(12)
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 100 * 5)  # 5 rows at a time
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 100 * 5)  # 5 rows at a time
     shapes = []
 
     def squared(draws):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pyrogen.diagnostics import density_coverage, memorization, nearest_neighbours, precision_recall
-from pyrogen.diagnostics.estimates import Estimate
+from pyrogen.diagnostics.core.estimates import Estimate
 from tests.statistics_of_tests import assert_within
 
 CENTRES = 100 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -17,7 +17,7 @@ def modes(n, which=(0, 1, 2, 3)):
 
 def test_identical_sets_score_one(monkeypatch):
     """Whatever rounding does to the distances of equal points, here in ten blocks of matrix products."""
-    monkeypatch.setattr("pyrogen.diagnostics.neighbours._ELEMENTS", 5000)
+    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._ELEMENTS", 5000)
     x = torch.randn(100, 80).repeat(5, 1)  # each five times: balls without a radius
     y = x[torch.randperm(500)]
     assert [share.value for share in precision_recall(y, x)] == [1, 1]
@@ -110,7 +110,7 @@ def test_ties_count_half():
 
 
 def test_nearest_neighbours_are_those_of_a_search_by_hand(monkeypatch):
-    monkeypatch.setattr("pyrogen.diagnostics.neighbours._ELEMENTS", 100)  # several blocks
+    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._ELEMENTS", 100)  # several blocks
     points, others = torch.randn(30, 4, dtype=torch.float64), torch.randn(50, 4, dtype=torch.float64)
     distances, places = nearest_neighbours(points, others, 3)
     by_hand = (points[:, None] - others).norm(dim=-1).sort(1)

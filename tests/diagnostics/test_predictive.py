@@ -42,7 +42,7 @@ def test_the_posterior_predictive_is_exact(story, seed):
 
 
 def test_data_sets_are_put_together_from_runs_on_some_rows(story, monkeypatch, seed):
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 20)  # 50 rows in three runs
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 20)  # 50 rows in three runs
     x = story.sample(50)
     check = predictive_check(
         story, x, {"first and last": lambda x: x[[0, -1]], "rows": lambda x: len(x)}, 40, seed=seed

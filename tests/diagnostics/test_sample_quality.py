@@ -10,7 +10,7 @@ from scipy.stats import t
 from pyrogen import Story, fit
 from pyrogen.data import Columns
 from pyrogen.diagnostics import SampleQuality, sample_quality
-from pyrogen.diagnostics.estimates import Estimate
+from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.models import PPCA, KMeans
 from tests.statistics_of_tests import assert_within
 

@@ -27,7 +27,9 @@ def test_the_elbo_of_the_prior(seed):
 
 
 def test_of_a_guide_that_is_the_prior_it_is_the_elbo(seed, monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 256 * 40)  # a few rows, a few draws at a time
+    monkeypatch.setattr(
+        "pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 40
+    )  # a few rows, a few draws at a time
     story = untrained(ppca())
     with torch.no_grad():
         story.encoder.weight.zero_()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from pyrogen.distributions import Affine, Autoregressive, Bijection, Bijector, Coupling, Logit, MultiScale, Spline
-from pyrogen.distributions.bijections import Actnorm
+from pyrogen.distributions.flows.bijections import Actnorm
 
 LAYERS: dict[str, tuple[tuple[int, ...], Bijection]] = {
     "affine_coupling": ((5,), Coupling(Affine(), 3, (16,))),

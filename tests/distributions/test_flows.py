@@ -23,7 +23,7 @@ from pyrogen.distributions import (
     VampPrior,
 )
 from pyrogen.inference import adam
-from pyrogen.inference.run_folder import describe_story
+from pyrogen.inference.persistence.run_directory import describe_story
 from pyrogen.models import VAE, Flow
 from tests.correlated import assert_tighter_than_meanfield
 

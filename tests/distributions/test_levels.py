@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrogen.distributions import Categorical, DiscretizedLogistic
-from pyrogen.distributions.levels import LevelCategorical, LevelLogistic
+from pyrogen.distributions.discrete.discretized import LevelCategorical, LevelLogistic
 from tests.statistics_of_tests import assert_within
 
 Build = Callable[[int], Distribution]

@@ -31,7 +31,7 @@ def test_ppcas_codes_are_exact_posterior_means_and_its_data_their_means(solved):
 def test_pieces_and_order_change_nothing(solved, monkeypatch):
     story, x = solved
     whole = encode(story, x), decode(story, encode(story, x)), reconstruct(story, x)
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 2**11)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 2**11)
     pieces = encode(story, x), decode(story, encode(story, x)), reconstruct(story, x)
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from pyrogen import Story, fit, load
 from pyrogen.catalog import CATALOG
 from pyrogen.data import Columns
-from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, captured, compiled, compiling, cosine
-from pyrogen.inference.whole_step import WholeStep
+from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, cosine
+from pyrogen.inference.compile import captured, compiled_step, dispatch
+from pyrogen.inference.compile.fused_step import WholeStep
 from pyrogen.models import VAE
 from tests.stories import Location, Mixture, Topics, coin_guide, coin_model, schools, schools_model
 
@@ -34,7 +35,7 @@ from tests.stories import Location, Mixture, Topics, coin_guide, coin_model, sch
 def cheap(monkeypatch, request):
     """Compile without generating code, unless a test asks for the real compiler."""
     if "inductor" not in request.keywords:
-        monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: graph)
+        monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
 
 
 def counts(rows=60):
@@ -201,7 +202,7 @@ def test_whatever_the_optimizer(name):
 @pytest.mark.parametrize("largest", [0, 50_000])
 @pytest.mark.inductor
 def test_through_the_real_compiler(name, largest, monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", largest)
+    monkeypatch.setattr("pyrogen.inference.optim.flat_parameters.LARGEST", largest)
     make, data, options = PROGRAMS[name]
     agree(*(run(make, data, compile, **options) for compile in (True, False)))
 
@@ -312,7 +313,7 @@ class Leaves(Topics):
     ids=["numpy", "leaves", "item", "mask", "loop", "objective"],
 )
 def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.training.defaults.EARNED", 1)
     options = {"objective": TraceGraph_ELBO} if "TraceGraph" in reason else {}
     with pytest.warns(UserWarning, match=reason) as said:
         fast = run(make, counts, "auto", **options)
@@ -325,12 +326,12 @@ def test_what_cannot_be_traced_trains_all_the_same(make, reason, monkeypatch):
 
 
 def test_without_a_compiler_steps_are_ordinary(monkeypatch):
-    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.training.defaults.EARNED", 1)
 
     def refused(*_, **__):
         raise RuntimeError("No working C++ compiler found")
 
-    monkeypatch.setattr(compiled, "COMPILER", refused)
+    monkeypatch.setattr(compiled_step, "COMPILER", refused)
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler here"):
         fast = run(Topics, counts, "auto")
     agree(fast, run(Topics, counts, False), 1e-12)
@@ -349,10 +350,10 @@ def test_a_short_run_is_not_compiled():
 
 
 def test_a_rare_kind_of_batch_is_compiled_once_it_has_come_often(monkeypatch):
-    monkeypatch.setattr(compiling, "SEEN_OFTEN", 2)
+    monkeypatch.setattr(dispatch, "SEEN_OFTEN", 2)
     made = []
-    plan_for = compiling.plan_for
-    monkeypatch.setattr(compiling, "plan_for", lambda step, batch: made.append(batch.n) or plan_for(step, batch))
+    plan_for = dispatch.plan_for
+    monkeypatch.setattr(dispatch, "plan_for", lambda step, batch: made.append(batch.n) or plan_for(step, batch))
     ordinary, fast = (run(Topics, lambda: counts(50), compile, steps=None, epochs=5) for compile in (False, True))
     assert made == [20, 10]
     agree(fast, ordinary)
@@ -380,7 +381,7 @@ def test_a_loss_that_is_not_finite_names_the_site_and_moves_nothing():
 
 @pytest.mark.parametrize("largest", [0, 50_000])
 def test_resumed_compiled_runs_are_equal_to_the_bit(largest, monkeypatch, tmp_path):
-    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", largest)
+    monkeypatch.setattr("pyrogen.inference.optim.flat_parameters.LARGEST", largest)
     options = {"ema": 0.9, "schedule": cosine(30), "clip_norm": 1.0, "steps": None}
     whole = run(Normed, lambda: counts(50), True, epochs=6, out=tmp_path / "whole", **options)
     run(Normed, lambda: counts(50), True, epochs=2, out=tmp_path / "parts", **options)
@@ -406,7 +407,7 @@ def taken(monkeypatch):
         return losses
 
     monkeypatch.setattr(WholeStep, "several", counted)
-    monkeypatch.setattr("pyrogen.inference.whole_step.AT_A_TIME_SECONDS", 600.0)
+    monkeypatch.setattr("pyrogen.inference.compile.fused_step.AT_A_TIME_SECONDS", 600.0)
     return numbers
 
 
@@ -465,7 +466,7 @@ def test_a_loss_that_is_not_finite_among_many_stops_there(monkeypatch, tmp_path)
 
 def test_a_slow_step_is_looked_at_after_half_a_second(monkeypatch):
     together = taken(monkeypatch)
-    monkeypatch.setattr("pyrogen.inference.whole_step.AT_A_TIME_SECONDS", 1e-9)
+    monkeypatch.setattr("pyrogen.inference.compile.fused_step.AT_A_TIME_SECONDS", 1e-9)
     run(Topics, counts, True, batch_size=60, steps=None, epochs=40)
     assert set(together) <= {0, 1}
     assert sum(together) > 30
@@ -501,7 +502,7 @@ def test_parameters_that_a_callback_lays_elsewhere_go_on_training():
 
 def test_a_resumed_run_keeps_its_mode(monkeypatch, tmp_path):
     run(Topics, counts, "auto", steps=None, epochs=1, out=tmp_path)
-    monkeypatch.setattr("pyrogen.inference.choices.EARNED", 1)
+    monkeypatch.setattr("pyrogen.inference.training.defaults.EARNED", 1)
     again = run(Topics, counts, "auto", steps=None, epochs=3, out=tmp_path, resume=True)
     assert again.mode == "eager"
 
@@ -550,12 +551,12 @@ class Replayed:
 @pytest.fixture
 def captured_here(monkeypatch):
     """Captured steps on the CPU, a stand-in replaying them: all but the capture itself."""
-    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", 0)
+    monkeypatch.setattr("pyrogen.inference.optim.flat_parameters.LARGEST", 0)
     monkeypatch.setattr(captured, "capture", Replayed)
     monkeypatch.setattr(
-        compiling.Compiler,
+        dispatch.Compiler,
         "_plan",
-        lambda self, batch, mode: captured.CapturedStep(compiling.plan_for(self.step, batch), self.step, batch),
+        lambda self, batch, mode: captured.CapturedStep(dispatch.plan_for(self.step, batch), self.step, batch),
     )
 
 
@@ -604,7 +605,7 @@ class Cancelling(Story):
 
 @pytest.mark.parametrize(("large", "accepted"), [(1e6, True), (1.0, False)])
 def test_rounding_is_told_from_another_program(monkeypatch, large, accepted):
-    monkeypatch.setattr("pyrogen.inference.packed.LARGEST", 0)
+    monkeypatch.setattr("pyrogen.inference.optim.flat_parameters.LARGEST", 0)
 
     def off(graph, inputs, *_):
         def call(*given):
@@ -613,7 +614,7 @@ def test_rounding_is_told_from_another_program(monkeypatch, large, accepted):
 
         return call
 
-    monkeypatch.setattr(compiled, "COMPILER", off)
+    monkeypatch.setattr(compiled_step, "COMPILER", off)
     options = {"steps": 3, "optimizer": adam(1e-6), "progress": False}
     if accepted:
         assert fit(Cancelling(large), {"x": torch.zeros(20)}, compile=True, **options).mode == "compiled"

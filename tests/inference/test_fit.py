@@ -366,7 +366,7 @@ def test_a_validation_figure_that_is_not_a_number_is_not_the_best():
 
     figures = iter([float("nan"), -3.0, -2.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyrogen.inference.run.mean_elbo", lambda *_: next(figures))
+        patch.setattr("pyrogen.inference.training.trainer.mean_elbo", lambda *_: next(figures))
         run = fit((model, lambda x: None), torch.ones(4), validation=torch.ones(2), epochs=3)
     assert run.best_epoch == 3
 

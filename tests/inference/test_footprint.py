@@ -11,14 +11,15 @@ from torch import nn
 
 from pyrogen import Story, fit
 from pyrogen.distributions import NormalMixture
-from pyrogen.inference import NoWeights, encode, footprint, held_out_elbo, log_likelihood, log_weights
-from pyrogen.inference.footprint import rows_at_once
-from pyrogen.inference.likelihood import weighed
-from pyrogen.inference.program import Program
+from pyrogen.inference import NoWeights, encode, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference.likelihood import memory_budget
+from pyrogen.inference.likelihood.marginal_likelihood import weighed
+from pyrogen.inference.likelihood.memory_budget import rows_at_once
+from pyrogen.inference.program.program import Program
 from pyrogen.models import VAE, Diffusion, Flow
 from pyrogen.story import Batch
 
-ELEMENTS = footprint.ELEMENTS
+ELEMENTS = memory_budget.ELEMENTS
 
 
 def at_once(story, x):
@@ -107,7 +108,7 @@ def test_looking_leaves_no_trace():
 
 def test_no_run_takes_more_rows(monkeypatch):
     x = torch.bernoulli(torch.full((100, 10), 0.5))
-    monkeypatch.setattr(footprint, "ELEMENTS", 20 * 500)
+    monkeypatch.setattr(memory_budget, "ELEMENTS", 20 * 500)
     for ask in (lambda s: log_weights(s, x, 1), lambda s: log_likelihood(s, x, 3), lambda s: encode(s, x)):
         story = Watched(10, 2, hidden=(500,))
         ask(story)
@@ -122,7 +123,7 @@ def test_an_exact_density_is_had_some_rows_at_a_time(monkeypatch):
 
     story, x = Told(2), torch.randn(100, 2)
     whole = log_likelihood(story, x, 0).value
-    monkeypatch.setattr(footprint, "ELEMENTS", 256 * 20)
+    monkeypatch.setattr(memory_budget, "ELEMENTS", 256 * 20)
     story.met = 0
     assert torch.allclose(log_likelihood(story, x, 0).value, whole, atol=1e-5)
     assert story.met <= 20

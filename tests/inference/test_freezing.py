@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pyrogen import Story, fit
-from pyrogen.inference import compiled
+from pyrogen.inference.compile import compiled_step
 from tests.stories import Topics
 
 
@@ -84,7 +84,7 @@ def test_neither_parameters_nor_buffers_of_what_is_frozen_move(freeze, still):
 
 @pytest.mark.parametrize(("freeze", "still"), [("centre", CENTRE), ("guide", CENTRE | ENCODER | NORMS["encoder"])])
 def test_nor_do_they_in_compiled_steps(freeze, still, monkeypatch):
-    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: graph)
+    monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
     assert moved(freeze, compile=True) == ALL - still
 
 

@@ -5,7 +5,8 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 from pyrogen import fit
-from pyrogen.inference import TemperedELBO, adam, compiling, cosine, log_likelihood
+from pyrogen.inference import TemperedELBO, adam, cosine, log_likelihood
+from pyrogen.inference.compile import dispatch
 from pyrogen.models import PPCA
 from tests.stories import Location, Topics, schools, schools_model
 
@@ -45,8 +46,8 @@ def test_precisions_and_likelihood(precision):
 @pytest.mark.parametrize("rows", [100, 90])
 def test_compiled_and_captured_steps_take_the_numbers_of_ordinary_ones(captures, rows, monkeypatch):
     """With a KL warm-up, a schedule, clipping, averages and, for 90 rows, a second kind of batch that is captured."""
-    monkeypatch.setattr(compiling, "CAPTURES", captures)
-    monkeypatch.setattr(compiling, "SEEN_OFTEN", 2)
+    monkeypatch.setattr(dispatch, "CAPTURES", captures)
+    monkeypatch.setattr(dispatch, "SEEN_OFTEN", 2)
     x = torch.poisson(torch.full((rows, 10), 2.0))
     runs = []
     for compile in (False, True):
@@ -59,7 +60,7 @@ def test_compiled_and_captured_steps_take_the_numbers_of_ordinary_ones(captures,
 
 
 def test_captured_noise_is_fresh_and_resumes(monkeypatch, tmp_path):
-    monkeypatch.setattr(compiling, "CAPTURES", True)
+    monkeypatch.setattr(dispatch, "CAPTURES", True)
     x = torch.poisson(torch.full((100, 10), 2.0))
     runs = {}
     for out, stages in (("whole", (6,)), ("parts", (2, 6))):

@@ -61,7 +61,9 @@ def test_without_the_metropolis_step_a_poor_guide_would_be_believed(solved, seed
     mean, _ = conditional(story, x, MISSING)
     with torch.no_grad():
         story.encoder.bias += 0.4
-    monkeypatch.setattr("pyrogen.inference.weights.WeightedTraces.log_weights", lambda self: torch.zeros(3200).double())
+    monkeypatch.setattr(
+        "pyrogen.inference.program.row_log_weights.WeightedTraces.log_weights", lambda self: torch.zeros(3200).double()
+    )
     found = impute(story, x, MISSING, chains=800, steps=60, seed=seed)
     with pytest.raises(AssertionError, match="standard errors"):
         assert_within(found.mean[:, MISSING], mean, found.error[:, MISSING], sigmas=5.1)
@@ -79,7 +81,7 @@ def test_what_a_missing_element_held_does_not_matter(solved):
 
 def test_pieces_fit_together(solved, monkeypatch, seed):
     story, x = solved
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 2**18)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 2**18)
     mean, _ = conditional(story, x, MISSING)
     found = impute(story, x, MISSING, chains=600, steps=30, seed=seed)
     assert_within(found.mean[:, MISSING], mean, found.error[:, MISSING], sigmas=5.1)

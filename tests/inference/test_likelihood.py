@@ -115,7 +115,7 @@ def test_error_of_the_elbo(solved, seed):
 def test_chunks_change_nothing_but_the_draws(solved, monkeypatch):
     story, x = solved
     whole = log_weights(story, x, 5)
-    monkeypatch.setattr("pyrogen.inference.footprint.ELEMENTS", 2**12)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 2**12)
     assert (log_weights(story, x, 5) - whole).abs().max() < 1e-9
 
 

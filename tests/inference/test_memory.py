@@ -16,7 +16,7 @@ STEPS = """
 import resource, sys
 import torch
 from contextlib import nullcontext
-from pyrogen.inference.memory import memory_kept
+from pyrogen.inference.training.allocator import memory_kept
 
 def step():
     held = [torch.zeros(800_000) for _ in range(20)]  # 64 MB

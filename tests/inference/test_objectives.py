@@ -12,7 +12,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 
 from pyrogen import Story, fit
 from pyrogen.inference import ImportanceWeightedELBO, NoWeights, TemperedELBO, adam, log_likelihood
-from pyrogen.inference.program import Program
+from pyrogen.inference.program.program import Program
 from pyrogen.models import PPCA, VAE, VQVAE, Diffusion, Flow
 from pyrogen.story import Batch
 from tests.statistics_of_tests import assert_within

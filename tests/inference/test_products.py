@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pyrogen.inference import products
-from pyrogen.inference.tracing import trace
+from pyrogen.inference.compile import onednn
+from pyrogen.inference.compile.tracing import trace
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -22,7 +22,7 @@ def test_products_by_onednn_are_the_same():
     given = inputs()
     graph = trace(layers, given)
     expected = layers(*given)
-    told = products.by_onednn(graph.module)(*given)
+    told = onednn.by_onednn(graph.module)(*given)
     for one, other in zip(told, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
     targets = [str(node.target) for node in graph.module.graph.nodes]
@@ -33,7 +33,7 @@ def test_products_by_onednn_are_the_same():
 def test_other_types_stay_as_they_are():
     given = [tensor.double() for tensor in inputs()]
     graph = trace(layers, given)
-    assert "pyrogen.linear.default" not in {str(n.target) for n in products.by_onednn(graph.module).graph.nodes}
+    assert "pyrogen.linear.default" not in {str(n.target) for n in onednn.by_onednn(graph.module).graph.nodes}
 
 
 @pytest.mark.parametrize(("vendor", "faster"), [("GenuineIntel", False), ("AuthenticAMD", True), (None, False)])
@@ -41,6 +41,6 @@ def test_it_goes_by_the_maker_of_the_processor(vendor, faster, monkeypatch, tmp_
     told = tmp_path / "cpuinfo"
     if vendor is not None:
         told.write_text(f"processor : 0\nvendor_id : {vendor}\n")
-    monkeypatch.setattr(products, "CPUINFO", told)
+    monkeypatch.setattr(onednn, "CPUINFO", told)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert products.onednn_is_faster.__wrapped__() is faster
+    assert onednn.onednn_is_faster.__wrapped__() is faster

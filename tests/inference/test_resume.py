@@ -18,8 +18,8 @@ from torch import nn
 
 from pyrogen import Story, fit, load
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, cosine
-from pyrogen.inference.checkpoint import load_tree
-from pyrogen.inference.loop import Loop
+from pyrogen.inference.persistence.checkpoint import load_tree
+from pyrogen.inference.training.loop import Loop
 from tests.checkpoints import assert_same_checkpoint
 from tests.stories import Topics, schools, schools_model
 
@@ -195,7 +195,7 @@ import sys, torch
 sys.path.insert(0, {root!r})
 torch.set_num_threads(1)
 from tests.inference import test_resume
-from pyrogen.inference.loop import Loop
+from pyrogen.inference.training.loop import Loop
 from pyrogen.inference import loop
 loop.EPOCH_END_SECONDS, loop.MIDDLE_SECONDS = 0.05, 0.03
 take = Loop._take

@@ -10,7 +10,7 @@ from torch import nn
 
 from pyrogen import fit, load
 from pyrogen.inference import adam, posterior
-from pyrogen.inference.checkpoint import load_tree, save_tree
+from pyrogen.inference.persistence.checkpoint import load_tree, save_tree
 from pyrogen.models import PPCA, VAE
 from pyrogen.nn import ConvEncoder, Dense
 from tests.stories import Location, Topics, coin_guide, coin_model, schools, schools_model

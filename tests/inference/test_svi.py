@@ -10,7 +10,9 @@ from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
-from pyrogen.inference import SVI, compiled, svi
+from pyrogen.inference import SVI
+from pyrogen.inference.compile import compiled_step
+from pyrogen.inference.svi import pyro_svi
 from tests.stories import Mixture, Topics, schools, schools_model
 
 pytestmark = pytest.mark.free_store
@@ -19,8 +21,8 @@ STEPS = 30
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: graph)
-    monkeypatch.setattr(svi, "FIRST", 5)
+    monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
+    monkeypatch.setattr(pyro_svi, "FIRST", 5)
 
 
 def trained(kind, program, args, optim=None, elbo=Trace_ELBO, before_step=lambda svi, step: None, **options):

@@ -25,16 +25,9 @@ from pyrogen.distributions import (
     PredictV,
     PredictX,
 )
-from pyrogen.inference import (
-    ImportanceWeightedELBO,
-    NoWeights,
-    adam,
-    compiled,
-    held_out_elbo,
-    log_likelihood,
-    log_weights,
-)
-from pyrogen.inference.run_folder import describe_story
+from pyrogen.inference import ImportanceWeightedELBO, NoWeights, adam, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference.compile import compiled_step
+from pyrogen.inference.persistence.run_directory import describe_story
 from pyrogen.models import ConditionalDiffusion, Diffusion
 from pyrogen.nn import UNet
 from tests.statistics_of_tests import assert_within
@@ -334,7 +327,7 @@ def test_labels_are_withheld_in_training_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["vectors", "unet"])
 def test_one_level_learns_resumes_exactly_and_is_rebuilt(kind: str, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
+    monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
     histories = {}
     for out, stages in (("whole", (2,)), ("parts", (1, 2))):
         for epochs in stages:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyrogen.nn import DenseDenoiser, UNet
-from pyrogen.nn.denoisers import time_features
+from pyrogen.nn.conv.denoisers import time_features
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": lambda: DenseDenoiser((1, 4, 5), hidden=(7, 6), labels=3, width=8),

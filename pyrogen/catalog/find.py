@@ -1,0 +1,86 @@
+"""Stories by name: the catalog's own, and those in a user's files."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.stories import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    conditional,
+    diffusion,
+    discriminative,
+    flows,
+    linear,
+    mixtures,
+    sequences,
+)
+from pyrogen.inference.program.input_checks import nearest
+from pyrogen.story import Story
+
+__all__ = ["CATALOG", "find"]
+
+_GROUPS = (
+    linear,
+    mixtures,
+    autoencoders,
+    flows,
+    diffusion,
+    autoregressive,
+    sequences,
+    conditional,
+    discriminative,
+    adversarial,
+)
+
+CATALOG: dict[str, Entry] = {entry.name: entry for group in _GROUPS for entry in group.ENTRIES}
+"""Every built-in story by name."""
+
+
+def find(name: str) -> Entry:
+    """The entry of that name; `path/to/file.py:Class` makes one of a user's own story.
+
+    Raises:
+        ValueError: no such name, file, or class.
+    """
+    if ".py:" in name or name.endswith(".py"):
+        return _from_file(name)
+    if name not in CATALOG:
+        hint = nearest(name, CATALOG)
+        raise ValueError(
+            f"no story is called '{name}'{hint} (have: {', '.join(CATALOG)}; your own: path/to/file.py:Class)"
+        )
+    return CATALOG[name]
+
+
+def _from_file(name: str) -> Entry:
+    file, _, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"story file '{file}' does not exist")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look there for the module they are in
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    own = [n for n, c in vars(module).items() if _is_story(c) and c.__module__ == module.__name__]
+    if not attribute or not _is_story(getattr(module, attribute, None)):
+        what = f"has no Story called '{attribute}'" if attribute else "needs the story's class after a colon"
+        raise ValueError(f"'{file}' {what}: write {file}:Class (stories in it: {', '.join(own) or 'none'})")
+    cls = getattr(module, attribute)
+    summary = (inspect.getdoc(cls) or "").split("\n")[0]
+    return Entry(attribute, summary, cls)
+
+
+def _is_story(candidate: Any) -> bool:
+    return inspect.isclass(candidate) and issubclass(candidate, Story) and candidate is not Story

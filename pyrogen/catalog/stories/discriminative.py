@@ -1,0 +1,27 @@
+"""Discriminative stories: labels given data, for comparison, with their settings for digits."""
+
+from __future__ import annotations
+
+from pyrogen import models
+from pyrogen.catalog import examples
+from pyrogen.catalog.components import Sizes
+from pyrogen.catalog.entry import Entry, sizes
+from pyrogen.story import Story
+
+__all__ = ["ENTRIES"]
+
+
+def _classifier(event_shape: tuple[int, ...], classes: int, hidden: Sizes = (400,)) -> Story:
+    """MNIST: --epochs 10 --lr 1e-3."""
+    return models.Classifier(event_shape, classes, hidden=sizes("hidden", hidden) if hidden else ())
+
+
+ENTRIES = (
+    Entry(
+        "classifier",
+        "labels given data, p(y given x), dense; hidden=[] is logistic regression",
+        _classifier,
+        {"epochs": 40, "lr": 1e-2},
+        lambda: (models.Classifier((1, 4, 4), classes=2, hidden=(16,)), examples.labelled_images()),
+    ),
+)

@@ -1,0 +1,75 @@
+"""Linear-Gaussian stories, and PCA beside them, with their settings for digits; those for MNIST are said with each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyrogen import models
+from pyrogen.catalog import examples
+from pyrogen.catalog.components import CovarianceName, covariance_of
+from pyrogen.catalog.entry import Entry
+from pyrogen.story import Story
+
+__all__ = ["ENTRIES"]
+
+
+def _gaussian(event_shape: tuple[int, ...], covariance: CovarianceName = "full", floor: float = 1e-4) -> Story:
+    """MNIST: as it is."""
+    return models.MultivariateGaussian(event_shape, covariance_of(covariance, floor))
+
+
+def _pca(event_shape: tuple[int, ...], latent: int = 10) -> Story:
+    """MNIST: --set latent=50."""
+    return models.PCA(event_shape, latent)
+
+
+def _ppca(event_shape: tuple[int, ...], latent: int = 10, guide: Literal["full", "meanfield"] = "full") -> Story:
+    """MNIST: --epochs 20 --set latent=50."""
+    return models.PPCA(event_shape, latent, guide)
+
+
+def _bayesian_ppca(event_shape: tuple[int, ...], latent: int = 30) -> Story:
+    """MNIST: --epochs 20 --lr 1e-3 --set latent=100."""
+    return models.BayesianPPCA(event_shape, latent)
+
+
+def _factor_analysis(event_shape: tuple[int, ...], latent: int = 10, floor: float = 1e-4) -> Story:
+    """MNIST: --epochs 20 --set latent=50."""
+    return models.FactorAnalysis(event_shape, latent, floor)
+
+
+ENTRIES = (
+    Entry(
+        "gaussian",
+        "one Gaussian at maximum likelihood: full, diagonal or spherical covariance",
+        _gaussian,
+        tiny=lambda: (models.MultivariateGaussian(6, covariance_of("full", 0.1)), {"x": examples.points()}),
+    ),
+    Entry(
+        "pca",
+        "principal component analysis: a projection, without a density",
+        _pca,
+        tiny=lambda: (models.PCA(6, 2), {"x": examples.points()}),
+    ),
+    Entry(
+        "ppca",
+        "probabilistic PCA: linear, with exact likelihood and posterior",
+        _ppca,
+        {"epochs": 60, "lr": 5e-3},
+        lambda: (models.PPCA(6, 2), {"x": examples.points()}),
+    ),
+    Entry(
+        "bayesian_ppca",
+        "probabilistic PCA with priors, which switch off the columns that the data do not need",
+        _bayesian_ppca,
+        {"epochs": 100, "batch_size": 128, "lr": 1e-2},
+        lambda: (models.BayesianPPCA(6, 4), {"x": examples.points()}),
+    ),
+    Entry(
+        "factor_analysis",
+        "factor analysis: probabilistic PCA with a noise of its own for each feature",
+        _factor_analysis,
+        {"epochs": 60, "lr": 5e-3},
+        lambda: (models.FactorAnalysis(6, 2, floor=0.1), {"x": examples.points()}),
+    ),
+)

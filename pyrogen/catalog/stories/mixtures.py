@@ -1,0 +1,64 @@
+"""Mixtures of Gaussians, on a few centres or on every datum, with their settings for digits; k-means beside them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyrogen import distributions, models
+from pyrogen.catalog import examples
+from pyrogen.catalog.components import CovarianceName, covariance_of
+from pyrogen.catalog.entry import Entry, chosen
+from pyrogen.story import Story
+
+__all__ = ["ENTRIES"]
+
+
+def _kde(
+    event_shape: tuple[int, ...],
+    total: int,
+    bandwidth: Literal["leave-one-out", "scott", "silverman"] | float = "leave-one-out",
+) -> Story:
+    """MNIST: as it is."""
+    if isinstance(bandwidth, int | float):
+        return models.KDE(event_shape, total, bandwidth)
+    rules = {
+        "leave-one-out": distributions.LeaveOneOut,
+        "scott": distributions.Scott,
+        "silverman": distributions.Silverman,
+    }
+    return models.KDE(event_shape, total, chosen("bandwidth", bandwidth, rules)())
+
+
+def _kmeans(event_shape: tuple[int, ...], clusters: int = 10) -> Story:
+    """MNIST: --set clusters=50."""
+    return models.KMeans(event_shape, clusters)
+
+
+def _mixture(
+    event_shape: tuple[int, ...], components: int = 10, covariance: CovarianceName = "full", floor: float = 1e-4
+) -> Story:
+    """MNIST: --epochs 20 --set covariance=diagonal --set components=50."""
+    return models.GaussianMixture(event_shape, components, covariance_of(covariance, floor))
+
+
+ENTRIES = (
+    Entry(
+        "kde",
+        "kernel density estimate; bandwidth: leave-one-out, scott, silverman, or a number",
+        _kde,
+        tiny=lambda: (models.KDE(6, 96), {"x": examples.points()}),
+    ),
+    Entry(
+        "kmeans",
+        "k-means: a partition with codes, without a density",
+        _kmeans,
+        tiny=lambda: (models.KMeans(6, 3), {"x": examples.points()}),
+    ),
+    Entry(
+        "mixture",
+        "Gaussian mixture, started by k-means: full, diagonal or spherical covariances",
+        _mixture,
+        {"epochs": 60, "lr": 3e-3},
+        lambda: (models.GaussianMixture(6, 3, covariance_of("full", 0.1)), {"x": examples.points()}),
+    ),
+)

@@ -1,0 +1,32 @@
+"""Run folders, opened with a user's own class where they need one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from pyrogen.catalog import find, load, rebuild_as
+from pyrogen.inference import Fit, RunFolder
+from pyrogen.inference.program.input_checks import resolve_device
+
+__all__ = ["opened"]
+
+
+def opened(directory: Path, story: str | None, device: str) -> Fit:
+    """The run in a folder, its story on a device.
+
+    Args:
+        directory: the folder.
+        story: `path/to/file.py:Class` for a class that is not pyrogen's.
+        device: `auto`, `cpu`, `cuda`, ...
+    """
+    if story is None:
+        run = load(directory)
+    elif ".py" not in story:
+        raise typer.BadParameter(f"expected path/to/file.py:Class, got '{story}'", param_hint="'--story'")
+    else:
+        folder = RunFolder(directory)
+        run = load(directory, into=rebuild_as(find(story), folder.config()["story"], folder.path))
+    run.story.to(resolve_device(device))
+    return run

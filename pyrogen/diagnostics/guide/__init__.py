@@ -1,0 +1,1 @@
+"""Quality of a guide: importance weights, calibration, inference gaps, reference posteriors."""

@@ -1,0 +1,251 @@
+"""What the log weights of a datum say: bounds on its log-likelihood, and how far to trust them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyrogen.diagnostics.core.draw_arrays import Variable
+from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.diagnostics.core.posterior_draws import collect
+from pyrogen.inference import NoWeights, log_weights
+from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference.program.program import Program
+from pyrogen.inference.training.result import answering
+
+__all__ = ["ImportanceWeights", "importance_weights", "khat_threshold", "smoothed", "summary"]
+
+FEWEST = 25
+"""Draws below which there are not the five largest weights that a Pareto tail is fitted to."""
+
+_TOGETHER = 2**22
+"""Weights that are smoothed at once."""
+
+
+def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed: int = 0) -> ImportanceWeights:
+    r"""Draw $z_s \sim q(z|x)$ for each datum, and weigh them by $w_s = p(x, z_s) / q(z_s|x)$.
+
+    Where data share latents there is one posterior for all of them, and N is 1: weights, bounds and k-hat are of all
+    latents given all data.
+
+    Args:
+        fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        data: columns as `fit` takes them; the training data, if they share latents.
+        num_samples: draws S for each datum.
+        seed: of the draws; the caller's random state is kept.
+
+    Raises:
+        NoWeights (a ValueError): draws have no weight; the message names the site.
+        ValueError: data share latents, and these are not the training data.
+
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> x = torch.randn(20, 4)
+        >>> weights = importance_weights(PPCA(4, latent=2).maximum_likelihood(x), x, 100)
+        >>> weights.khat.shape, weights.unreliable.mean()  # an exact guide: constant weights
+        ((20,), np.float64(0.0))
+    """
+    try:
+        return ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
+    except NoWeights:
+        joint = _joint_log_weights(fitted, data, num_samples, seed)
+        if joint is None:
+            raise
+    return ImportanceWeights(joint)
+
+
+@dataclass(frozen=True)
+class ImportanceWeights:
+    r"""Log weights $\log w_{si} = \log p(x_i, z_{si}) - \log q(z_{si}|x_i)$, and what follows from them by datum.
+
+    Args:
+        log_weights: (S, N), in nats, draws first. Never of several data together: the weights of N data at once are the
+            products of theirs, of which one draw in a few holds everything, and whose k-hat says nothing of any datum.
+
+    References:
+        Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519; Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538;
+        Vehtari, Simpson, Gelman, Yao, Gabry 2024, "Pareto smoothed importance sampling", JMLR 25(72), arXiv:1507.02646.
+    """
+
+    log_weights: Array
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.log_weights) != 2 or not np.size(self.log_weights):
+            raise ValueError(f"log_weights: expected (draws, data), got shape {np.shape(self.log_weights)}")
+
+    @property
+    def num_samples(self) -> int:
+        """Draws S for each datum."""
+        return len(self.log_weights)
+
+    @functools.cached_property
+    def elbo(self) -> Estimates:
+        """The ELBO by datum, mean log w, (N,) in nats."""
+        return Estimates.of_draws(self.log_weights)
+
+    @functools.cached_property
+    def log_likelihood(self) -> Estimates:
+        """Log mean w over all draws by datum, (N,) in nats: a lower bound on log p(x) in expectation.
+
+        Its error is by the delta method, and says nothing of the bound's bias, about -error^2 / 2.
+        """
+        return _log_mean(self.log_weights)
+
+    @functools.cached_property
+    def ess(self) -> Array:
+        """Effective number of draws (sum w)^2 / sum w^2 by datum, (N,): of S, the share 1 / (1 + chi-square)."""
+        relative = _relative(self.log_weights)
+        with np.errstate(invalid="ignore"):
+            ess: Array = relative.sum(0) ** 2 / (relative**2).sum(0)
+        return ess
+
+    @functools.cached_property
+    def khat(self) -> Array:
+        """Pareto k-hat by datum, (N,): see `smoothed`. Above `threshold`, do not trust what the weights say."""
+        pieces = np.array_split(self.log_weights, 1 + self.log_weights.size // _TOGETHER, axis=1)
+        return np.concatenate([smoothed(piece)[1] for piece in pieces])
+
+    @property
+    def threshold(self) -> float:
+        """Of k-hat, for this number of draws."""
+        return khat_threshold(self.num_samples)
+
+    @property
+    def unreliable(self) -> Array:
+        """Whether k-hat is above its threshold or unknown, (N,)."""
+        return ~(self.khat <= self.threshold)
+
+    def bound(self, k: int) -> Estimates:
+        r"""The k-draw bound $L_k = E \log \frac1k \sum_{j \le k} w_j$ by datum, (N,) in nats; the ELBO at k = 1.
+
+        It is the mean over the S // k disjoint blocks of k draws, which has no bias, and the error is that mean's; for
+        a single block, by the delta method. L_k grows with k, and log p(x) - L_k tends to chi-square / (2k).
+
+        Raises:
+            ValueError: k is below 1 or above S.
+        """
+        if not 1 <= k <= self.num_samples:
+            raise ValueError(f"k must be from 1 to the {self.num_samples} draws that there are, got {k}")
+        blocks = self.num_samples // k
+        if blocks == 1:
+            return _log_mean(self.log_weights[:k])
+        kept = self.log_weights[: blocks * k].reshape(blocks, k, -1)
+        return Estimates.of_draws(np.stack([_log_mean(block).value for block in kept]))
+
+    def __str__(self) -> str:
+        bad = float(self.unreliable.mean())
+        return (
+            f"ELBO {self.elbo.mean()}, log p(x) {self.log_likelihood.mean()} nats per datum with k={self.num_samples}; "
+            f"k-hat {np.nanmedian(self.khat):.2f} in the median, above {self.threshold:.2f} for {bad:.1%} of the data"
+        )
+
+
+def _joint_log_weights(fitted: Any, data: Any, num_samples: int, seed: int) -> Array | None:
+    """(S, 1) log p(x, z) - log q(z) of all data and latents together; None where the guide does not draw them all."""
+    with answering(fitted, seed) as story:
+        batch = whole_batch(story, Program(story), data)
+        stats = collect(story, batch, {"sample_stats"}, num_samples)[0].groups.get("sample_stats")
+    if stats is None:
+        return None
+    if batch.n != batch.total:
+        raise ValueError(
+            f"{story._name}: data share latents, whose posterior is given the {batch.total} rows of the training data, "
+            f"and {batch.n} rows came: pass the training data"
+        )
+    return (stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0])[:, None]
+
+
+def khat_threshold(num_samples: int) -> float:
+    """Above it, S draws do not suffice to correct by their weights: min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024)."""
+    return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf
+
+
+def smoothed(log_weights: Array) -> tuple[Array, Array]:
+    """Pareto smoothed log weights by datum, normalized over draws, and their k-hat.
+
+    The largest weights of each datum are fitted by a generalized Pareto distribution, of which k is the shape: 1/k
+    moments of the weights are finite. For a Gaussian posterior with covariance S and a Gaussian guide with covariance
+    B, k = 1 - lambda_min(S^-1 B).
+
+    k-hat is -inf where the largest weights are all the same to rounding, as under an exact guide: nothing is fitted,
+    and nothing is wrong. It is inf where so few draws hold all the weight that the others vanish beside them; and nan
+    where there are fewer than 25 draws, or ties that leave no tail to fit. Weights are then as they were; nan where all
+    of them vanish.
+
+    Args:
+        log_weights: (S, N) in nats.
+
+    Returns:
+        (S, N) and (N,).
+    """
+    from arviz_stats.base.array import array_stats
+
+    raw = np.asarray(log_weights)
+    rounding = 32 * (np.finfo(raw.dtype).eps if raw.dtype.kind == "f" else 0.0)
+    weights = raw.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = weights - weights.max(0) - np.log(_relative(weights).sum(0))
+    if len(weights) < FEWEST:
+        return found, np.full(weights.shape[1], np.nan)
+    khat, fit = _without_fit(weights, rounding)
+    with np.errstate(all="ignore"):
+        # The logs of ratios whose inverses are the weights: of -log w, not of log w.
+        smooth, khat[fit] = array_stats.psislw(-weights[:, fit].T)
+    found[:, fit] = smooth.T
+    return found, khat
+
+
+def summary(log_weight: Variable) -> dict[str, Variable]:
+    """Figures by datum from log weights (chain, draw, datum), of each chain where there are several."""
+    chains = [_figures(ImportanceWeights(chain)) for chain in log_weight.values]
+    if len(chains) == 1:
+        return {name: Variable(values, log_weight.dims) for name, values in chains[0].items()}
+    dims = ("chain", *log_weight.dims)
+    return {name: Variable(np.stack([chain[name] for chain in chains]), dims) for name in chains[0]}
+
+
+def _figures(weights: ImportanceWeights) -> dict[str, Array]:
+    return {
+        "elbo": weights.elbo.value,
+        "elbo_error": weights.elbo.error,
+        "log_likelihood": weights.log_likelihood.value,
+        "log_likelihood_error": weights.log_likelihood.error,
+        "ess": weights.ess,
+        "khat": weights.khat,
+    }
+
+
+def _without_fit(weights: Array, rounding: float) -> tuple[Array, Array]:
+    """K-hat where there is no tail to fit, and where there is one."""
+    draws = len(weights)
+    size = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # of the tail, Vehtari et al. 2024
+    ranks = draws - size - 1, draws - size, draws - size - 1 + int(size / 4 + 0.5), draws - 1
+    cutoff, least, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
+    with np.errstate(invalid="ignore"):
+        constant = top - least <= rounding * np.maximum(1, np.abs(top))
+        vanishing = (np.exp(quartile - top) == 0) | np.isneginf(top)
+        tied = quartile == cutoff  # the fit divides by the excess of the tail's first quartile
+    khat = np.select([constant, vanishing, tied], [-np.inf, np.inf, np.nan])
+    return khat, ~(constant | vanishing | tied)
+
+
+def _relative(log_weights: Array) -> Array:
+    """Weights relative to the largest of each datum, in double precision."""
+    weights = np.asarray(log_weights, dtype=np.float64)
+    top = weights.max(0)
+    relative: Array = np.exp(weights - np.where(np.isneginf(top), 0.0, top))
+    return relative
+
+
+def _log_mean(log_weights: Array) -> Estimates:
+    """Log of the mean weight of each datum; its error by the delta method."""
+    relative, k = _relative(log_weights), len(log_weights)
+    top = np.max(log_weights, 0).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = relative.mean(0)
+        error = np.full_like(mean, np.nan) if k == 1 else relative.std(0, ddof=1) / mean / math.sqrt(k)
+        return Estimates(np.where(np.isneginf(top), top, top + np.log(mean)), error)

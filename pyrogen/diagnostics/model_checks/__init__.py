@@ -1,0 +1,1 @@
+"""Fit of a model to data: predictive checks, leave-one-out, outliers, simulation."""

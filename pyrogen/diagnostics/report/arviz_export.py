@@ -1,0 +1,153 @@
+"""A fitted story as ArviZ sees a posterior: an `xarray.DataTree` in the groups of its schema."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pyrogen.diagnostics.core.datatree import GROUPS, built
+from pyrogen.diagnostics.core.posterior_draws import collect
+from pyrogen.diagnostics.guide.importance import summary
+from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference.persistence.run_directory import describe_story, versions
+from pyrogen.inference.program.input_checks import nearest
+from pyrogen.inference.program.program import Program
+from pyrogen.inference.training.result import Fit, answering
+from pyrogen.story import Story
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["GROUPS", "to_datatree", "to_inference_data"]
+
+
+def to_datatree(
+    fitted: Any,
+    data: Any,
+    num_samples: int = 100,
+    *,
+    seed: int = 0,
+    groups: Iterable[str] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    dims: Mapping[str, Iterable[str]] | None = None,
+) -> xarray.DataTree:
+    """Draws and log densities of a story on data, in the groups of ArviZ's schema.
+
+    One draw of the latents from the guide is the same draw in `posterior`, `posterior_predictive`, `log_likelihood`,
+    `sample_stats` and `importance`. Dimensions are (chain, draw), then plates by name, then the event's: `z_dim_0`, ...
+    Several fits of one program, restarts of it, are as many chains: `arviz_stats.rhat` then tells whether they agree.
+
+    - `posterior`: latents from the guide, and `pyro.deterministic` of them. `prior`: the same from the model.
+    - `posterior_predictive`, `prior_predictive`: the observed sites drawn anew.
+    - `log_likelihood`: log p(x_i given the latents of the draw), (chain, draw, data), by observed site.
+    - `importance`: `log_p`, `log_q`, `log_weight` of each datum, where every latent sits in the data plate;
+      `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
+      where there are several), as `ImportanceWeights` defines them.
+      With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
+    - `observed_data`; `constant_data`: the columns that the story asks for and does not observe.
+
+    A group that the story has nothing for is left out. Latents marked for enumeration are summed out.
+
+    Args:
+        fitted: a `Fit`; a story as it is; or a pair of Pyro functions that stock SVI has trained in Pyro's store. Or a
+            list of them.
+        data: columns as `fit` takes them, training data or other.
+        num_samples: draws in a chain.
+        seed: of the draws, one more for each further chain; the caller's random state is kept.
+        groups: of `GROUPS`, the ones wanted; None for all.
+        coords: labels by dimension, such as {"data": school_names}.
+        dims: names of a site's event dimensions, such as {"z": ["theme"]}.
+
+    Raises:
+        ValueError: unknown groups, coordinates that do not fit, a program that chooses its own rows or whose sites
+            change from draw to draw, fits of different programs, a pair that was not trained, or data that the story
+            cannot take.
+
+    Example:
+        >>> import torch
+        >>> from pyrogen.diagnostics import to_datatree
+        >>> from pyrogen.models import PPCA
+        >>> x = torch.randn(20, 4)
+        >>> tree = to_datatree(PPCA(4, latent=2).maximum_likelihood(x), {"x": x}, num_samples=50)
+        >>> dict(tree["posterior"]["z"].sizes)
+        {'chain': 1, 'draw': 50, 'data': 20, 'z_dim_0': 2}
+
+    References:
+        Kumar, Carroll, Hartikainen, Martin 2019, "ArviZ, a unified library for exploratory analysis of Bayesian models
+        in Python", JOSS 4(33), doi:10.21105/joss.01143.
+    """
+    wanted = _wanted(groups)
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
+    shelves = []
+    for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
+        with answering(run, seed + chain) as story:
+            shelf, rows = collect(story, whole_batch(story, Program(story), data), asked, num_samples)
+        shelves.append(shelf)
+    if not shelves:
+        raise ValueError("expected a story, a pair or a Fit, or a list of them, got an empty list")
+    shelf = shelves[0].chained(shelves[1:])
+    if "importance" in shelf.groups:
+        shelf.groups["importance_summary"] = summary(shelf.groups["importance"]["log_weight"])
+    shelf.groups = {group: shelf.groups[group] for group in wanted if group in shelf.groups}
+    return built(shelf, rows, _attributes(run, story, seed, num_samples, len(shelves)), coords or {}, dims or {})
+
+
+def to_inference_data(tree: xarray.DataTree) -> Any:
+    """The tree as an `arviz.InferenceData`, which the functions of arviz 0.23 take.
+
+    Raises:
+        ValueError: arviz is 1.0 or newer, whose functions take the tree itself.
+    """
+    import arviz
+
+    # The class is still there in 1.x, as a stub.
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        raise ValueError(
+            f"arviz {arviz.__version__} has no InferenceData: its functions take the DataTree itself, az.summary(tree)"
+        )
+    return arviz.InferenceData.from_datatree(tree)
+
+
+def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
+    wanted = GROUPS if groups is None else (groups,) if isinstance(groups, str) else tuple(groups)
+    for group in wanted:
+        if group not in GROUPS:
+            hint = nearest(str(group), GROUPS)
+            raise ValueError(f"groups: there is no group '{group}'{hint} (have: {', '.join(GROUPS)})")
+    return tuple(group for group in GROUPS if group in wanted)
+
+
+def _attributes(fitted: Any, story: Story, seed: int, num_samples: int, chains: int) -> dict[str, Any]:
+    """What the tree says of itself; text and numbers only, as netCDF holds."""
+    told, described = versions(), describe_story(story)
+    attributes: dict[str, Any] = {
+        "inference_library": "pyrogen",
+        "inference_library_version": told["pyrogen"],
+        "versions": json.dumps(told),
+        "story": described["class"],
+        "story_arguments": json.dumps(described["arguments"]),
+        "guide": _guide_name(story),
+        "seed": seed,
+        "num_samples": num_samples,
+        "num_chains": chains,
+    }
+    if isinstance(fitted, Fit):
+        protocol = fitted.config.get("data", {}).get("protocol")
+        attributes["protocol"] = json.dumps(protocol)
+    return attributes
+
+
+def _guide_name(story: Story) -> str:
+    """The class of an AutoGuide, else the name of the function."""
+    if "guide" in story.without:
+        return "none"
+    guide = story.guide.args[0] if isinstance(story.guide, functools.partial) else story.guide
+    return (
+        type(guide).__name__ if isinstance(guide, nn.Module) else getattr(guide, "__qualname__", type(guide).__name__)
+    )

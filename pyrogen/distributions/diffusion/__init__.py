@@ -1,0 +1,1 @@
+"""Components of diffusion models: noise schedules, prediction targets, reconstruction."""

@@ -1,0 +1,1 @@
+"""Distributions of grey levels and of codebook vectors."""

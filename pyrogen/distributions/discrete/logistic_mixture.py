@@ -1,0 +1,144 @@
+"""Mixtures of discretized logistics over the channels of a pixel, each told of those before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrogen.distributions.discrete.discretized import GreyLevels, LevelLogistic
+from pyrogen.distributions.family import widened
+from pyrogen.distributions.likelihoods import OfLevels
+
+__all__ = ["ChainedLevelLogistic", "LogisticMixture"]
+
+
+class ChainedLevelLogistic(dist.TorchDistribution):
+    """x_c | x_1, ..., x_{c-1}: the grey level nearest to Logistic(loc_c + sum_{b < c} slope_cb (x_b - 1/2), scale_c).
+
+    Args:
+        loc: (..., C), in units of x.
+        scale: (..., C), in units of x.
+        slope: (..., C, C), of which what is below the diagonal counts.
+        levels: number of levels L.
+
+    Example:
+        >>> ChainedLevelLogistic(torch.zeros(2, 3), torch.ones(2, 3), torch.zeros(2, 3, 3), levels=256).sample().shape
+        torch.Size([2, 3])
+    """
+
+    arg_constraints = {
+        "loc": constraints.real_vector,
+        "scale": constraints.independent(constraints.positive, 1),
+        "slope": constraints.independent(constraints.real, 2),
+    }
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, slope: Tensor, levels: int, validate_args: bool | None = None
+    ) -> None:
+        self.levels = levels
+        self.loc, self.scale, self.slope = loc, scale, slope.tril(-1)
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        """The grey levels, of each channel."""
+        return constraints.independent(GreyLevels(self.levels), 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """What the channels are about: each the mean of its logistic at such means of those before, in [0, 1]."""
+        x = torch.full_like(self.loc, 0.5)
+        for c in range(x.shape[-1]):
+            x[..., c] = self._of_channel(x, c).loc.clamp(0, 1)
+        return x
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> ChainedLevelLogistic:
+        """The distribution with another batch shape."""
+        new = self._get_checked_instance(ChainedLevelLogistic, _instance)
+        new.levels, channels = self.levels, self.event_shape[0]
+        new.loc, new.scale = (each.expand(*batch_shape, channels) for each in (self.loc, self.scale))
+        new.slope = self.slope.expand(*batch_shape, channels, channels)
+        super(ChainedLevelLogistic, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Values (*sample_shape, ..., C), channel by channel."""
+        x = self.loc.new_full(self._extended_shape(torch.Size(sample_shape)), 0.5)
+        for c in range(x.shape[-1]):
+            x[..., c] = self._of_channel(x, c).sample()
+        return x
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x = value), nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        told = (self.slope @ (value[..., None] - 0.5)).squeeze(-1)
+        log_prob: Tensor = LevelLogistic(self.loc + told, self.scale, self.levels, validate_args=False).log_prob(value)
+        return log_prob.sum(-1)
+
+    def _of_channel(self, x: Tensor, c: int) -> LevelLogistic:
+        """p(x_c | x_<c), of x whose later channels do not count."""
+        loc = self.loc[..., c] + (self.slope[..., c, :] * (x - 0.5)).sum(-1)
+        return LevelLogistic(loc, self.scale[..., c], self.levels, validate_args=False)
+
+
+@dataclass(frozen=True)
+class LogisticMixture(OfLevels):
+    """x ~ sum_k w_k `ChainedLevelLogistic`_k, for the channels of a pixel, event shape (C,): their grey levels.
+
+    The network gives for each of K components a logit, and for each channel the place of its mean, 1/2 + m/2, a raw
+    log-scale r, for a scale of floor + exp(r)/2, and a raw slope s for each channel before, tanh(s).
+
+    Args:
+        components: number of components K.
+        levels: number of grey levels, 256 for 8-bit images.
+        floor: smallest scale, in the units of the data.
+
+    Raises:
+        ValueError: fewer than 1 component or 2 levels, or `floor` is not positive; by `check`, values that are no grey
+            level.
+
+    Example:
+        >>> LogisticMixture(10).size((3,)), LogisticMixture(5).size((1,))
+        ((100,), (15,))
+
+    References:
+        Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517.
+    """
+
+    components: int = 5
+    levels: int = 256
+    floor: float = 1e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.components < 1:
+            raise ValueError(f"LogisticMixture needs at least 1 component, got components={self.components!r}")
+        if not self.floor > 0:
+            raise ValueError(f"LogisticMixture needs a positive floor, got floor={self.floor!r}")
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Logits, means, raw log-scales and raw slopes of all components."""
+        if len(event_shape) != 1:
+            raise ValueError(f"LogisticMixture is for the channels of a pixel, (channels,), got {event_shape}")
+        channels = event_shape[0]
+        return (self.components * (1 + 2 * channels + channels * (channels - 1) // 2),)
+
+    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """p(x | outputs)."""
+        outputs, lead = widened(outputs, self.size(event_shape), f"LogisticMixture over {event_shape}")
+        channels = event_shape[0]
+        outputs = outputs.reshape(*lead, self.components, -1)
+        logits, mean, raw, slopes = outputs.split([1, channels, channels, channels * (channels - 1) // 2], -1)
+        slope = outputs.new_zeros(*lead, self.components, channels, channels)
+        row, column = torch.tril_indices(channels, channels, -1)
+        slope[..., row, column] = slopes.tanh()
+        each = ChainedLevelLogistic(0.5 + mean / 2, self.floor + raw.exp() / 2, slope, self.levels)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits.squeeze(-1)), each)

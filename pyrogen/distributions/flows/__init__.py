@@ -1,0 +1,1 @@
+"""Normalizing flows: bijections, couplings, and the distributions that they make."""

@@ -1,0 +1,1 @@
+"""Log-likelihoods by importance weights, in bounded memory, and Bayes' rule by means of them."""

@@ -1,0 +1,199 @@
+"""Bayes' rule between stories: p(y | x) from p(x | y), and p(x | y) from p(y | x) and p(x)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, log_likelihood
+from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.training.result import answering
+from pyrogen.story import Story, as_story
+
+__all__ = ["Classification", "classify", "conditional_likelihood"]
+
+NONE_OF_THEM = -1
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What class each datum is of.
+
+    Args:
+        label: (N,) int64, the likeliest class; -1 where it is none of them.
+        log_prob: (N, C) log p(y | x), of each class.
+        log_evidence: (N,) log p(x) = log sum_y p(x | y) p(y), in nats.
+        error: (N,) its Monte Carlo standard error.
+        p_value: (N,) how often a datum of the reference is as unusual, in either direction; None without a reference.
+    """
+
+    label: Tensor
+    log_prob: Tensor
+    log_evidence: Tensor
+    error: Tensor
+    p_value: Tensor | None = None
+
+
+def classify(
+    story: Any,
+    data: Any,
+    *,
+    classes: int | None = None,
+    prior: Tensor | None = None,
+    reference: Any = None,
+    false_alarm: float = 0.01,
+    num_samples: int = 100,
+    seed: int | None = None,
+) -> Classification:
+    r"""The class of each datum by Bayes' rule from any conditional story: $p(y|x) = p(x|y) p(y) / \sum_y p(x|y) p(y)$.
+
+    Each p(x | y) is exact where the story's is, else estimated by weighted draws, in bounded memory. With a reference,
+    data that are none of the classes are told apart: those whose log p(x) is too small, or too large (Nalisnick et al.
+    2019), for one of the reference's. A datum that is like the reference is refused by mistake with probability
+    `false_alarm` at most, whatever the reference's size, if the story was not trained on it; roughly so if it was.
+
+    Args:
+        story: a `Fit`, a story, or a pair of Pyro functions, that conditions on a label: a column `y`, int64.
+        data: columns as `fit` takes them; a column `y` is not looked at.
+        classes: number of classes C; None: the story's own attribute `classes`.
+        prior: (C,) p(y), up to a factor; None: uniform.
+        reference: data that are of the classes, such as validation data, or what `classify` said of them.
+        false_alarm: the rate at which data like the reference may be refused.
+        num_samples: draws for each p(x | y).
+        seed: of the draws; None goes on with torch's own generator.
+
+    Raises:
+        ValueError: the number of classes is not known, the prior is no distribution of them, the story has no column
+            `y` or no density, or the reference is too small for the rate.
+
+    Example:
+        >>> from pyrogen.models import ConditionalVAE
+        >>> story = ConditionalVAE(4, latent=1, classes=3, hidden=(8,))
+        >>> classify(story, torch.ones(5, 4), num_samples=10).log_prob.shape
+        torch.Size([5, 3])
+
+    References:
+        Ng, Jordan 2001, "On discriminative vs. generative classifiers", NIPS 14; Nalisnick et al. 2019,
+        arXiv:1810.09136; Vovk, Gammerman, Shafer 2005, "Algorithmic learning in a random world" (the p-values).
+    """
+    if reference is not None and not isinstance(reference, Classification):
+        reference = classify(story, reference, classes=classes, prior=prior, num_samples=num_samples, seed=seed)
+    log_prior = _log_prior(story, classes, prior)
+    columns = _without_label(story, data)
+    rows = len(next(iter(columns.values())))
+    with seeded(seed) if seed is not None else nullcontext():
+        labels = [torch.full((rows,), each) for each in range(len(log_prior))]
+        found = [log_likelihood(story, {**columns, "y": y}, num_samples) for y in labels]
+    joint = torch.stack([one.value.detach().double() for one in found], 1) + log_prior
+    evidence = joint.logsumexp(1)
+    log_prob = joint - evidence[:, None]
+    error = (torch.stack([one.error.detach().double() for one in found], 1) * log_prob.exp()).square().sum(1).sqrt()
+    label = log_prob.argmax(1)
+    if reference is None:
+        return Classification(label, log_prob, evidence, error)
+    p_value = _p_value(evidence, reference.log_evidence, false_alarm)
+    return Classification(label.masked_fill(p_value <= false_alarm, NONE_OF_THEM), log_prob, evidence, error, p_value)
+
+
+def conditional_likelihood(
+    classifier: Any, story: Any, data: Any, *, reference: Any = None, num_samples: int = 1000, seed: int | None = None
+) -> LogLikelihood:
+    r"""A conditional density out of two stories that know nothing of each other: $p(x|y) = p(y|x) p(x) / p(y)$.
+
+    p(y) is the mean of p(y | x) over draws of the story, with which p(x | y) integrates to 1; or over a reference,
+    which is the same only as far as the story's p(x) is that of the reference.
+
+    Args:
+        classifier: p(y | x): a `Fit`, or anything with `log_prob(y, x=...)` that gives (N,) nats.
+        story: p(x): a `Fit`, a story, or a pair of Pyro functions.
+        data: columns `x` and `y`.
+        reference: data in place of the story's draws: columns with an `x`, or that alone.
+        num_samples: draws of the story for p(y), and draws for each p(x).
+        seed: of the draws; None goes on with torch's own generator.
+
+    Returns:
+        The likelihood of each datum, log p(x | y), its error from those of p(x) and of p(y). No ELBO.
+
+    Raises:
+        ValueError: there is no column `x` or `y`; or the story has no density.
+
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> class Sign:
+        ...     def log_prob(self, y, x):
+        ...         return torch.nn.functional.logsigmoid(torch.where(y == 1, 1.0, -1.0) * x[:, 0])
+        >>> x, y = torch.randn(50, 3), torch.ones(50, dtype=torch.int64)
+        >>> conditional_likelihood(Sign(), PPCA(3, latent=1), {"x": x, "y": y}).value.shape
+        torch.Size([50])
+    """
+    if not isinstance(data, Mapping) or {"x", "y"} - data.keys():
+        raise ValueError("conditional_likelihood takes columns 'x' and 'y': pass data={'x': ..., 'y': ...}")
+    y = torch.as_tensor(data["y"])
+    of_x = log_likelihood(story, {"x": data["x"]}, num_samples, seed=seed)
+    if reference is None:
+        with answering(story, seed) as told:
+            reference = told.sample(num_samples)
+    others = torch.as_tensor(reference["x"] if isinstance(reference, Mapping) else reference)
+    log_marginal, error = torch.zeros(len(y), dtype=torch.float64), torch.zeros(len(y), dtype=torch.float64)
+    for label in y.unique(dim=0):
+        same = (y == label).flatten(1).all(1) if y.dim() > 1 else y == label
+        chance = _label_log_prob(classifier, others, label.expand(len(others), *label.shape)).exp()
+        log_marginal[same] = chance.mean().log()
+        error[same] = chance.std() / chance.mean() / math.sqrt(len(chance))
+    value = _label_log_prob(classifier, torch.as_tensor(data["x"]), y) + of_x.value.detach().double() - log_marginal
+    nothing = torch.full_like(value, math.nan)
+    error = (of_x.error.detach().double().square() + error.square()).sqrt()
+    return LogLikelihood(value, error, nothing, nothing, of_x.k, of_x.kind)
+
+
+def _label_log_prob(classifier: Any, x: Tensor, y: Tensor) -> Tensor:
+    """log p(y | x), (N,)."""
+    told = getattr(classifier, "story", classifier)
+    if not isinstance(told, Story):
+        return torch.as_tensor(told.log_prob(y=y, x=x)).detach().cpu().double()
+    with answering(told, None):
+        return told.log_prob(y=y.to(told._device), x=x.to(told._device)).cpu().double()
+
+
+def _log_prior(story: Any, classes: int | None, prior: Tensor | None) -> Tensor:
+    """log p(y), (C,)."""
+    told = getattr(story, "story", story)
+    classes = classes if classes is not None else getattr(told, "classes", None)
+    if classes is None and prior is None:
+        raise ValueError("how many classes there are is not known: pass classes=, or a prior over them")
+    weights = torch.ones(classes or 0) if prior is None else torch.as_tensor(prior).detach().cpu()
+    if weights.shape != (classes or len(weights),) or not bool((weights >= 0).all()) or not float(weights.sum()) > 0:
+        raise ValueError(f"prior is one weight of at least 0 for each of the {classes} classes, got {weights.tolist()}")
+    return (weights.double() / weights.double().sum()).log()
+
+
+def _without_label(story: Any, data: Any) -> dict[str, Any]:
+    """The columns by name, but for the label."""
+    model = as_story(getattr(story, "story", story)).signatures()[0]
+    if "y" not in model.columns:
+        raise ValueError(
+            f"{model.who} conditions on no column 'y' (it asks for: {', '.join(model.columns)}), so that there is no "
+            "p(x | y) for Bayes' rule"
+        )
+    if isinstance(data, Mapping):
+        return {str(name): column for name, column in data.items() if name != "y"}
+    return {next(name for name in model.columns if name != "y"): data}
+
+
+def _p_value(evidence: Tensor, reference: Tensor, false_alarm: float) -> Tensor:
+    """Twice the smaller share of the reference, the datum counted in, that is at most, or at least, as likely."""
+    if not 0 < false_alarm < 1 or len(reference) + 1 < 2 / false_alarm:
+        raise ValueError(
+            f"false_alarm={false_alarm} is a rate between 0 and 1 for which a reference of {len(reference)} data is "
+            f"large enough: at least {2 / (len(reference) + 1):.2g}, or give more reference data"
+        )
+    ranked = reference.sort().values
+    below = torch.searchsorted(ranked, evidence, right=True)
+    above = len(ranked) - torch.searchsorted(ranked, evidence)
+    return (2 * (1 + torch.minimum(below, above)) / (len(ranked) + 1)).clamp(max=1)

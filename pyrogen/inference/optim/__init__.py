@@ -1,0 +1,1 @@
+"""Objectives, optimizers, schedules of the learning rate, and frozen parameters."""

@@ -1,0 +1,1 @@
+"""Runs on disk: checkpoints, weights, configuration and history, without pickle."""

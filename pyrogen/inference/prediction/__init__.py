@@ -1,0 +1,1 @@
+"""Draws and codes from a trained story: posterior, predictive, encoding, decoding, imputation."""

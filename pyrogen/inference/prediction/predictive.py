@@ -1,0 +1,144 @@
+"""Draws by site name: from the posterior that the guide stands for, from the prior, and of data under each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference.program.program import Program
+from pyrogen.inference.training.result import answering
+from pyrogen.story import Batch, latent_sites, observed_sites
+from pyrogen.story.sampling import Released
+
+__all__ = ["blank_batch", "observes", "posterior", "posterior_predictive", "prior", "prior_predictive"]
+
+Draws = dict[str, Tensor]
+
+
+def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+    """Draws of the latents from the guide, given data.
+
+    Args:
+        story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        data: columns as `fit` takes them.
+        num_samples: how many draws.
+        seed: of the draws; None goes on with torch's own generator.
+
+    Returns:
+        By site name, draws first: (num_samples, N, ...) for a latent of each datum.
+    """
+
+    def draw(program: Program, batch: Batch) -> Draws:
+        sites = latent_sites(poutine.trace(program.guide).get_trace(batch).nodes.values())
+        return {name: site["value"] for name, site in sites.items() if not site["infer"].get("is_auxiliary")}
+
+    return _stacked(story, data, num_samples, seed, "guide", draw)
+
+
+def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+    """Draws of the latents from the model; data lends only its columns' shapes and what is conditioned on.
+
+    Returns:
+        By site name, draws first.
+    """
+
+    def draw(program: Program, batch: Batch) -> Draws:
+        trace = poutine.trace(program.model).get_trace(batch)
+        return {name: site["value"] for name, site in latent_sites(trace.nodes.values()).items()}
+
+    return _stacked(story, data, num_samples, seed, "sample", draw)
+
+
+def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+    """Draws of the observed sites given latents from the guide.
+
+    Returns:
+        By site name, draws first: (num_samples, N, ...).
+    """
+    new = _NewData()
+
+    def draw(program: Program, batch: Batch) -> Draws:
+        guide = poutine.trace(program.guide).get_trace(batch)
+        return new(program, batch, lambda model: poutine.replay(model, trace=guide))
+
+    return _stacked(story, data, num_samples, seed, "guide", draw)
+
+
+def prior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+    """Draws of the observed sites given latents from the model.
+
+    Returns:
+        By site name, draws first: (num_samples, N, ...).
+    """
+    new = _NewData()
+    return _stacked(story, data, num_samples, seed, "sample", lambda program, batch: new(program, batch, lambda m: m))
+
+
+class _NewData:
+    """Draws the observed sites anew: by the model's x=None path, or, where it has none, with observations undone."""
+
+    def __init__(self) -> None:
+        self.observed: tuple[str, ...] | None = None
+        self.blank: Batch | None = None
+
+    def __call__(self, program: Program, batch: Batch, under: Callable[[Any], Any]) -> Draws:
+        if self.observed is None:
+            trace = poutine.trace(under(program.model)).get_trace(batch)
+            self.observed = tuple(observed_sites(trace.nodes.values()))
+            self.blank = blank_batch(program, batch, trace, self.observed)
+        model = under(program.model)
+        model = Released(self.observed)(model) if self.blank is None else model
+        nodes: Any = poutine.trace(model).get_trace(self.blank or batch).nodes
+        return {name: nodes[name]["value"] for name in self.observed}
+
+
+def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any) -> bool:
+    """Whether a column is what one of the observed sites observes: by name, memory or content."""
+    if key in sites or not isinstance(column, Tensor):
+        return key in sites
+    return any(_same(trace.nodes[name]["value"], column) for name in sites)
+
+
+def _same(value: Any, column: Tensor) -> bool:
+    if not isinstance(value, Tensor) or value.is_meta:
+        return False
+    if value.untyped_storage().data_ptr() == column.untyped_storage().data_ptr():
+        return True
+    return value.numel() == column.numel() and bool((value.reshape(-1) == column.reshape(-1)).all())
+
+
+def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str, ...]) -> Batch | None:
+    """The batch with its observed columns None, if the model draws all its observed sites from it."""
+    columns = {key: None if observes(trace, observed, key, c) else c for key, c in batch.columns.items()}
+    blank = replace(batch, columns=columns)
+    try:
+        nodes = poutine.trace(program.model).get_trace(blank).nodes
+    except Exception:  # no x=None path, in whatever way the program says so
+        return None
+    drawn = latent_sites(nodes.values())
+    alike = all(n in drawn and drawn[n]["value"].shape == _drawn_shape(trace.nodes[n]) for n in observed)
+    return blank if alike else None
+
+
+def _drawn_shape(site: Any) -> torch.Size:
+    """The shape that a draw of an observed site would have."""
+    return torch.Size(torch.broadcast_shapes(torch.as_tensor(site["value"]).shape, site["fn"].shape()))
+
+
+def _stacked(
+    story: Any, data: Any, num_samples: int, seed: int | None, needs: str, draw: Callable[[Program, Batch], Draws]
+) -> Draws:
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    with answering(story, seed) as told:
+        told.decline(needs)
+        program = Program(told)
+        batch = whole_batch(told, program, data)
+        draws = [draw(program, batch) for _ in range(num_samples)]
+    return {name: torch.stack([d[name] for d in draws]) for name in draws[0]}

@@ -1,0 +1,219 @@
+"""Checks at the door: what the first run of guide and model shows to be wrong, said before the first step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor
+
+from pyrogen.inference.program.program import Recording
+from pyrogen.story import Story, enumerated, inside, latent_sites, observed_sites, outside
+
+__all__ = [
+    "check_batch_scale",
+    "check_sites",
+    "check_values",
+    "explain",
+    "is_auto",
+    "name_nonfinite",
+    "nearest",
+    "resolve_device",
+]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where a known name is near, else nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device meant: `auto` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        have = "cpu" + (f", cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "")
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise ValueError(f"device '{device}' is not there ({reason}); have: {have}. Use device='auto'") from None
+    return found
+
+
+def check_sites(story: Story, recording: Recording) -> None:
+    """Model and guide must name the same latents, those marked for enumeration excepted.
+
+    Raises:
+        ValueError: naming the site and the remedy.
+    """
+    latents = recording.latents()
+    guide = latent_sites(recording.guide.sites.values())
+    missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
+    if missing:
+        raise ValueError(
+            f"{story._name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
+            "in the "
+            'guide, or mark it infer={"enumerate": "parallel"} to sum it out'
+        )
+    extra = [name for name, site in guide.items() if name not in latents and not site["infer"].get("is_auxiliary")]
+    if extra:
+        seen = "observes" if extra[0] in observed_sites(recording.model.sites.values()) else "does not draw"
+        raise ValueError(
+            f"{story._name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename "
+            "or "
+            'remove it, or mark it infer={"is_auxiliary": True}'
+        )
+    factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
+    if not observed_sites(recording.model.sites.values()) and not factors:
+        raise ValueError(
+            f"{story._name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
+            f"of its sample statements ({_names(latents)})"
+        )
+
+
+def _names(sites: Mapping[str, Any]) -> str:
+    return ", ".join(sites) or "none"
+
+
+def check_values(story: Story, recording: Recording) -> None:
+    """Every observed value must be one that its distribution can produce.
+
+    Raises:
+        ValueError: naming the site, the distribution, the values and the remedy.
+    """
+    for name, site in observed_sites(recording.model.sites.values()).items():
+        value, fn = site["value"], site["fn"]
+        support = getattr(fn, "support", None)
+        if not isinstance(value, Tensor) or support is None or getattr(support, "is_discrete", None) is None:
+            continue
+        bad = ~support.check(value)
+        if not bool(bad.any()):
+            continue
+        base = getattr(fn, "base_dist", fn)
+        low, high = float(value.min()), float(value.max())
+        wrong = (
+            float(value.expand(torch.broadcast_shapes(value.shape, bad.shape))[bad].flatten()[0])
+            if (bad.dim() == value.dim())
+            else float("nan")
+        )
+        sample = "" if wrong != wrong else f", such as {wrong:.4g}"
+        raise ValueError(
+            f"{story._name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
+            f"lies in [{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
+        )
+
+
+def _support(support: Any) -> str:
+    inner = getattr(support, "base_constraint", support)
+    text = {"Boolean": "0 or 1", "_Boolean": "0 or 1"}.get(type(inner).__name__)
+    return text or str(inner).replace("()", "")
+
+
+def _remedy(base: Any) -> str:
+    if type(base).__name__.endswith("Bernoulli"):
+        return (
+            "pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load (--binarize), "
+            "or use another likelihood"
+        )
+    return "use a likelihood that can give such values, or change the data"
+
+
+def check_batch_scale(story: Story, recording: Recording, rows: int | None, what: str = "batches hold") -> None:
+    """A batch smaller than the data set must weigh as much as the whole wherever a latent is shared by all data.
+
+    Raises:
+        ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set.
+    """
+    n, plate = recording.batch.n, recording.plate
+    if rows is None or n == rows:
+        return
+    name = plate.name if plate is not None else None
+    latents = {**recording.latents(), **latent_sites(recording.guide.sites.values())}
+    scale = _data_scale(recording, name)
+    for shared in outside(latents, name):
+        recorder = recording.model if shared in recording.model.scales else recording.guide
+        weight = float(torch.as_tensor(recorder.scales[shared]).max())
+        if weight == 0 or abs(scale * n / (weight * rows) - 1) > 1e-3:
+            raise ValueError(_unscaled(story, shared, f"{what} {n} of {rows} rows"))
+    local = [s for s in latents if inside(latents[s], name)]
+    if local and is_auto(story) and plate.full_size in (None, plate.size):
+        why = "belongs to single rows, and the AutoGuide keeps one for each"
+        raise ValueError(_unscaled(story, local[0], f"{what} {n} of {rows} rows", why))
+
+
+def _data_scale(recording: Recording, plate: str | None) -> float:
+    """The scale of the observed sites, but for other plates' share in it."""
+    scales = []
+    for name, site in observed_sites(recording.model.sites.values()).items():
+        scale = float(torch.as_tensor(recording.model.scales[name]).max())
+        for frame in site["cond_indep_stack"]:
+            if frame.name != plate:
+                scale *= frame.size / float(frame.full_size or frame.size)
+        scales.append(scale)
+    return max(scales, default=1.0)
+
+
+def _unscaled(story: Story, site: str, rows: str, why: str = "is shared by all data") -> str:
+    return (
+        f"{story._name}: latent '{site}' {why}, and {rows} that the model does not scale to the whole: the posterior "
+        'would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and guide may ask '
+        "for total and index by name), or pass batch_size=None for the whole data set in each step"
+    )
+
+
+def is_auto(story: Story) -> bool:
+    """Whether the guide is one of Pyro's AutoGuides."""
+    parts = [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
+    return any(isinstance(part, AutoGuide) for part in parts)
+
+
+def explain(story: Story, recording: Recording, error: Exception) -> Exception:
+    """The one-line error for a first run that failed: what the doors say of it, else the program's first line."""
+    try:
+        check_values(story, recording)
+    except ValueError as readable:
+        return readable
+    text, own = str(error), _raised_in(error).startswith("pyrogen.inference")
+    if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
+        return error
+    columns = ", ".join(_told(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
+    first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
+    return ValueError(f"{story._name} cannot take these columns ({columns}): {first}")
+
+
+def _raised_in(error: Exception) -> str:
+    """The module whose line raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
+def _told(key: str | int, column: Tensor) -> str:
+    told = f"{key} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}"
+    whole = not column.is_floating_point() and column.dtype is not torch.bool and column.numel() > 0
+    return f"{told} in {int(column.min())} to {int(column.max())}" if whole else told
+
+
+def name_nonfinite(recording: Recording) -> str:
+    """Which site made a loss non-finite, in words."""
+    with pyro.validation_enabled(False), torch.no_grad():
+        for role in ("guide", "model"):
+            for name, site in getattr(recording, role).sites.items():
+                if type(site["fn"]).__name__ == "_Subsample":
+                    continue
+                if isinstance(site["value"], Tensor) and not torch.isfinite(site["value"].float()).all():
+                    return f"{role} site '{name}' drew a value that is not finite"
+                if not torch.isfinite(torch.as_tensor(site["fn"].log_prob(site["value"]))).all():
+                    return f"the log density of {role} site '{name}' is not finite"
+    return "no single site: the sum of log densities is not finite"

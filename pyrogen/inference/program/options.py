@@ -1,0 +1,105 @@
+"""The options of `fit`, checked at the door and told in a run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+
+from pyrogen.inference.persistence.run_directory import describe
+from pyrogen.inference.training.stopping import Limit
+
+__all__ = ["Options"]
+
+DEFAULT_EPOCHS = 20
+_NOT_TOLD = ("epochs", "steps", "out", "resume", "progress", "callbacks")
+"""Options that do not change what is computed, or that may change on resume."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `fit`, which says what they mean."""
+
+    epochs: int | None
+    steps: int | None
+    batch_size: int | None
+    arguments: Mapping[str, Any]
+    objective: Any
+    optimizer: Callable[..., torch.optim.Optimizer] | None
+    schedule: Callable[[torch.optim.Optimizer], Any] | None
+    clip_norm: float | None
+    ema: float | None
+    freeze: Sequence[str] | str
+    patience: int | None
+    seed: int
+    device: torch.device
+    precision: str
+    compile: bool | str
+    out: str | Path | None
+    resume: bool
+    progress: bool
+    callbacks: Sequence[Callable[..., Any]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "freeze", tuple([self.freeze] if isinstance(self.freeze, str) else self.freeze))
+        object.__setattr__(self, "arguments", dict(self.arguments))
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))
+
+    def check(self, validated: bool) -> None:
+        """Raise ValueError for options that make no sense, alone or together."""
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"pass epochs or steps, not both (got epochs={self.epochs}, steps={self.steps})")
+        for name in ("epochs", "steps", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        self._check_types()
+        if self.patience is not None and not validated:
+            raise ValueError("patience needs validation data to watch: pass validation=")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie between 0 and 1, such as 0.999, got {self.ema}")
+        if self.compile not in (True, False, "auto"):
+            raise ValueError(f"compile must be 'auto', True or False, got {self.compile!r}")
+        if self.resume and self.out is None:
+            raise ValueError("resume needs the folder of the run: pass out=")
+        reserved = [name for name in self.arguments if name in ("n", "total", "index")]
+        if reserved:
+            raise ValueError(f"arguments may not be called '{reserved[0]}': n, total and index are given by fit")
+
+    def _check_types(self) -> None:
+        if isinstance(self.optimizer, PyroOptim | torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer is a {type(self.optimizer).__name__}, expected a callable from (name, parameter) pairs to "
+                "a torch optimizer, such as pyrogen.inference.adam(1e-3)"
+            )
+        if isinstance(self.objective, type | str):
+            raise TypeError(f"objective is {self.objective!r}, expected an instance, such as Trace_ELBO()")
+        for name, kind, what in (
+            ("seed", int, "a whole number"),
+            ("clip_norm", (int, float, type(None)), "a number"),
+            ("ema", (int, float, type(None)), "a number"),
+            ("out", (str, Path, type(None)), "a path"),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be {what}, got {getattr(self, name)!r}")
+        called = {"optimizer": self.optimizer, "schedule": self.schedule}
+        called.update({f"callbacks[{i}]": callback for i, callback in enumerate(self.callbacks)})
+        for name, value in called.items():
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be callable, got {value!r}")
+
+    @property
+    def limit(self) -> Limit:
+        """How long to train."""
+        epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
+        return Limit(epochs, self.steps, self.patience)
+
+    def told(self) -> dict[str, Any]:
+        """What config.json says of them, and what a resumed run must agree on."""
+        return {name: describe(getattr(self, name)) for name in self.__dataclass_fields__ if name not in _NOT_TOLD}

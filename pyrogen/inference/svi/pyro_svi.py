@@ -1,0 +1,262 @@
+"""A drop-in for Pyro's SVI: the same loop, fewer seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer.elbo import ELBO
+from pyro.infer.util import torch_item, zero_grads
+from pyro.optim import PyroOptim
+from pyro.util import warn_if_nan
+from torch import Tensor
+
+from pyrogen.inference.compile.dispatch import Compiler
+from pyrogen.inference.compile.tracing import CannotTrace
+from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.story import Batch, Story, as_story
+
+__all__ = ["SVI"]
+
+FIRST = 500
+"""Ordinary steps before the compiler is asked: most shorter loops would not earn its time back."""
+MOST_REBUILT = 5
+"""So often parameters may come and go; then steps are Pyro's own."""
+
+
+class SVI(pyro.infer.SVI):
+    """Pyro's SVI, with compiled steps underneath: change the import, and nothing else.
+
+    Parameters stay in Pyro's global store, and losses are those of Pyro's at one seed. The first step is Pyro's own,
+    with its error messages; then one optimizer takes the place of Pyro's one for each parameter, sharing its state;
+    after 500 steps loss and gradients are compiled. Where that cannot be, steps stay ordinary ones, and `reason` says
+    why.
+
+    Args:
+        model, guide: Pyro functions.
+        optim: a `pyro.optim` optimizer.
+        loss: an ELBO.
+        loss_and_grads: as Pyro takes it; such a loss is never compiled.
+        compile: "auto" as told above, True to compile from the second step on and raise where that cannot be, False
+            for the one optimizer alone.
+        kwargs: as Pyro takes them.
+
+    Example:
+        >>> import pyro, torch
+        >>> from pyro.infer import Trace_ELBO
+        >>> from pyro.infer.autoguide import AutoNormal
+        >>> def model(x):
+        ...     mean = pyro.sample("mean", pyro.distributions.Normal(0.0, 1.0))
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("x", pyro.distributions.Normal(mean, 1.0), obs=x)
+        >>> svi = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+        >>> losses = [svi.step(torch.ones(10)) for _ in range(5)]
+        >>> pyro.clear_param_store()
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        optim: PyroOptim,
+        loss: ELBO | Callable[..., Any],
+        loss_and_grads: Callable[..., Any] | None = None,
+        *,
+        compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        if compile not in (True, False, "auto"):
+            raise ValueError(f"compile must be 'auto', True or False, got {compile!r}")
+        super().__init__(model, guide, optim, loss, loss_and_grads, **kwargs)
+        self.objective = loss if loss_and_grads is None else None
+        self.compile = compile
+        self.taken = 0
+        self.reason = ""
+        self._steps: _Steps | None = None
+        self._rebuilt = 0
+
+    @property
+    def mode(self) -> str:
+        """How steps are taken: "stock", "eager" (one optimizer), "compiled" or "captured"."""
+        return "stock" if self._steps is None else self._steps.compiler.mode
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a gradient step; the loss before it. A compiled step whose loss is not finite moves nothing."""
+        if not self.taken or not self._ready():
+            self.taken += 1
+            return super().step(*args, **kwargs)
+        assert self._steps is not None
+        self.taken += 1
+        loss = None
+        if self.compile is True or (self.compile and self.taken > FIRST):
+            loss = self._steps.take(args, kwargs)
+            self.reason = self._steps.compiler.reason
+        return self._ordinary(args, kwargs) if loss is None else loss
+
+    def _ready(self) -> bool:
+        """Put one optimizer in place of many, for the parameters that the store holds now; whether it stands."""
+        if self._steps is not None and self._steps.current():
+            return True
+        if self._steps is not None:
+            self._steps.give_back()
+            self._steps = None
+        parameters = _stepped(self.optim)
+        if not parameters:
+            return False
+        if self._rebuilt > MOST_REBUILT:
+            self.reason = self.reason or "its parameters come and go"
+            return False
+        self._rebuilt += 1
+        try:
+            self._steps = _Steps(self, parameters)
+        except CannotTrace as error:
+            self._rebuilt, self.reason = MOST_REBUILT + 1, str(error)
+            if self.compile is True:
+                raise ValueError(f"compile=True: {error}") from error
+        return self._steps is not None
+
+    def _ordinary(self, args: Any, kwargs: Any) -> Any:
+        """Pyro's step, moved by one optimizer."""
+        assert self._steps is not None
+        with poutine.trace(param_only=True) as captured:
+            loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        values: list[Any] = [site["value"] for site in captured.trace.nodes.values()]
+        parameters = {value.unconstrained() for value in values}
+        if parameters == set(self._steps.optimizing.parameters.values()):
+            self._steps.follow_rates()
+            self._steps.optimizing.step(1.0)
+            self._steps.follow_rates()
+        else:  # others than in the step before: Pyro's optimizers know what to do
+            self._steps.give_back()
+            self._steps = None
+            self.optim(parameters)
+        zero_grads(parameters)
+        return type(loss)(map(torch_item, loss)) if isinstance(loss, tuple) else torch_item(loss)
+
+
+class _Steps:
+    """What the compiler needs to know of a stock loop."""
+
+    autocast = False
+
+    def __init__(self, svi: SVI, parameters: dict[str, Tensor]) -> None:
+        self.svi, self.objective = svi, svi.objective
+        story: Story = as_story((svi.model, svi.guide))
+        self.name, self.modules = story._name, list(story.all_modules())
+        self.known, self.optimizers = (
+            len(svi.optim.optim_objs),
+            {p: svi.optim.optim_objs[p] for p in parameters.values()},
+        )
+        self.optimizing = Optimizing(lambda _: _one_optimizer(svi.optim, self.optimizers), None, None, None)
+        self.optimizing.start(parameters)
+        self.optimizing.taken = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
+        self.rates = [group["lr"] for group in self._groups()]
+        self.number = svi.taken
+        self.compiler = Compiler(self, svi.compile)
+
+    def current(self) -> bool:
+        """Whether the store holds the parameters that it held."""
+        here, mine = _stepped(self.svi.optim), self.optimizing.parameters
+        same = here.keys() == mine.keys() and all(here[name] is p for name, p in mine.items())
+        return same and len(self.svi.optim.optim_objs) == self.known
+
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+        """A compiled step, or None."""
+        self.number = self.svi.taken - 1
+        self.follow_rates()
+        columns: dict[str | int, Any] = dict(enumerate(args))
+        columns.update(kwargs)
+        loss = self.compiler.take(Batch(columns, 0))
+        if loss is None:
+            return None
+        if self.optimizing.packed is not None:
+            self.optimizing.packed.sync()
+        for parameter in self.optimizing.parameters.values():
+            parameter.grad = None
+        self.follow_rates()
+        value = float(loss)
+        if math.isnan(value):
+            warn_if_nan(torch.tensor(value), "loss")
+        return value
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss, to differentiate."""
+        kwargs = {key: value for key, value in batch.columns.items() if isinstance(key, str)}
+        loss = self.objective.differentiable_loss(self.svi.model, self.svi.guide, *batch.unnamed, **kwargs)  # type: ignore[union-attr]
+        return torch.as_tensor(loss)
+
+    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The loss and the gradients of what is trained."""
+        loss = self.loss(batch)
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimizing.parameters.values())))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+        buffers = {f"{i}.{n}": b for i, m in enumerate(self.modules) for n, b in m.named_buffers(recurse=False)}
+        return {**{name: p.detach() for name, p in self.optimizing.parameters.items()}, **buffers}
+
+    def divisor(self, batch: Batch) -> float:
+        """Pyro's losses are of the whole batch."""
+        return 1.0
+
+    def give_back(self) -> None:
+        """Leave the state to Pyro's optimizers."""
+        self.follow_rates()
+        self.compiler.close()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        optimizer: Any = self.optimizing.optimizer
+        return list(optimizer.param_groups)
+
+    def follow_rates(self) -> None:
+        """Rates that the caller sets on Pyro's optimizers hold here, and those that change here hold there."""
+        for i, group in enumerate(self._groups()):
+            theirs = self.optimizers[group["params"][0]].param_groups[0]
+            if theirs["lr"] != self.rates[i]:
+                group["lr"] = theirs["lr"]
+            elif group["lr"] != self.rates[i]:
+                for parameter in group["params"]:
+                    self.optimizers[parameter].param_groups[0]["lr"] = group["lr"]
+            self.rates[i] = group["lr"]
+
+
+def _stepped(optim: PyroOptim) -> dict[str, Tensor]:
+    """The parameters in Pyro's store that `optim` has stepped, by name."""
+    return {name: p for name, p in pyro.get_param_store()._params.items() if p in optim.optim_objs}
+
+
+def _one_optimizer(optim: PyroOptim, optimizers: dict[Tensor, Any]) -> torch.optim.Optimizer:
+    """One torch optimizer in place of Pyro's one for each parameter, over the same state.
+
+    Raises:
+        CannotTrace: it cannot stand for them.
+    """
+    kinds = {type(optimizer) for optimizer in optimizers.values()}
+    kind: Any
+    (kind, *others) = kinds
+    if others or not issubclass(kind, torch.optim.Optimizer):
+        names = ", ".join(sorted(each.__name__ for each in kinds))
+        raise CannotTrace(f"Pyro steps each parameter by an object of its own ({names}), which one cannot stand for")
+    if any(optim.grad_clip[parameter] is not None for parameter in optimizers):
+        raise CannotTrace("clip_args clips the gradient of each parameter by itself")
+    groups: list[dict[str, Any]] = []
+    for parameter, optimizer in optimizers.items():
+        options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+        if kind in (torch.optim.Adam, torch.optim.AdamW):
+            options |= {"fused": True, "foreach": None}
+        alike = next((g for g in groups if {n: v for n, v in g.items() if n != "params"} == options), None)
+        if alike is None:
+            alike = {"params": [], **options}
+            groups.append(alike)
+        alike["params"].append(parameter)
+    one: torch.optim.Optimizer = kind(groups)
+    for parameter, optimizer in optimizers.items():
+        state = optimizer.state[parameter]
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(parameter.device)
+        one.state[parameter] = state
+    return one

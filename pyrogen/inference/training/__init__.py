@@ -1,0 +1,1 @@
+"""The training loop: epochs, validation, early stopping, progress, and the `Fit` that comes out of it."""

@@ -1,0 +1,47 @@
+"""The ELBO on data that training does not see."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyrogen.inference.batching.loader_batches import LoaderBatches
+from pyrogen.inference.batching.row_batches import Batches, RowBatches
+from pyrogen.inference.program.program import Program, divisor_for
+from pyrogen.inference.program.rng import seeded
+
+__all__ = ["mean_elbo"]
+
+
+def mean_elbo(
+    program: Program,
+    objective: Any,
+    batches: Batches | RowBatches | LoaderBatches,
+    seed: int,
+    divisors: dict[int, float],
+    step: int = 0,
+) -> float:
+    """The objective's bound in nats per datum over all batches, one run for each, from a fixed seed.
+
+    `total` stays the training set's, so that latents shared by all data weigh as much as in training.
+
+    Args:
+        program: the story with its arguments.
+        objective: a Pyro ELBO or one of pyrogen's; a tempered one is measured untempered.
+        batches: the data.
+        seed: of the draws, the same each time so that epochs compare.
+        step: at which further arguments are taken.
+        divisors: what losses on a batch of n rows are divided by; filled in as sizes are met.
+    """
+    elbo = objective.evaluation() if hasattr(objective, "evaluation") else objective
+    total, rows = 0.0, 0
+    with seeded(seed), program.story.predicting():
+        for batch in batches.epoch():
+            batch = program.at_step(batch, step)
+            if batch.n not in divisors:
+                divisors[batch.n] = divisor_for(program, batch)
+            loss = elbo.loss(program.model, program.guide, batch)
+            loss = loss[0] if isinstance(loss, tuple) else loss
+            total -= float(loss) / divisors[batch.n] * batch.n
+            rows += batch.n
+    return total / rows if rows else math.nan

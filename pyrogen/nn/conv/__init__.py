@@ -1,0 +1,1 @@
+"""Convolutional networks: encoders, decoders, U-Net, critics, generators."""

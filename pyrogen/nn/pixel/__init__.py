@@ -1,0 +1,1 @@
+"""Networks over pixels in order: masked convolutions, recurrent networks, transformers."""

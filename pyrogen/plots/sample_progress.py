@@ -1,0 +1,93 @@
+"""What a story makes of the same latents, epoch by epoch, in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrogen.inference import Fit
+from pyrogen.inference.prediction.encode_decode import mean_of
+from pyrogen.inference.program.rng import seeded
+from pyrogen.plots.images import GAP, Picture, image_grid, save_picture
+
+__all__ = ["SampleStrip"]
+
+
+class SampleStrip:
+    """A callback of `fit` that adds a row of images to a picture after each epoch, always of the same latents.
+
+    For any story that samples images: GANs, VAEs and their kin, conditional or not. Images are means of p(x | z) where
+    they are known, else draws. A resumed run goes on with the picture of the one that it resumes.
+
+    Args:
+        path: of the picture, such as `strip.png`.
+        n: images in a row.
+        every: epochs from one row to the next.
+        given: columns that the model conditions on, such as `{"y": torch.arange(10)}`, a row for each image.
+        seed: of the latents.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrogen import fit
+        >>> from pyrogen.models import VAE
+        >>> path = Path(tempfile.mkdtemp()) / "strip.png"
+        >>> x = torch.rand(64, 1, 8, 8).round()
+        >>> run = fit(VAE((1, 8, 8), latent=2), x, epochs=2, callbacks=[SampleStrip(path)], progress=False)
+        >>> path.exists()
+        True
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        n: int = 10,
+        *,
+        every: int = 1,
+        given: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.path, self.n, self.every, self.given, self.seed = Path(path), n, every, dict(given or {}), seed
+        self.picture: Picture | None = None
+
+    def __call__(self, fit: Fit, record: Mapping[str, Any]) -> None:
+        """Draw the row of an epoch, and write the picture."""
+        if record["epoch"] % self.every:
+            return
+        story = fit.story
+        sites = story.seen.sites if story.seen is not None else ()
+        with seeded(self.seed), _Means(sites):
+            drawn = story.sample(self.n, **{name: column.to(story._device) for name, column in self.given.items()})
+        row = image_grid(drawn["x"] if isinstance(drawn, Mapping) else drawn, columns=self.n)
+        above = self._above(row, record["epoch"] // self.every - 1)
+        self.picture = np.concatenate([above, row[GAP:]]) if above is not None else row
+        save_picture(self.path, self.picture)
+
+    def _above(self, row: Picture, rows: int) -> Picture | None:
+        """The picture of so many rows before this one, as far as it is there."""
+        from matplotlib.image import imread
+
+        if self.picture is None and rows and self.path.exists():
+            self.picture = imread(self.path)[..., :3]
+        if self.picture is None or not rows or self.picture.shape[1] != row.shape[1]:
+            return None
+        return self.picture[: GAP + rows * (len(row) - GAP)]
+
+
+class _Means(Messenger):
+    """Puts the mean in place of what is drawn at the observed sites, where there is one."""
+
+    def __init__(self, sites: tuple[str, ...]) -> None:
+        super().__init__()
+        self.sites = sites
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.sites and not msg["is_observed"]:
+            try:
+                msg["value"] = mean_of(msg["fn"])
+            except NotImplementedError:
+                return
