@@ -24,7 +24,7 @@ from recording import Row, environment, record, table
 
 from pyrogen import data, fit
 from pyrogen.data import Columns
-from pyrogen.inference.svi.svi_step import Step
+from pyrogen.inference.svi.svi_step import SVIStep
 
 NAME, KEY = "kept_memory", ("device", "run")
 CASES = {"vae": 400, "flow": 16, "diffusion": 12, "gated_pixelcnn": 16, "pixelcnn": 24}
@@ -34,19 +34,19 @@ CASES = {"vae": 400, "flow": 16, "diffusion": 12, "gated_pixelcnn": 16, "pixelcn
 def seconds(name: str, kept: bool) -> list[float]:
     """Processor seconds of the second half of the steps of a short run."""
     if not kept:
-        sys.modules[fit.__module__].memory_kept = contextlib.nullcontext  # type: ignore[attr-defined]
+        sys.modules[fit.__module__].keep_freed_memory = contextlib.nullcontext  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     settings, taken = RUNS[name], []
     splits = data.load("mnist", seed=0, **settings.pixels())
-    step = Step.__call__
+    step = SVIStep.__call__
 
-    def timed(self: Step, *args: Any) -> Any:
+    def timed(self: SVIStep, *args: Any) -> Any:
         began = time.process_time()
         loss = step(self, *args)
         taken.append(time.process_time() - began)
         return loss
 
-    Step.__call__ = timed  # type: ignore[method-assign]
+    SVIStep.__call__ = timed  # type: ignore[method-assign]
     columns = Columns({column: splits.train[column] for column in settings.columns}, splits.train.transform)
     options: dict[str, Any] = {"batch_size": settings.batch_size, "precision": settings.precision, "progress": False}
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ def measure(folder: Path, data_dir: str | None, k: int) -> Row:
     seconds = time.perf_counter() - start
     value, error = result.mean()
     return {
-        **environment(story._device),
+        **environment(story.device),
         "story": f"{type(story).__name__}, {sum(p.numel() for p in story.parameters())} parameters",
         "data": {"data": "mnist", "split": "test", "binarize": "static", "binarize_seed": splits.seed},
         "n": len(result.value),

@@ -157,7 +157,7 @@ def main() -> None:
         with torch.no_grad():
             forced = classifier.probabilities(each).cpu()
         row = figures(name, said[name], forced, said["test digits"], y if name == "test digits" else None)
-        record(NAME, {**row, **environment(run.story._device), "false_alarm": FALSE_ALARM, "k": DRAWS}, KEY, render)
+        record(NAME, {**row, **environment(run.story.device), "false_alarm": FALSE_ALARM, "k": DRAWS}, KEY, render)
         print(row)
 
 

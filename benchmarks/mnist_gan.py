@@ -132,7 +132,7 @@ def main() -> None:
     for name in options.runs:
         run = train(name, splits, options.folder / f"mnist-{name}", options.device)
         settings = {**RUNS[name], "r1": R1[name]}
-        about = {"run": name, "settings": settings, "seed": SEED, **environment(run.story._device)}
+        about = {"run": name, "settings": settings, "seed": SEED, **environment(run.story.device)}
         if any(row["run"] == name and row["device"] == about["device"] for row in read(NAME)):
             print(f"{name} is in results/{NAME}.json already: remove that row to evaluate it anew")
             continue

@@ -168,7 +168,7 @@ def run_and_record(name: str, options: argparse.Namespace) -> None:
     settings = RUNS[name]
     splits = data.load("mnist", options.data_dir, seed=SEED, **settings.pixels())
     run = train(settings, splits, options.folder / f"mnist-{name}", options.device)
-    about = {"run": name, "settings": settings.told(), "target": settings.target, **environment(run.story._device)}
+    about = {"run": name, "settings": settings.to_dict(), "target": settings.target, **environment(run.story.device)}
     for k in options.k or [settings.k]:
         if any(row["run"] == name and row["k"] == k and row["device"] == about["device"] for row in read(NAME)):
             print(f"{name} at k={k} is in results/{NAME}.json already: remove that row to evaluate it anew")

@@ -163,7 +163,7 @@ def examined(root: Path, posterior: str, guide: str, steps: int, rate: float, bu
         "draws": len(draws),
         **told,
     }
-    row |= {"khat": found.figures["khat"].told()["value"], "verdict": found.verdict, "kinds": sorted(found.kinds)}
+    row |= {"khat": found.figures["khat"].to_dict()["value"], "verdict": found.verdict, "kinds": sorted(found.kinds)}
     agrees = told["right"] == ("yes" if found.verdict == "believe" else "no") or told["right"] == "nearly"
     row |= {"agrees": agrees, "sentence": found.sentence}
     return row | {"seconds": seconds, "seconds_of_diagnosis": time.perf_counter() - start}

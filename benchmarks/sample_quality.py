@@ -142,7 +142,7 @@ def compare(samples: Tensor, told: Row, splits: Splits, features: Features, opti
     quality = sample_quality(samples, splits.test, features=features, seed=options.seed, training=splits.train)
     print(f"{told['run']}: {quality}\n", flush=True)
     about = {"data": splits.name, "protocol": splits.protocol(), **environment(resolve_device(options.device))}
-    record(NAME, {**told, **quality.told(), **about}, KEY, render)
+    record(NAME, {**told, **quality.to_dict(), **about}, KEY, render)
 
 
 if __name__ == "__main__":

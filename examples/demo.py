@@ -15,7 +15,7 @@ import torch
 
 from pyrogen import fit
 from pyrogen.data import Splits, load
-from pyrogen.inference import Fit, RunFolder, adam, log_likelihood
+from pyrogen.inference import Fit, RunDirectory, adam, log_likelihood
 from pyrogen.models import VAE
 from pyrogen.plots import reconstructions, save_image_grid, save_picture, training_curve
 
@@ -40,7 +40,7 @@ def main() -> None:
 def train(splits: Splits, folder: Path, epochs: int) -> Fit:
     """Train a VAE, and keep the run in a folder."""
     print(f"Training a VAE on {splits.name}: {splits.train.rows:,} images of 8 x 8 pixels, each black or white.")
-    if RunFolder(folder).used:
+    if RunDirectory(folder).used:
         shutil.rmtree(folder)
     pyro.set_rng_seed(SEED)  # the weights that training starts from
     run = fit(

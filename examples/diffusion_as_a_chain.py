@@ -24,7 +24,7 @@ from pyro.infer import Trace_ELBO
 
 from pyrogen import fit
 from pyrogen.data import load
-from pyrogen.distributions import EvenSchedule
+from pyrogen.distributions import LinearLogSNRSchedule
 from pyrogen.inference import adam, cosine, held_out_elbo, log_likelihood
 from pyrogen.models import Diffusion
 
@@ -74,7 +74,7 @@ def main(
     torch.manual_seed(seed)
     x, test = (part["x"] + BLUR * torch.randn_like(part["x"]) for part in (ring.train, ring.test))
     true = replace(ring.truth, sd=math.hypot(ring.truth.sd, BLUR))
-    options = {"schedule": EvenSchedule(high=6.0, low=-6.0), "hidden": (128, 128, 128)}
+    options = {"schedule": LinearLogSNRSchedule(high=6.0, low=-6.0), "hidden": (128, 128, 128)}
     one, chain = Diffusion(2, depth, **options), Diffusion(2, depth, drawn=None, **options)
     plan = {"optimizer": adam(2e-3), "schedule": cosine(epochs * math.ceil(len(x) / 128)), "seed": seed}
     fit(one, {"x": x}, epochs=epochs, device="cpu", progress=False, **plan)

@@ -1,1 +1,1 @@
-"""A package, so that `tests.statistics_of_tests` is always this one."""
+"""A package, so that `tests.helpers.statistics` is always this one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 pytest_plugins = ["pytester"]
 

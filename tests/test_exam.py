@@ -26,8 +26,8 @@ def sits(name, *parts):
     """The story and its data; skipped where the story declares to be without one of these parts."""
     story, data = CATALOG[name].tiny()
     for part in parts:
-        if part in story.without:
-            pytest.skip(reason=f"{name} has no {part}: {story.without[part]}")
+        if part in story.unsupported:
+            pytest.skip(reason=f"{name} has no {part}: {story.unsupported[part]}")
     return story, data
 
 
@@ -43,7 +43,7 @@ def values(story):
 def conditions(story, data, n):
     """Rows of the columns that a trained story asks for and does not draw."""
     asked = story.signatures()[0].columns
-    return {key: column[:n] for key, column in data.items() if key in asked and key not in story.seen.sites}
+    return {key: column[:n] for key, column in data.items() if key in asked and key not in story.training_spec.sites}
 
 
 def test_every_entry_has_a_tiny_instance(name):
@@ -56,7 +56,7 @@ def test_samples_look_like_data(name):
     story, data = sits(name, "sample")
     story = fit(story, data, epochs=1).story
     draws = story.sample(5, **conditions(story, data, 5))
-    draws = draws if isinstance(draws, dict) else {story.seen.sites[0]: draws}
+    draws = draws if isinstance(draws, dict) else {story.training_spec.sites[0]: draws}
     for key, column in draws.items():
         assert column.shape == (5, *data[key].shape[1:])
         assert column.dtype == data[key].dtype
@@ -67,7 +67,7 @@ def test_samples_look_like_data(name):
 
 def test_what_it_lacks_is_refused_with_its_reason(name):
     story, data = CATALOG[name].tiny()
-    for part, reason in story.without.items():
+    for part, reason in story.unsupported.items():
         act = {
             "sample": lambda: story.sample(2),
             "density": lambda: log_likelihood(story, data, 2),
@@ -76,7 +76,7 @@ def test_what_it_lacks_is_refused_with_its_reason(name):
         }.get(part)
         if act is not None:
             # A guide's weights are asked for of a density first.
-            reason = story.without.get("density", reason) if part == "guide" else reason
+            reason = story.unsupported.get("density", reason) if part == "guide" else reason
             with pytest.raises(ValueError, match=re.escape(reason)):
                 act()
         if part == "steps":
@@ -85,7 +85,7 @@ def test_what_it_lacks_is_refused_with_its_reason(name):
 
 def test_the_guide_names_the_models_latents(name):
     story, data = sits(name, "guide")
-    with story.home(), torch.no_grad():
+    with story.param_store_scope(), torch.no_grad():
         recording = Recording(whole(data)).run(Program(story))
     guide = set(latent_sites(recording.guide.sites.values()))
     assert guide == {key for key, site in recording.latents().items() if key in guide or not enumerated(site)}
@@ -164,7 +164,7 @@ def test_traces_on_the_meta_device(name):
     story = story.to("meta")
     batch = whole({key: column.to("meta") for key, column in data.items()}).to(torch.device("meta"))
     program = Program(story)
-    with torch.device("meta"), pyro.validation_enabled(False), story.home():
+    with torch.device("meta"), pyro.validation_enabled(False), story.param_store_scope():
         trace = poutine.trace(program.guide).get_trace(batch)
         model = poutine.trace(poutine.replay(program.model, trace=trace)).get_trace(batch)
     assert all(site["value"].device.type == "meta" for site in latent_sites(model.nodes.values()).values())
@@ -180,7 +180,7 @@ def test_saved_loaded_and_sampled_is_the_same(name, tmp_path):
         assert loaded.history == run.history
         for key, value in values(loaded.story).items():
             assert torch.equal(value, values(run.story)[key]), key
-        if "sample" not in story.without:
+        if "sample" not in story.unsupported:
             draws = []
             for each in (run.story, loaded.story):
                 torch.manual_seed(3)
@@ -209,7 +209,7 @@ def test_the_global_store_stays_as_it_was(name):
         pyro.param("mine", torch.ones(3))
         before = {key: (id(t), t.detach().clone()) for key, t in pyro.get_param_store().named_parameters()}
         fit(story, data, epochs=1)
-        if "density" not in story.without:
+        if "density" not in story.unsupported:
             with suppress(NoWeights):
                 log_likelihood(story, data, 2)
         after = dict(pyro.get_param_store().named_parameters())

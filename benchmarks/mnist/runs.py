@@ -61,7 +61,7 @@ class Settings:
         """How `pyrogen.data.load` makes the images."""
         return {"dequantize": True} if self.binarize == "dequantized" else {"binarize": self.binarize}
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What a recorded row says of the settings, ready for JSON."""
         return {
             "about": self.about,

@@ -12,10 +12,10 @@ import torch
 from pyro.infer import SVI
 
 from pyrogen.inference.compile import dispatch
-from pyrogen.inference.compile.input_signature import key_of
-from pyrogen.inference.optim.optimizer import Optimizing, adam
+from pyrogen.inference.compile.input_signature import signature_key
+from pyrogen.inference.optim.optimizer import Optimization, adam
 from pyrogen.inference.program.program import Program
-from pyrogen.inference.svi.svi_step import Step
+from pyrogen.inference.svi.svi_step import SVIStep
 from pyrogen.inference.training.loop import TOGETHER
 from pyrogen.story import Batch, Store, as_story
 from svi.case import RATE, Case, Parameters
@@ -74,8 +74,8 @@ class Pyrogen(Variant):
         self.batch = Batch(columns, rows, rows, torch.arange(rows, device=device))
         self.story = as_story(case.fresh())
         self.story.to(device)
-        optimizing = Optimizing(adam(RATE), None, None, None)
-        self._step = Step(Program(self.story), case.objective(), optimizing, compile=mode != "eager")
+        optimization = Optimization(adam(RATE), None, None, None)
+        self._step = SVIStep(Program(self.story), case.objective(), optimization, compile=mode != "eager")
         try:
             with self.around():
                 self.step()
@@ -91,13 +91,18 @@ class Pyrogen(Variant):
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
         """At home in the story's store, validation off, new tensors on the device."""
-        with self.story.home(), pyro.validation_enabled(False), default_device(self.device), warnings.catch_warnings():
+        with (
+            self.story.param_store_scope(),
+            pyro.validation_enabled(False),
+            default_device(self.device),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             yield
 
     def _do_not_capture(self) -> None:
         """Compile as a run does that goes on from a checkpoint whose steps were compiled."""
-        key = (key_of(self.batch), *(module.training for module in self._step.modules))
+        key = (signature_key(self.batch), *(module.training for module in self._step.modules))
         self._step.compiler.known[repr(key)] = "compiled"
 
     def step(self) -> Any:
@@ -109,14 +114,14 @@ class Pyrogen(Variant):
         """Take steps; as the training loop does on whole data, several at a time where a step is one compiled call."""
         left = steps
         while left:
-            taken = len(self._step.several(self.batch, min(TOGETHER, left)))
+            taken = len(self._step.run_steps(self.batch, min(TOGETHER, left)))
             if not taken:
                 self.step()
             left -= taken or 1
 
     def wait(self) -> None:
         """Until the device is done and all losses were looked at."""
-        self._step.settle()
+        self._step.synchronize()
         super().wait()
 
     def losses(self, draws: int) -> tuple[float, float]:

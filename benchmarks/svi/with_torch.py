@@ -11,7 +11,7 @@ from torch import Tensor
 from svi.case import RATE, Case, Parameters
 from svi.variant import NotPossibleError, Variant
 
-__all__ = ["Captured", "Torch", "WholeStep", "compiled_forms"]
+__all__ = ["Captured", "FusedStep", "Torch", "compiled_forms"]
 
 SMALL = 50_000
 """Parameters of the largest case whose optimizer is tried inside the compiled step."""
@@ -94,7 +94,7 @@ class Captured(Torch):
         return self.result
 
 
-class WholeStep(Variant):
+class FusedStep(Variant):
     """Loss, gradients and Adam of a small case as one compiled function of one vector that holds all parameters."""
 
     def __init__(
@@ -161,7 +161,7 @@ def compiled_forms(case: Case, start: Parameters, device: torch.device) -> list[
 
         makers.append(lambda c=compiler, d=draws: Torch(*given, f"loss compiled, fused Adam, {d}", c))
         if small:
-            makers.append(lambda c=compiler, d=draws: WholeStep(*given, f"whole step compiled, {d}", c))
+            makers.append(lambda c=compiler, d=draws: FusedStep(*given, f"whole step compiled, {d}", c))
     if device.type == "cuda":
 
         def reduced(function: Any) -> Any:

@@ -1,10 +1,10 @@
 """Generative adversarial networks, and the game by which `fit` trains them."""
 
 from pyrogen.adversarial.conditional_gan import ConditionalGAN
-from pyrogen.adversarial.failures import ailments, diversity, effective_number
+from pyrogen.adversarial.failures import detect_failures, diversity, effective_number
 from pyrogen.adversarial.gan import GAN
-from pyrogen.adversarial.losses import Game, Hinge, NonSaturating, Wasserstein
-from pyrogen.adversarial.steps import Players
+from pyrogen.adversarial.losses import AdversarialLoss, Hinge, NonSaturating, Wasserstein
+from pyrogen.adversarial.steps import AdversarialSteps
 from pyrogen.adversarial.story import BETAS, EMA, RATE, Adversarial
 from pyrogen.adversarial.vae_gan import VAEGAN
 
@@ -15,13 +15,13 @@ __all__ = [
     "RATE",
     "VAEGAN",
     "Adversarial",
+    "AdversarialLoss",
+    "AdversarialSteps",
     "ConditionalGAN",
-    "Game",
     "Hinge",
     "NonSaturating",
-    "Players",
     "Wasserstein",
-    "ailments",
+    "detect_failures",
     "diversity",
     "effective_number",
 ]

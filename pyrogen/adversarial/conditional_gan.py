@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrogen.adversarial.story import Adversarial
 from pyrogen.distributions import Prior
-from pyrogen.nn import Critic, Generator, Label, Shape, as_shape, flatten, fold
+from pyrogen.nn import Critic, Generator, Label, Shape, as_shape, flatten, flatten_batch
 from pyrogen.story import Labelled
 
 __all__ = ["ConditionalGAN"]
@@ -80,12 +80,12 @@ class ConditionalGAN(Labelled, Adversarial):
             return pyro.sample("x", dist.Delta(self.decode(z, y), event_dim=len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, y: Tensor, n: int) -> None:
-        """None: see `without`."""
+        """None: see `unsupported`."""
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         """G(z, y), (..., *event_shape), for `z` (..., *latent_shape) and labels `y` (...)."""
-        beside = torch.cat([flatten(z, self.latent_shape, self._name), self.label(y)], -1)
-        return self._made(fold(self.generator, beside, (beside.shape[-1],)))
+        beside = torch.cat([flatten(z, self.latent_shape, self.name), self.label(y)], -1)
+        return self._made(flatten_batch(self.generator, beside, (beside.shape[-1],)))
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         """The critic's scores (n,) of `x` (n, *event_shape), told labels `y` (n,)."""

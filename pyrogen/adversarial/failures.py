@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ailments", "diversity", "effective_number"]
+__all__ = ["detect_failures", "diversity", "effective_number"]
 
 COLLAPSED = 0.5
 """Diversity below which a generator has collapsed: it makes less than half of what there is."""
@@ -63,11 +63,11 @@ def effective_number(points: Tensor, scale: float) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def ailments(record: Mapping[str, Any]) -> list[str]:
+def detect_failures(record: Mapping[str, Any]) -> list[str]:
     """What ails a game by one record of its history, and what to do; nothing where nothing does.
 
     Example:
-        >>> ailments({"diversity": 0.9, "critic_accuracy": 0.6})
+        >>> detect_failures({"diversity": 0.9, "critic_accuracy": 0.6})
         []
     """
     found = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrogen.adversarial.story import Adversarial
 from pyrogen.distributions import Prior
-from pyrogen.nn import Critic, Generator, Shape, fold
+from pyrogen.nn import Critic, Generator, Shape, flatten_batch
 
 __all__ = ["GAN"]
 
@@ -67,12 +67,12 @@ class GAN(Adversarial):
             return pyro.sample("x", dist.Delta(self.decode(z), event_dim=len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """None: see `without`."""
+        """None: see `unsupported`."""
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z), (..., *event_shape), for `z` (..., *latent_shape)."""
-        return self._made(fold(self.generator, z, self.latent_shape))
+        return self._made(flatten_batch(self.generator, z, self.latent_shape))
 
     def score(self, x: Tensor) -> Tensor:
         """The critic's scores (...) of `x` (..., *event_shape)."""
-        return fold(self.critic, self.scaled(x), self.event_shape)
+        return flatten_batch(self.critic, self.scaled(x), self.event_shape)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["Game", "Hinge", "NonSaturating", "Wasserstein"]
+__all__ = ["AdversarialLoss", "Hinge", "NonSaturating", "Wasserstein"]
 
 R1, R1_EACH = 10.0, 0.2
 """The first as Mescheder et al. have it for images from -1 to 1; points would hardly be told apart by it."""
@@ -20,7 +20,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Game(ABC):
+class AdversarialLoss(ABC):
     """What the two players minimize, given the critic's scores of real and generated data.
 
     Args:
@@ -63,7 +63,7 @@ class Game(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NonSaturating(Game):
+class NonSaturating(AdversarialLoss):
     """Classification for the critic, and for the generator the chance to be taken for real, in logarithms.
 
     critic: E softplus(-score(x)) + E softplus(score(G(z))),    generator: E softplus(-score(G(z)))
@@ -89,7 +89,7 @@ class NonSaturating(Game):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hinge(Game):
+class Hinge(AdversarialLoss):
     """A margin of 1 on either side for the critic; the generator raises the score.
 
     critic: E max(0, 1 - score(x)) + E max(0, 1 + score(G(z))),    generator: -E score(G(z))
@@ -112,7 +112,7 @@ class Hinge(Game):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wasserstein(Game):
+class Wasserstein(AdversarialLoss):
     """The difference of mean scores, of a critic whose gradients are held at length 1.
 
     critic: E score(G(z)) - E score(x) + gradient_penalty E (|grad_u score(u)| - 1)^2,    generator: -E score(G(z))
@@ -122,7 +122,7 @@ class Wasserstein(Game):
 
     Args:
         gradient_penalty: its weight.
-        r1, critic_steps: see `Game`; the first is 0 unless told otherwise.
+        r1, critic_steps: see `AdversarialLoss`; the first is 0 unless told otherwise.
 
     Raises:
         ValueError: a negative weight, or no step.

@@ -12,25 +12,25 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
-from pyrogen.adversarial.failures import ailments, diversity
-from pyrogen.adversarial.losses import Game
+from pyrogen.adversarial.failures import detect_failures, diversity
+from pyrogen.adversarial.losses import AdversarialLoss
 from pyrogen.inference.batching.row_batches import RowBatches, fetched
 from pyrogen.inference.optim.freezing import frozen_by
-from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, kept_buffers, live_weights, probed
+from pyrogen.inference.program.program import Program, Recording, isolated_run, kept_buffers, live_weights
 from pyrogen.inference.program.rng import seeded
-from pyrogen.inference.training.trainer import UNLIKE_TRAINING
+from pyrogen.inference.training.trainer import VALIDATION_SEED_OFFSET
 from pyrogen.inference.training.validation import mean_elbo
 from pyrogen.story import Batch, Signature
 
 if TYPE_CHECKING:
     from pyrogen.adversarial.story import Adversarial
 
-__all__ = ["Judge", "Players"]
+__all__ = ["AdversarialSteps", "GeneratorLoss"]
 
-Judge = Callable[[Tensor], Tensor]
+GeneratorLoss = Callable[[Tensor], Tensor]
 """From generated data to the generator's loss in the game."""
 
 LOOKED_AT = 128
@@ -38,12 +38,12 @@ LOOKED_AT = 128
 MEMORY = 0.01
 """Weight of the newest step in a record's running means, which so reach back some hundred steps."""
 BEGUN = 1000
-"""Steps after which ailments are told: at first every generator makes one thing, and every critic tells it."""
+"""Steps after which detect_failures are told: at first every generator makes one thing, and every critic tells it."""
 
 _log = logging.getLogger(__name__)
 
 
-class Players:
+class AdversarialSteps:
     """Steps in which the critic moves, and in every `critic_steps`-th of them the generator after it.
 
     A player's gradients are taken with respect to its own parameters alone, and buffers of the other's, such as the
@@ -61,18 +61,24 @@ class Players:
     mode_reason = "the turns of two players are not compiled"
 
     def __init__(
-        self, story: Adversarial, program: Program, game: Game, options: Options, batches: Any, validation: Any
+        self,
+        story: Adversarial,
+        program: Program,
+        game: AdversarialLoss,
+        options: Options,
+        batches: Any,
+        validation: Any,
     ) -> None:
         self.story, self.program, self.game, self.options = story, program, game, options
         self.batches, self.validation = batches, validation
         self.elbo = self.story.elbo
         told = options.optimizer, options.schedule, options.clip_norm
-        self.critic, self.generator = Optimizing(*told, None), Optimizing(*told, options.ema)
+        self.critic, self.generator = Optimization(*told, None), Optimization(*told, options.ema)
         own = {id(module) for module in self.story.critic.modules()}
         modules = self.story.all_modules()
         self._critics = [module for module in modules if id(module) in own]
         self._generators = [module for module in modules if id(module) not in own]
-        self._score = Signature(self.story.score, f"{self.story._name}.score")
+        self._score = Signature(self.story.score, f"{self.story.name}.score")
         self._met = False
         self.number, self.told = 0, 0.0
         self.means: dict[str, float] = {}
@@ -88,7 +94,7 @@ class Players:
         """
         batch = self._named(batch, self.number)
         if not self._met:
-            self.story.seen = self._meet(batch).seen()
+            self.story.training_spec = self._meet(batch).training_spec()
         self._turn("critic", self.critic, self._generators, lambda: self._critic_loss(batch))
         if self.number % self.game.critic_steps == 0:
             self._turn("generator", self.generator, self._critics, lambda: self._generator_loss(batch))
@@ -97,24 +103,24 @@ class Players:
         self.number += 1
         return self.told
 
-    def _turn(self, who: str, player: Optimizing, others: list[nn.Module], loss: Callable[[], Tensor]) -> None:
+    def _turn(self, who: str, player: Optimization, others: list[nn.Module], loss: Callable[[], Tensor]) -> None:
         """Move one player by the gradients of its loss with respect to its own parameters."""
         parameters = list(player.parameters.values())
         with kept_buffers(others):
-            with torch.autocast(self.story._device.type, torch.bfloat16, self.options.precision == "bfloat16"):
+            with torch.autocast(self.story.device.type, torch.bfloat16, self.options.precision == "bfloat16"):
                 value = loss()
             gradients: Sequence[Any] = torch.autograd.grad(value, parameters, allow_unused=True) if parameters else ()
         taken = [gradient for gradient in gradients if gradient is not None]
         if self.number == 0 and len(taken) < len(parameters):
             unused = next(n for n, g in zip(player.parameters, gradients, strict=True) if g is None)
             raise ValueError(
-                f"{self.story._name}: parameter '{unused}' receives no gradient from the {who}'s loss: use it, remove "
+                f"{self.story.name}: parameter '{unused}' receives no gradient from the {who}'s loss: use it, remove "
                 "it, or name it in freeze="
             )
         told, length = torch.stack([value.detach().double(), torch.nn.utils.get_total_norm(taken).double()]).tolist()
         if not math.isfinite(told):
             raise FloatingPointError(
-                f"{self.story._name}: the {who}'s loss is {told} at step {self.number + 1}: lower the rate, or pass "
+                f"{self.story.name}: the {who}'s loss is {told} at step {self.number + 1}: lower the rate, or pass "
                 f"clip_norm=; the {who} did not move in this step"
             )
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -158,7 +164,7 @@ class Players:
 
     def _meet(self, batch: Batch) -> Recording:
         """Take charge of the parameters, but for the frozen ones, once a run has shown that model and guide agree."""
-        with probed(self.story, keep=True):
+        with isolated_run(self.story, keep=True):
             recording = Recording(batch).run(self.program)
         if self.elbo:
             check_sites(self.story, recording)
@@ -174,7 +180,7 @@ class Players:
         self._met = True
         return recording
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Every loss was looked at as it came."""
 
     def weights(self) -> dict[str, Tensor]:
@@ -194,7 +200,7 @@ class Players:
             told["diversity"] = diversity(made, some.columns["x"])
         if self.validation is not None:
             told |= self._held_out()
-        ailing = ailments(told) if self.number >= BEGUN else []
+        ailing = detect_failures(told) if self.number >= BEGUN else []
         if ailing:
             told["health"] = "; ".join(ailing)
         self._log(ailing)
@@ -202,7 +208,7 @@ class Players:
 
     def _held_out(self) -> dict[str, float]:
         """How the critic does on data that it was not trained on, and the ELBO where there is one."""
-        seed = self.options.seed + UNLIKE_TRAINING
+        seed = self.options.seed + VALIDATION_SEED_OFFSET
         with seeded(seed), self.story.predicting():
             some = self._some("validation")
             made = self.story.generated(self.program, some)[: some.n]
@@ -229,7 +235,7 @@ class Players:
         new = [words for words in ailing if words.split(":")[0] not in self._ailing]
         self._ailing = [words.split(":")[0] for words in ailing]
         for words in new:
-            _log.warning("%s, step %d: %s", self.story._name, self.number, words)
+            _log.warning("%s, step %d: %s", self.story.name, self.number, words)
 
     def state(self) -> dict[str, Any]:
         """Optimizers, schedules and averages of both, the number of steps taken, and the running means."""

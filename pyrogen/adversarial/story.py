@@ -10,8 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.adversarial.losses import Game, NonSaturating
-from pyrogen.adversarial.steps import Judge, Players
+from pyrogen.adversarial.losses import AdversarialLoss, NonSaturating
+from pyrogen.adversarial.steps import AdversarialSteps, GeneratorLoss
 from pyrogen.distributions import Prior, StandardNormal
 from pyrogen.inference import adam
 from pyrogen.inference.program.options import Options
@@ -38,7 +38,7 @@ class Adversarial(Story):
     `critic_gradient` and `generator_gradient`, and `critic_accuracy` (how often a real datum scores above a generated
     one); further `validation_accuracy` (that of held-out data: lower, where the critic knows its data by heart),
     `diversity` (see `pyrogen.adversarial.diversity`) and, where something ails, `health` (see
-    `pyrogen.adversarial.ailments`).
+    `pyrogen.adversarial.detect_failures`).
 
     A subclass defines `model`, which returns a draw of x where x is None, and `score`, which asks by name for x and
     what else the critic is told. Parameters of the module `critic` are the critic's, all others the generator's.
@@ -55,7 +55,7 @@ class Adversarial(Story):
         ValueError: the prior is for other latents; by `check`, x has another event shape, or leaves its bounds.
     """
 
-    without = {
+    unsupported = {
         "guide": "a generator does not say which z a datum came of",
         "density": "generated data fill a thin surface at most, and no density is known there: compare samples with "
         "data",
@@ -96,32 +96,30 @@ class Adversarial(Story):
         drawn: Tensor = program.model(replace(batch, columns={**batch.columns, "x": None}))
         return drawn
 
-    def generator_loss(self, program: Program, batch: Batch, judge: Judge) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, program: Program, batch: Batch, judge: GeneratorLoss) -> tuple[Tensor, Tensor]:
         """What the generator minimizes, and what of it the history should tell."""
         loss = judge(self.generated(program, batch))
         return loss, loss.detach()
 
-    def training_steps(self, program: Program, options: Options, batches: Any, validation: Any) -> Players:
+    def training_steps(self, program: Program, options: Options, batches: Any, validation: Any) -> AdversarialSteps:
         """The steps by which `fit` trains the story.
 
         Raises:
             ValueError: an objective that is no game, or an option that has no meaning for two players.
         """
         game = NonSaturating() if options.objective is None else options.objective
-        if not isinstance(game, Game):
-            self.decline("svi")
+        if not isinstance(game, AdversarialLoss):
+            self.require("svi")
         if options.compile is True:
-            raise ValueError(f"{self._name}: {Players.mode_reason}: leave compile=True out")
+            raise ValueError(f"{self.name}: {AdversarialSteps.mode_reason}: leave compile=True out")
         if options.patience is not None:
-            raise ValueError(
-                f"{self._name}: patience waits for a better validation ELBO, which chooses no weights here"
-            )
+            raise ValueError(f"{self.name}: patience waits for a better validation ELBO, which chooses no weights here")
         chosen = replace(
             options,
             optimizer=adam(RATE, betas=BETAS) if options.optimizer is None else options.optimizer,
             ema=EMA if options.ema is None else options.ema,
         )
-        return Players(self, program, game, chosen, batches, validation)
+        return AdversarialSteps(self, program, game, chosen, batches, validation)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Take the scale of unbounded data from the training columns."""
@@ -134,10 +132,10 @@ class Adversarial(Story):
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or outside its bounds."""
         x = data.get("x")
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         if self.bounded and x is not None and not bool(((x >= 0) & (x <= 1)).all()):
             raise ValueError(
-                f"{self._name} takes a column 'x' between 0 and 1, got values from {float(x.min()):.4g} to "
+                f"{self.name} takes a column 'x' between 0 and 1, got values from {float(x.min()):.4g} to "
                 f"{float(x.max()):.4g}: divide images by their largest value, or build the story with bounded=False"
             )
 
@@ -154,6 +152,4 @@ class Adversarial(Story):
         return self.unscaled(out.tanh() if self.bounded else out)
 
     def _encode(self, x: Tensor) -> dist.TorchDistribution:
-        raise ValueError(
-            f"{self._name}: a prior that is built of an encoder needs a story that has one, such as VAEGAN"
-        )
+        raise ValueError(f"{self.name}: a prior that is built of an encoder needs a story that has one, such as VAEGAN")

@@ -13,10 +13,10 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyrogen.adversarial.gan import GAN
-from pyrogen.adversarial.steps import Judge
+from pyrogen.adversarial.steps import GeneratorLoss
 from pyrogen.distributions import DiagonalNormal, Family, Prior
 from pyrogen.inference.program.program import Program
-from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 from pyrogen.story import Batch
 
 __all__ = ["VAEGAN"]
@@ -63,7 +63,7 @@ class VAEGAN(GAN):
         Larsen, Sonderby, Larochelle, Winther 2016, arXiv:1512.09300.
     """
 
-    without = {what: why for what, why in GAN.without.items() if what != "guide"}
+    unsupported = {what: why for what, why in GAN.unsupported.items() if what != "guide"}
     elbo = True
 
     def __init__(
@@ -84,7 +84,7 @@ class VAEGAN(GAN):
             event_shape, latent, prior=prior, generator=generator, critic=critic, hidden=hidden, bounded=bounded
         )
         if not weight > 0:
-            raise ValueError(f"{self._name} needs a weight above 0, got weight={weight!r}")
+            raise ValueError(f"{self.name} needs a weight above 0, got weight={weight!r}")
         self.prior.check(self.latent_shape, posterior)
         self.weight, self.posterior = weight, posterior
         self.log_noise = nn.Parameter(torch.zeros(()))
@@ -109,17 +109,17 @@ class VAEGAN(GAN):
 
     def encode(self, x: Tensor) -> TorchDistribution:
         """q(z | x) for `x` (..., *event_shape)."""
-        return self.posterior(fold(self.encoder, self.scaled(x), self.event_shape), self.latent_shape)
+        return self.posterior(flatten_batch(self.encoder, self.scaled(x), self.event_shape), self.latent_shape)
 
     def features(self, x: Tensor) -> Tensor:
         """The critic's features f(x), (..., F), of `x` (..., *event_shape)."""
         critic: Any = self.critic
-        return fold(critic.features, self.scaled(x), self.event_shape)
+        return flatten_batch(critic.features, self.scaled(x), self.event_shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """G at the mean z of q(z | x), (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.posterior.point(self.encode(x.to(self._device))))
+            return self.decode(self.posterior.point(self.encode(x.to(self.device))))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Take the scale of unbounded data, and that of the features, from the training columns."""
@@ -132,7 +132,7 @@ class VAEGAN(GAN):
             z = self.encode(batch.columns["x"])()
         return torch.cat([super().generated(program, batch), self.decode(z)])
 
-    def generator_loss(self, program: Program, batch: Batch, judge: Judge) -> tuple[Tensor, Tensor]:
+    def generator_loss(self, program: Program, batch: Batch, judge: GeneratorLoss) -> tuple[Tensor, Tensor]:
         """Minus the ELBO of the features, and the game; the first of them is told."""
         minus_elbo = Trace_ELBO().differentiable_loss(program.model, program.guide, batch) / batch.n
         return minus_elbo + self.weight * judge(self.generated(program, batch)), minus_elbo.detach()

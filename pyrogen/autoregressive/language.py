@@ -10,8 +10,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrogen.autoregressive.model import NUMBERS, WITHOUT
-from pyrogen.distributions import AutoregressiveDistribution, Symbols
+from pyrogen.autoregressive.model import NUMBERS, UNSUPPORTED
+from pyrogen.distributions import AutoregressiveDistribution, Categorical
 from pyrogen.nn import CausalNetwork, CausalRecurrent, CausalTransformer, elements, without_padding
 from pyrogen.story import Story, check_event, check_length
 
@@ -46,7 +46,7 @@ class LanguageModel(Story):
         understanding by generative pre-training".
     """
 
-    without = WITHOUT
+    unsupported = UNSUPPORTED
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class LanguageModel(Story):
         layers: int = 2,
     ) -> None:
         super().__init__()
-        self.event_shape, self.likelihood = (places,), Symbols(symbols)
+        self.event_shape, self.likelihood = (places,), Categorical(symbols)
         told: Any = {"symbols": symbols, "outputs": symbols, "width": width, "layers": layers}
         if network not in ("transformer", "recurrent"):
             raise ValueError(f"network is one of transformer, recurrent, got {network!r}")
@@ -81,7 +81,7 @@ class LanguageModel(Story):
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new texts of the lengths `length`: one for each, or one for all; left out, of all places."""
         if given.get("length") is not None:
-            check_length(self._name, {"length": torch.as_tensor(given["length"]).reshape(-1)}, self.event_shape[0])
+            check_length(self.name, {"length": torch.as_tensor(given["length"]).reshape(-1)}, self.event_shape[0])
         return super().sample(n, **given)
 
     def log_prob(self, x: Tensor, length: Tensor | None = None) -> Tensor:
@@ -94,8 +94,8 @@ class LanguageModel(Story):
     def bits_per_symbol(self, x: Tensor, length: Tensor | None = None) -> float:
         """-log2 p(x | length) for each symbol, over all texts `x` (n, places) of `length` (n,)."""
         with self.predicting():
-            length = length if length is None else length.to(self._device)
-            nats = -float(self.log_prob(x.to(self._device), length).double().sum())
+            length = length if length is None else length.to(self.device)
+            nats = -float(self.log_prob(x.to(self.device), length).double().sum())
             return nats / math.log(2) / (x.numel() if length is None else int(length.sum()))
 
     def complete(self, x: Tensor, length: Tensor | None = None) -> Tensor:
@@ -112,13 +112,11 @@ class LanguageModel(Story):
             ValueError: more symbols than places, or none of the symbols.
         """
         if x.dim() != 2 or x.shape[1] > self.event_shape[0]:
-            raise ValueError(
-                f"{self._name} completes x of shape (n, up to {self.event_shape[0]}), got {tuple(x.shape)}"
-            )
+            raise ValueError(f"{self.name} completes x of shape (n, up to {self.event_shape[0]}), got {tuple(x.shape)}")
         self.likelihood.check(x)
         with self.predicting():
             length = torch.full((len(x),), self.event_shape[0]) if length is None else length
-            return self.density(length.to(self._device)).sample(given=x.to(self._device))
+            return self.density(length.to(self.device)).sample(given=x.to(self.device))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
         """The first part of texts `x` (n, places), for `complete`."""
@@ -126,6 +124,6 @@ class LanguageModel(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or of no symbols, and lengths that are none."""
-        check_event(self._name, "event_shape", data, self.event_shape)
-        check_length(self._name, data, self.event_shape[0])
+        check_event(self.name, "event_shape", data, self.event_shape)
+        check_length(self.name, data, self.event_shape[0])
         self.likelihood.check(elements(data["x"], data.get("length")))

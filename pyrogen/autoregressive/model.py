@@ -16,7 +16,7 @@ from pyrogen.story import Labelled, Story, check_event
 
 __all__ = ["AutoregressiveModel", "ConditionalAutoregressiveModel"]
 
-WITHOUT = {"guide": "it has no latents: each element is told of those before, and nothing is hidden"}
+UNSUPPORTED = {"guide": "it has no latents: each element is told of those before, and nothing is hidden"}
 NUMBERS = 2**16
 """Numbers of data that are scored at once."""
 
@@ -49,7 +49,7 @@ class AutoregressiveModel(Story):
         Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
     """
 
-    without = WITHOUT
+    unsupported = UNSUPPORTED
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class AutoregressiveModel(Story):
         """
         _check_part(self, x)
         with self.predicting():
-            density, x = self.density(), x.to(self._device)
+            density, x = self.density(), x.to(self.device)
             return density.sample((len(x),), given=density.elements(x))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
@@ -104,7 +104,7 @@ class AutoregressiveModel(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])
 
 
@@ -134,7 +134,7 @@ class ConditionalAutoregressiveModel(Labelled):
         van den Oord et al. 2016, arXiv:1606.05328.
     """
 
-    without = WITHOUT
+    unsupported = UNSUPPORTED
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class ConditionalAutoregressiveModel(Labelled):
         check_outputs(network, likelihood)
         if network.context != self.label.size:
             raise ValueError(
-                f"{self._name} tells the network of {self.label.size} numbers, and {type(network).__name__} takes "
+                f"{self.name} tells the network of {self.label.size} numbers, and {type(network).__name__} takes "
                 f"{network.context}: build it with context={self.label.size}"
             )
 
@@ -175,9 +175,9 @@ class ConditionalAutoregressiveModel(Labelled):
     def complete(self, x: Tensor, y: Any) -> Tensor:
         """Draw the rest of data of which the first part is given: `AutoregressiveModel.complete`, given labels."""
         _check_part(self, x)
-        y = self.label.checked(self._name, y, len(x)).to(self._device)
+        y = self.label.checked(self.name, y, len(x)).to(self.device)
         with self.predicting():
-            density, x = self.density(y), x.to(self._device)
+            density, x = self.density(y), x.to(self.device)
             return density.sample(given=density.elements(x))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
@@ -190,7 +190,7 @@ class ConditionalAutoregressiveModel(Labelled):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or without a density, and a y that is no label."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])
         super().check(data)
 
@@ -221,4 +221,4 @@ def _check_part(story: Any, x: Tensor) -> None:
     whole = [size for i, size in enumerate(part) if i != along] == [s for i, s in enumerate(event) if i != along]
     if len(part) != len(event) or not whole or part[along] > event[along]:
         expected = ", ".join(["n", *(f"up to {size}" if i == along else str(size) for i, size in enumerate(event))])
-        raise ValueError(f"{story._name} completes x of shape ({expected}), got {tuple(x.shape)}")
+        raise ValueError(f"{story.name} completes x of shape ({expected}), got {tuple(x.shape)}")

@@ -47,7 +47,7 @@ def covariance_of(name: str, floor: float) -> Covariance:
 
 def likelihood_of(name: str, event_shape: tuple[int, ...], levels: int | None) -> Family:
     """The likelihood called `name`, over events of `event_shape` with so many grey levels."""
-    needs_levels = {"logistic": distributions.DiscretizedLogistic, "categorical": distributions.Categorical}
+    needs_levels = {"logistic": distributions.DiscretizedLogistic, "categorical": distributions.DiscretizedCategorical}
     if name in needs_levels:
         if levels is None:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyrogen import adversarial, autoregressive, distributions, models, nn
 from pyrogen.catalog.entry import Entry
-from pyrogen.inference import Fit, RunFolder
+from pyrogen.inference import Fit, RunDirectory
 from pyrogen.inference.persistence.run_directory import describe_story
 from pyrogen.story import Story, as_story
 
@@ -27,7 +27,7 @@ def load(directory: str | Path, into: Any = None) -> Fit:
         FileNotFoundError: there is no run.
         ValueError: the folder is damaged, of another story or of a newer version, or `into` is needed.
     """
-    folder = RunFolder(directory)
+    folder = RunDirectory(directory)
     config = folder.config()
     story = rebuild(config["story"], folder.path) if into is None else as_story(into)
     told = describe_story(story)["class"]

@@ -29,7 +29,7 @@ def completed(run: Fit, begin: str, told: dict[str, Tensor], n: int) -> Tensor:
     """
     story: Any = run.story
     if not hasattr(story, "complete"):
-        raise ValueError(f"{story._name} cannot go on from a part: only autoregressive stories draw element by element")
+        raise ValueError(f"{story.name} cannot go on from a part: only autoregressive stories draw element by element")
     part = None
     with contextlib.suppress(ValueError):
         part = float(begin)
@@ -41,7 +41,7 @@ def completed(run: Fit, begin: str, told: dict[str, Tensor], n: int) -> Tensor:
     if n > rows.rows:
         raise ValueError(f"--begin {begin}: there are {rows.rows:,} test data, fewer than -n {n}")
     columns = rows.batch(torch.arange(n))
-    told.update({name: columns[name].to(story._device) for name in told if name in columns})
+    told.update({name: columns[name].to(story.device) for name in told if name in columns})
     x: Tensor = story.complete(story.beginning(columns["x"], part), **told)
     return x
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrogen.data import Columns, Splits, data_root, describe, load
-from pyrogen.inference.program.program import Program, probed
+from pyrogen.inference.program.program import Program, isolated_run
 from pyrogen.story import Batch, Story
 
 __all__ = ["mode_of", "needed", "preparation", "prepared", "protocol_of", "rebuilt", "support_of"]
@@ -30,7 +30,7 @@ def needed(story: Story, splits: Splits) -> str:
         story: runs a few times; lazy parameters are made.
         splits: the data as loaded.
     """
-    scored = "density" not in story.without and "x" in splits.train  # squared error takes grey values as they are
+    scored = "density" not in story.unsupported and "x" in splits.train  # squared error takes grey values as they are
     support = support_of(story, splits.train) if scored else None
     if support is None:
         return "none"
@@ -48,8 +48,8 @@ def support_of(story: Story, columns: Columns) -> Any:
     program = Program(story)
     for x in (rows["x"], None):
         drawn: dict[str | int, Any] = {name: x if name == "x" else c for name, c in rows.items()}
-        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story._device)
-        with suppress(Exception), probed(story), torch.device(story._device):
+        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
+        with suppress(Exception), isolated_run(story), torch.device(story.device):
             trace = poutine.trace(program.model).get_trace(batch)
             support = _site_of_x(trace.nodes, batch.columns["x"])["fn"].support
             while hasattr(support, "base_constraint"):

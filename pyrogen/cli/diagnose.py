@@ -67,7 +67,9 @@ def diagnose_run(
     about = f"{found.protocol['n']:,} rows of {splits.name}, {found.protocol['split']} split, {preparation(splits)}"
     (folder / "report.html").write_text(page(found, pictures, about), encoding="utf-8")
     # Last, so that whoever finds it finds the rest as well.
-    (folder / "summary.json").write_text(json.dumps(found.told(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "summary.json").write_text(
+        json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     print(f"{found}\nkept in {folder}: open {folder / 'report.html'}")
 
 

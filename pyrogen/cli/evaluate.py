@@ -45,15 +45,15 @@ def evaluate(
             columns = splits.split(split).batch()
         quality = _quality(run.story, splits, columns, seed)
         report, errors = _report(run.story, splits, split, columns, k, seed)
-    report["sample_quality"] = None if quality is None else quality.told()
+    report["sample_quality"] = None if quality is None else quality.to_dict()
     if report["kind"] is None:
-        print(f"pyrogen: {run.story._name} has no density: {run.story.without['density']}", file=sys.stderr)
+        print(f"pyrogen: {run.story.name} has no density: {run.story.unsupported['density']}", file=sys.stderr)
     if as_json:
         print(json.dumps(report, allow_nan=False))
     elif report["kind"] is not None:
         _show(run.story, report, errors, splits)
     elif quality is not None:
-        print(f"{run.story._name} on {splits.name}, {split} split, {preparation(splits)}\n{quality}")
+        print(f"{run.story.name} on {splits.name}, {split} split, {preparation(splits)}\n{quality}")
 
 
 def _quality(story: Story, splits: Splits, columns: dict[str, Tensor], seed: int) -> SampleQuality | None:
@@ -70,7 +70,7 @@ def _report(
     """What `--json` prints, and errors besides."""
     figures: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_likelihood_error", "elbo", "elbo_error", "kind"))
     figures["k"] = 0
-    if "density" not in story.without:
+    if "density" not in story.unsupported:
         figures = _figures(story, columns, k, seed)
     for name in ("log_likelihood", "elbo"):
         if figures[name] is not None:
@@ -131,7 +131,7 @@ def _bits(story: Story, splits: Splits, figures: dict[str, Any]) -> float | None
 
 
 def _show(story: Story, report: dict[str, Any], errors: dict[str, Any], splits: Splits) -> None:
-    print(f"{story._name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation(splits)}")
+    print(f"{story.name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation(splits)}")
     scale = ", on the scale of grey levels" if splits.log_scale else ""
     draws = f"k = {report['k']}, seed {report['seed']}"
     if report["log_likelihood"] is not None:
@@ -146,7 +146,9 @@ def _show(story: Story, report: dict[str, Any], errors: dict[str, Any], splits: 
 
 def _of(story: Story) -> str:
     """What is scored, where a column is given and not scored."""
-    sites, columns = (story.seen.sites, story.seen.columns) if story.seen is not None else ((), {})
+    sites, columns = (
+        (story.training_spec.sites, story.training_spec.columns) if story.training_spec is not None else ((), {})
+    )
     given = [str(name) for name in columns if name not in sites]
     return f" of {', '.join(sites)} given {', '.join(given)}" if given and set(sites) < set(columns) else ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from pyrogen.catalog import find, load, rebuild_as
-from pyrogen.inference import Fit, RunFolder
+from pyrogen.inference import Fit, RunDirectory
 from pyrogen.inference.program.input_checks import resolve_device
 
 __all__ = ["opened"]
@@ -26,7 +26,7 @@ def opened(directory: Path, story: str | None, device: str) -> Fit:
     elif ".py" not in story:
         raise typer.BadParameter(f"expected path/to/file.py:Class, got '{story}'", param_hint="'--story'")
     else:
-        folder = RunFolder(directory)
+        folder = RunDirectory(directory)
         run = load(directory, into=rebuild_as(find(story), folder.config()["story"], folder.path))
     run.story.to(resolve_device(device))
     return run

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from pyro.infer import TraceMeanField_ELBO
 
-from pyrogen.adversarial import Game, Hinge, NonSaturating, Wasserstein
+from pyrogen.adversarial import AdversarialLoss, Hinge, NonSaturating, Wasserstein
 from pyrogen.cli.errors import nearest
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO
 
@@ -62,7 +62,7 @@ def _importance_weighted(asked: dict[str, float | None]) -> ImportanceWeightedEL
     return ImportanceWeightedELBO(int(draws))
 
 
-def _game(asked: dict[str, float | None]) -> Game:
+def _game(asked: dict[str, float | None]) -> AdversarialLoss:
     kinds = [name for name in asked if name not in _OF_GAMES]
     if len(kinds) > 1 or not set(kinds) <= set(_GAMES):
         first, second = [*kinds, *(name for name in asked if name in _OF_GAMES)][:2]
@@ -70,7 +70,7 @@ def _game(asked: dict[str, float | None]) -> Game:
     names = {"r1": "r1", "critic_steps": "critic_steps", "wasserstein": "gradient_penalty"}
     told = {names[name]: value for name, value in asked.items() if name in names and value is not None}
     told = {name: int(value) if value.is_integer() else value for name, value in told.items()}
-    game: Game = _GAMES[kinds[0] if kinds else "nonsaturating"](**told)
+    game: AdversarialLoss = _GAMES[kinds[0] if kinds else "nonsaturating"](**told)
     return game
 
 

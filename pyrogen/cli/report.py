@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from pyrogen.diagnostics import Diagnosis, Figure, Finding
+from pyrogen.diagnostics import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.report.diagnosis import PARTS, Part
 
@@ -110,7 +110,7 @@ def _top(diagnosis: Diagnosis, title: str, data: str) -> str:
 
 
 def _list(findings: Iterable[Finding]) -> str:
-    items = (f"<li>{escape(_capital(f.said))}: <em>{escape(f.remedy)}</em>.</li>" for f in findings)
+    items = (f"<li>{escape(_capital(f.message))}: <em>{escape(f.remedy)}</em>.</li>" for f in findings)
     return f"<ul>{''.join(items)}</ul>"
 
 
@@ -130,7 +130,7 @@ def _part(diagnosis: Diagnosis, part: Part) -> str:
     )
 
 
-def _row(name: str, figure: Figure) -> str:
+def _row(name: str, figure: Metric) -> str:
     threshold = "" if figure.threshold is None else f"{figure.threshold:.3g}"
     value = Estimate(figure.value, figure.error) if figure.error == figure.error else f"{figure.value:.3g}"
     verdict = f'<td class="{_COLOURS[figure.verdict]}">{figure.verdict}</td>' if figure.verdict else "<td></td>"

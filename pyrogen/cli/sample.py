@@ -62,7 +62,7 @@ def sample(
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
     shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
-    print(f"drew {shapes} from {run.story._name}, seed {seed}, into {out}")
+    print(f"drew {shapes} from {run.story.name}, seed {seed}, into {out}")
 
 
 def _drawn(story: Any, n: int, told: Mapping[str, Tensor], how: Mapping[str, Any]) -> Any:
@@ -70,23 +70,23 @@ def _drawn(story: Any, n: int, told: Mapping[str, Tensor], how: Mapping[str, Any
     if not how:
         return story.sample(n, **told)
     if not hasattr(story, "draw"):
-        raise ValueError(f"--draw: {story._name} draws in one way alone: leave it out")
+        raise ValueError(f"--draw: {story.name} draws in one way alone: leave it out")
     ways = [name for name in inspect.signature(story.draw).parameters if name not in {"n", *told}]
     for name in how:
         if name not in ways:
-            raise ValueError(f"--draw {name}: {story._name} knows {', '.join(ways)}{nearest(name, ways)}")
+            raise ValueError(f"--draw {name}: {story.name} knows {', '.join(ways)}{nearest(name, ways)}")
     return story.draw(n, **told, **how)
 
 
 def _drawn_column(story: Story) -> str:
     """The column that one tensor of draws is of: the site's, where it is called as one, else `x`."""
-    seen = story.seen
+    seen = story.training_spec
     return next((site for site in seen.sites if site in seen.columns), "x") if seen is not None else "x"
 
 
 def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """Columns to condition on, (n, ...): those wanted, and labels by their frequencies in training."""
-    seen, story = run.story.seen, run.story
+    seen, story = run.story.training_spec, run.story
     specs = {} if seen is None else seen.columns
     frequencies = (run.config["data"]["protocol"] or {}).get("label_frequencies", {})
     columns = {}
@@ -100,7 +100,7 @@ def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         asked = name in specs and story.signatures()[0].wants(name)
         if asked and name not in columns and seen is not None and name not in seen.sites:
             columns[name] = torch.multinomial(torch.tensor(counts, dtype=torch.float64), n, replacement=True)
-    return {name: column.to(story._device) for name, column in columns.items()}
+    return {name: column.to(story.device) for name, column in columns.items()}
 
 
 def _spread(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
-from pyrogen.adversarial import Game, ailments
+from pyrogen.adversarial import AdversarialLoss, detect_failures
 from pyrogen.catalog import Entry, find
 from pyrogen.cli.data_protocol import needed, preparation, prepared, protocol_of
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
 from pyrogen.data import Columns, Splits, load
-from pyrogen.inference import Fit, RunFolder, active_units, adam, fit
+from pyrogen.inference import Fit, RunDirectory, active_units, adam, fit
 from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip
 from pyrogen.story import Labelled, Story
@@ -66,7 +66,7 @@ def train(
     _check_objective(goal, story)
     options = {**_options(entry, asked), **goal, "callbacks": _strip(story, splits, out, strip)}
     columns = Columns(splits.train, splits.train.transform, protocol_of(splits, data, data_dir))
-    before = _epochs_of_finished(RunFolder(out)) if resume else None
+    before = _epochs_of_finished(RunDirectory(out)) if resume else None
     kept: dict[str, Any] = {"out": out, "resume": resume, "progress": not no_progress}
     run = fit(story, columns, validation=splits.validation, **kept, **options)
     _summarize(run, splits, out, name, before)
@@ -107,8 +107,8 @@ def _options(entry: Entry, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _check_objective(goal: Mapping[str, Any], story: Story) -> None:
     """Refuse an objective that is asked for and no game, for a story of two players."""
-    if goal and not isinstance(goal["objective"], Game):
-        story.decline("svi")
+    if goal and not isinstance(goal["objective"], AdversarialLoss):
+        story.require("svi")
 
 
 def _strip(story: Story, splits: Splits, out: Path, wanted: bool) -> list[SampleStrip]:
@@ -123,7 +123,7 @@ def _strip(story: Story, splits: Splits, out: Path, wanted: bool) -> list[Sample
     return [SampleStrip(out / "strip.png", _IMAGES, given={} if y is None else {"y": y})]
 
 
-def _epochs_of_finished(folder: RunFolder) -> int | None:
+def _epochs_of_finished(folder: RunDirectory) -> int | None:
     """How many epochs a run has taken that is finished; None where there is none, or it is under way."""
     if not folder.can_resume:
         return None
@@ -137,10 +137,10 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str, before: int | Non
         print(f"nothing to do: {out} is finished {_end(run, before)}")
         return
     size = sum(parameter.numel() for parameter in run.story.trainable().values())
-    without = run.story.without.get("steps")
+    without = run.story.unsupported.get("steps")
     how = "trained" if without is None else "fitted"
     kind = f"{size:,} parameters" if size else "no parameters"
-    print(f"{how} {run.story._name}, {kind}, on {splits.train.rows:,} rows of {splits.name}")
+    print(f"{how} {run.story.name}, {kind}, on {splits.train.rows:,} rows of {splits.name}")
     if without is not None:
         print(f"no steps: {without}")
     if run.history:
@@ -162,7 +162,7 @@ def _best(run: Fit, splits: Splits) -> str:
         return ""
     best = run.history[run.best_epoch - 1]["validation_elbo"] - splits.log_scale
     scale = " on the scale of grey levels" if splits.log_scale else ""
-    what = "objective" if "density" in run.story.without else "ELBO"
+    what = "objective" if "density" in run.story.unsupported else "ELBO"
     return f"; best validation {what} {best:.2f} nats{scale}, at epoch {run.best_epoch}"
 
 
@@ -173,13 +173,13 @@ def _tell_game(last: Mapping[str, Any]) -> None:
             f"scores a real datum above a generated one in {last['critic_accuracy']:.0%} of pairs (50 %: cannot tell)"
         )
         print(f"critic {told}; generated data are {last['diversity']:.0%} as diverse as real ones")
-    for ailing in ailments(last):
+    for ailing in detect_failures(last):
         print(ailing)
 
 
 def _end(run: Fit, epochs: int) -> str:
     """Where a finished run stands."""
-    without = run.story.without.get("steps")
+    without = run.story.unsupported.get("steps")
     if without is not None:
         return f"and takes no steps: {without}"
     return f"after {_count(epochs, 'epoch')}; --epochs or --steps may be raised"

@@ -17,7 +17,7 @@ from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_sco
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
 from pyrogen.diagnostics.report.arviz_export import GROUPS, to_datatree, to_inference_data
-from pyrogen.diagnostics.report.diagnosis import Diagnosis, Figure, Finding
+from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget, diagnose
 from pyrogen.diagnostics.samples.features import Features, Inception, Pixels, SmallClassifier, suited_features
 from pyrogen.diagnostics.samples.frechet import frechet_distance
@@ -42,7 +42,6 @@ __all__ = [
     "Estimates",
     "Expectation",
     "Features",
-    "Figure",
     "Finding",
     "GradientNoise",
     "ImportanceWeights",
@@ -50,6 +49,7 @@ __all__ = [
     "InferenceGaps",
     "LeaveOneOut",
     "Memorization",
+    "Metric",
     "Moments",
     "OutlierScores",
     "Pixels",

@@ -2,20 +2,25 @@
 
 A `Family` (likelihood or posterior) says how many numbers a network must give and turns them into a Pyro distribution;
 a `Prior` is a distribution of latents; a `Covariance` says what is free in a Gaussian's; a `Bandwidth` is a rule for
-kernel density estimates. A `NormalizingFlow` bends a base by transforms, Pyro's or those that a `Bijection` defines,
+kernel density estimates. A `NormalizingFlow` bends a base by transforms, Pyro's or those that a `BijectionConfig` defines,
 whose layers apply an `Elementwise` map. A new one is one class: stories take any of them and are not edited.
 """
 
 from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
-from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOut, Scott, Silverman, squared_distances
+from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOutBandwidth, Scott, Silverman, squared_distances
 from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, over_events
-from pyrogen.distributions.diffusion.noise_schedules import CosineSchedule, EvenSchedule, LinearSchedule, NoiseSchedule
+from pyrogen.distributions.diffusion.noise_schedules import (
+    CosineSchedule,
+    LinearBetaSchedule,
+    LinearLogSNRSchedule,
+    NoiseSchedule,
+)
 from pyrogen.distributions.diffusion.predictions import Prediction, PredictNoise, PredictV, PredictX
-from pyrogen.distributions.diffusion.reconstruction import check_readable, read_noisy, readable_snr
+from pyrogen.distributions.diffusion.reconstruction import check_readable, readable_snr, reconstruction_distribution
 from pyrogen.distributions.discrete.logistic_mixture import LogisticMixture
 from pyrogen.distributions.discrete.quantized import Codebook, Quantized
 from pyrogen.distributions.family import Family, stacked, unstack, widened
-from pyrogen.distributions.flows.bijections import Bijection, Bijector
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
 from pyrogen.distributions.flows.couplings import Autoregressive, Coupling
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
 from pyrogen.distributions.flows.flow_posterior import FlowPosterior, InverseAutoregressiveFlow
@@ -25,10 +30,10 @@ from pyrogen.distributions.flows.normalizing_flow import Base, FlowPrior, Normal
 from pyrogen.distributions.likelihoods import (
     Bernoulli,
     Categorical,
+    DiscretizedCategorical,
     DiscretizedLogistic,
     Gaussian,
     SharedScaleGaussian,
-    Symbols,
 )
 from pyrogen.distributions.posteriors import DiagonalNormal, FullNormal, precision_weighted
 from pyrogen.distributions.priors import NormalMixture, Prior, StandardNormal, VampPrior
@@ -42,7 +47,7 @@ __all__ = [
     "Base",
     "Bernoulli",
     "Bijection",
-    "Bijector",
+    "BijectionConfig",
     "Categorical",
     "Codebook",
     "CosineSchedule",
@@ -50,9 +55,9 @@ __all__ = [
     "Covariance",
     "Diagonal",
     "DiagonalNormal",
+    "DiscretizedCategorical",
     "DiscretizedLogistic",
     "Elementwise",
-    "EvenSchedule",
     "Family",
     "FlowPosterior",
     "FlowPrior",
@@ -60,8 +65,9 @@ __all__ = [
     "FullNormal",
     "Gaussian",
     "InverseAutoregressiveFlow",
-    "LeaveOneOut",
-    "LinearSchedule",
+    "LeaveOneOutBandwidth",
+    "LinearBetaSchedule",
+    "LinearLogSNRSchedule",
     "LogisticMixture",
     "Logit",
     "MultiScale",
@@ -80,15 +86,14 @@ __all__ = [
     "Spherical",
     "Spline",
     "StandardNormal",
-    "Symbols",
     "Transforms",
     "VampPrior",
     "check_outputs",
     "check_readable",
     "over_events",
     "precision_weighted",
-    "read_noisy",
     "readable_snr",
+    "reconstruction_distribution",
     "squared_distances",
     "stacked",
     "unstack",

@@ -14,7 +14,7 @@ from torch.distributions import constraints
 
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli
-from pyrogen.nn import as_shape, leading, without_padding
+from pyrogen.nn import as_shape, batch_shape, without_padding
 
 __all__ = ["AutoregressiveDistribution", "AutoregressiveLikelihood", "check_outputs"]
 
@@ -48,10 +48,10 @@ class AutoregressiveDistribution(TorchDistribution):
         ValueError: a length that is none, where arguments are validated.
 
     Example:
-        >>> from pyrogen.distributions import Symbols
+        >>> from pyrogen.distributions import Categorical
         >>> from pyrogen.nn import CausalTransformer
         >>> network = CausalTransformer(5, symbols=3, outputs=3, width=8, heads=2)
-        >>> words = AutoregressiveDistribution(network, Symbols(3), (5,))
+        >>> words = AutoregressiveDistribution(network, Categorical(3), (5,))
         >>> words.log_prob(words.sample((7,))).shape
         torch.Size([7])
 
@@ -113,7 +113,7 @@ class AutoregressiveDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x = value), nats: one pass of the network."""
         event = tuple(self.event_shape)
-        lead = torch.broadcast_shapes(leading(value, event, "AutoregressiveDistribution"), self.batch_shape)
+        lead = torch.broadcast_shapes(batch_shape(value, event, "AutoregressiveDistribution"), self.batch_shape)
         rows, length = math.prod(lead), self._length(lead)
         value = value.expand(*lead, *event).reshape(rows, *event)
         if length is not None:

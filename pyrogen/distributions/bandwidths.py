@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Bandwidth", "LeaveOneOut", "Scott", "Silverman", "squared_distances"]
+__all__ = ["Bandwidth", "LeaveOneOutBandwidth", "Scott", "Silverman", "squared_distances"]
 
 _ELEMENTS = 2**24
 """Squared distances that are held at once."""
@@ -49,7 +49,7 @@ class Silverman(Bandwidth):
 
 
 @dataclass(frozen=True)
-class LeaveOneOut(Bandwidth):
+class LeaveOneOutBandwidth(Bandwidth):
     """The h that maximizes sum_i log p_i(x_i), where p_i is the estimate from all points but the i-th.
 
     The derivative vanishes where h^2 = mean_i sum_j r_ij d_ij^2 / D, the r_ij being the posterior of the point j that
@@ -61,7 +61,7 @@ class LeaveOneOut(Bandwidth):
 
     Example:
         >>> x = torch.linspace(-1, 1, 20)[:, None]
-        >>> bool(0.05 < LeaveOneOut()(x) < 0.5)
+        >>> bool(0.05 < LeaveOneOutBandwidth()(x) < 0.5)
         True
 
     References:
@@ -71,7 +71,7 @@ class LeaveOneOut(Bandwidth):
     def __call__(self, x: Tensor) -> float:
         """The bandwidth for the points `x` (N, D)."""
         if len(x) < 2:
-            raise ValueError("LeaveOneOut needs at least 2 points: pass the bandwidth as a number")
+            raise ValueError("LeaveOneOutBandwidth needs at least 2 points: pass the bandwidth as a number")
         left_out = torch.arange(0, len(x), -(-(len(x) ** 2) // _ELEMENTS), device=x.device)
         squares = squared_distances(x[left_out], x) / x.shape[1]
         squares[torch.arange(len(left_out), device=x.device), left_out] = torch.inf

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyrogen.nn import leading
+from pyrogen.nn import batch_shape
 
 __all__ = ["Family", "stacked", "unstack", "widened", "without_autocast"]
 
@@ -23,7 +23,7 @@ class Family(ABC):
     fields are numbers, strings and tuples, from which a run folder can build it again.
     """
 
-    one_way: ClassVar[bool] = False
+    sequential_log_prob: ClassVar[bool] = False
     """Whether only what was just drawn can be scored in one pass, as with flows that are made for drawing."""
     integer: ClassVar[bool] = False
     """Whether events are whole numbers, int64."""
@@ -77,7 +77,7 @@ def widened(outputs: Tensor, size: tuple[int, ...], who: str) -> tuple[Tensor, t
     Raises:
         ValueError: the outputs have another shape.
     """
-    lead = leading(outputs, size, f"{who} (does the network end in nn.Unflatten(-1, {size})?)")
+    lead = batch_shape(outputs, size, f"{who} (does the network end in nn.Unflatten(-1, {size})?)")
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32)), lead
 
 

@@ -13,7 +13,14 @@ from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategori
 from pyrogen.distributions.family import Family, stacked, unstack, widened
 from pyrogen.nn import Shape, as_shape
 
-__all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "SharedScaleGaussian", "Symbols"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretizedCategorical",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "SharedScaleGaussian",
+]
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,7 @@ class DiscretizedLogistic(OfLevels):
 
 
 @dataclass(frozen=True)
-class Categorical(OfLevels):
+class DiscretizedCategorical(OfLevels):
     """x_i: a grey level of free probabilities softmax(l_i), independent, for images.
 
     The network gives the logits, those of the first level for all elements, then those of the second, and so on.
@@ -208,7 +215,7 @@ class Categorical(OfLevels):
         ValueError: fewer than 2 levels; by `check`, values that are no grey level.
 
     Example:
-        >>> Categorical().size((3, 32, 32)), Categorical(17).size((1, 8, 8))
+        >>> DiscretizedCategorical().size((3, 32, 32)), DiscretizedCategorical(17).size((1, 8, 8))
         ((768, 32, 32), (17, 8, 8))
 
     References:
@@ -223,14 +230,14 @@ class Categorical(OfLevels):
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
-        outputs, lead = widened(outputs, self.size(event_shape), f"Categorical over {event_shape}")
+        outputs, lead = widened(outputs, self.size(event_shape), f"DiscretizedCategorical over {event_shape}")
         logits = outputs.reshape((*lead, self.levels, *event_shape)).movedim(len(lead), -1)
         return LevelCategorical(logits).to_event(len(event_shape))
 
 
 @dataclass(frozen=True)
-class Symbols(Family):
-    """x_i ~ Categorical(softmax(l_i)), independent, for symbols without order: int64 from 0 to count - 1.
+class Categorical(Family):
+    """x_i ~ DiscretizedCategorical(softmax(l_i)), independent, for symbols without order: int64 from 0 to count - 1.
 
     The network gives the logits l, those of one symbol for all elements after those of another.
 
@@ -242,7 +249,7 @@ class Symbols(Family):
 
     Example:
         >>> import torch
-        >>> Symbols(27)(torch.zeros(5, 27 * 10), (10,)).log_prob(torch.zeros(5, 10, dtype=torch.int64)).shape
+        >>> Categorical(27)(torch.zeros(5, 27 * 10), (10,)).log_prob(torch.zeros(5, 10, dtype=torch.int64)).shape
         torch.Size([5])
     """
 
@@ -251,7 +258,7 @@ class Symbols(Family):
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError(f"Symbols needs at least 1 symbol, got count={self.count!r}")
+            raise ValueError(f"Categorical needs at least 1 symbol, got count={self.count!r}")
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The event shape of the network's outputs."""
@@ -259,7 +266,7 @@ class Symbols(Family):
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
-        logits = torch.stack(unstack(outputs, self.count, event_shape, "Symbols"), -1)
+        logits = torch.stack(unstack(outputs, self.count, event_shape, "Categorical"), -1)
         return dist.Categorical(logits=logits).to_event(len(event_shape))
 
     def point(self, distribution: dist.TorchDistribution) -> Tensor:

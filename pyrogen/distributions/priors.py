@@ -161,7 +161,7 @@ class VampPrior(nn.Module, Prior):
 
     def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
         """Refuse a posterior that scores its own draws alone."""
-        if posterior is not None and posterior.one_way:
+        if posterior is not None and posterior.sequential_log_prob:
             raise ValueError(
                 f"VampPrior scores every latent under {self.components} posteriors, and {type(posterior).__name__} "
                 "scores none but its own draws in one pass: take DiagonalNormal or FullNormal, or another prior"

@@ -6,7 +6,7 @@ from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, held
 from pyrogen.inference.optim.lr_schedules import constant_with_warmup, cosine
 from pyrogen.inference.optim.objectives import ImportanceWeightedELBO, TemperedELBO
 from pyrogen.inference.optim.optimizer import adam
-from pyrogen.inference.persistence.run_directory import RunFolder
+from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.prediction.activity import ActiveUnits, active_units
 from pyrogen.inference.prediction.encode_decode import decode, encode, reconstruct
 from pyrogen.inference.prediction.imputation import Imputation, impute
@@ -25,7 +25,7 @@ __all__ = [
     "Imputation",
     "LogLikelihood",
     "NoWeights",
-    "RunFolder",
+    "RunDirectory",
     "TemperedELBO",
     "TensorBoard",
     "active_units",

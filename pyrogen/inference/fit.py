@@ -15,9 +15,9 @@ from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.precision import run_precision
 from pyrogen.inference.program.rng import seeded
-from pyrogen.inference.training.allocator import memory_kept
+from pyrogen.inference.training.allocator import keep_freed_memory
 from pyrogen.inference.training.result import Fit
-from pyrogen.inference.training.trainer import Run
+from pyrogen.inference.training.trainer import Trainer
 from pyrogen.story import as_story
 
 __all__ = ["fit"]
@@ -111,10 +111,10 @@ def fit(
         dtype = stack.enter_context(run_precision(told, precision))
         told.to(options.device)
         on_cpu = options.device.type == "cpu"
-        stack.enter_context(memory_kept() if on_cpu else torch.device(options.device))
-        stack.enter_context(told.home())
-        stack.enter_context(_quiet())
-        return Run(told, data, validation, options, dtype).go()
+        stack.enter_context(keep_freed_memory() if on_cpu else torch.device(options.device))
+        stack.enter_context(told.param_store_scope())
+        stack.enter_context(_without_pyro_warnings())
+        return Trainer(told, data, validation, options, dtype).run()
 
 
 _UNWANTED = (
@@ -126,7 +126,7 @@ _UNWANTED = (
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_pyro_warnings() -> Iterator[None]:
     """Pyro validates the first step alone, and does not warn of what is an error here, or meant."""
     with warnings.catch_warnings(), pyro.validation_enabled(False):
         for message in _UNWANTED:

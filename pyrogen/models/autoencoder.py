@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pyrogen.distributions import StandardNormal
-from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
 __all__ = ["Autoencoder"]
@@ -55,7 +55,7 @@ class Autoencoder(Story):
         "Contractive auto-encoders", ICML.
     """
 
-    without = {
+    unsupported = {
         "density": "squared error scores reconstructions, and no prior says how likely a code is",
         "sample": "without a prior over codes, an autoencoder defines no distribution over x",
     }
@@ -75,7 +75,7 @@ class Autoencoder(Story):
         super().__init__()
         for name, weight in (("contractive", contractive), ("sparse", sparse)):
             if not weight >= 0:
-                raise ValueError(f"{self._name} needs a weight of at least 0, got {name}={weight!r}")
+                raise ValueError(f"{self.name} needs a weight of at least 0, got {name}={weight!r}")
         self.event_shape, self.latent_shape = x, z = as_shape(event_shape), as_shape(latent)
         self.encoder = Dense(x, z, hidden) if encoder is None else encoder
         self.decoder = Dense(z, x, hidden[::-1]) if decoder is None else decoder
@@ -99,16 +99,16 @@ class Autoencoder(Story):
 
     def encode(self, x: Tensor) -> Tensor:
         """The codes (..., *latent_shape) of `x` (..., *event_shape)."""
-        return fold(self.encoder, x, self.event_shape)
+        return flatten_batch(self.encoder, x, self.event_shape)
 
     def decode(self, z: Tensor) -> Tensor:
         """The data (..., *event_shape) that codes `z` (..., *latent_shape) stand for."""
-        return fold(self.decoder, z, self.latent_shape)
+        return flatten_batch(self.decoder, z, self.latent_shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """decoder(encoder(x)), (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)))
+            return self.decode(self.encode(x.to(self.device)))
 
     def contraction(self, x: Tensor) -> Tensor:
         """|d encoder / dx|^2, (...), estimated without bias: E |J' v|^2 over v ~ N(0, I)."""
@@ -120,4 +120,4 @@ class Autoencoder(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

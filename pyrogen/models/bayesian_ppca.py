@@ -52,7 +52,7 @@ class BayesianPPCA(Story):
             raise ValueError(f"BayesianPPCA needs a positive concentration, got concentration={concentration!r}")
         self.event_shape, (self.latent,), self.concentration = as_shape(event_shape), as_shape(latent), concentration
         self.features = math.prod(self.event_shape)
-        check_latent(self._name, self.latent, self.features)
+        check_latent(self.name, self.latent, self.features)
         self.prior = StandardNormal(self.latent)
         self.mean = nn.Parameter(torch.zeros(self.features))
         self.weight_mean = nn.Parameter(torch.randn(self.features, self.latent) / math.sqrt(self.latent))
@@ -108,14 +108,14 @@ class BayesianPPCA(Story):
         scaled = weight / sigma[..., None, None]
         moment = scaled.mT @ scaled + torch.eye(self.latent).to(scaled)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
-        centred = (flatten(x, self.event_shape, self._name) - self.mean) / sigma[..., None]
+        centred = (flatten(x, self.event_shape, self.name) - self.mean) / sigma[..., None]
         mean = (centred.unsqueeze(-2) @ scaled @ inverse).squeeze(-2)
         return dist.MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(inverse))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the mean z of p(z | x), both at the guide's centre, (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)).mean).mean
+            return self.decode(self.encode(x.to(self.device)).mean).mean
 
     def column_scales(self) -> Tensor:
         """How much each column adds to a feature: (E_q |W_k|^2 / D)^1/2, (K,) in the units of the data."""
@@ -125,7 +125,7 @@ class BayesianPPCA(Story):
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Start at the best probabilistic PCA, with the uncertainty that N data leave there."""
-        x = flatten(data["x"], self.event_shape, self._name)
+        x = flatten(data["x"], self.event_shape, self.name)
         mean, values, axes = principal_axes(x, self.latent)
         self.unit.copy_(values.mean().sqrt() if values.mean() > 0 else torch.ones(()))
         values = values / self.unit.double().square()
@@ -138,7 +138,7 @@ class BayesianPPCA(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
 
     def _centre(self, weight: Tensor | None, sigma: Tensor | None) -> tuple[Tensor, Tensor]:
         weight = self.weight().mean if weight is None else weight

@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyrogen.nn import Dense, Label, Shape, as_shape, fold
+from pyrogen.nn import Dense, Label, Shape, as_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
 __all__ = ["Classifier"]
@@ -39,7 +39,7 @@ class Classifier(Story):
         Cox 1958, JRSS B 20(2); Ng, Jordan 2001, "On discriminative vs. generative classifiers", NIPS 14.
     """
 
-    without = {"guide": "it has no latents"}
+    unsupported = {"guide": "it has no latents"}
 
     def __init__(
         self, event_shape: Shape, classes: int, *, network: nn.Module | None = None, hidden: Sequence[int] = (400,)
@@ -52,7 +52,7 @@ class Classifier(Story):
         """p(y | x)."""
         if x is None:
             raise ValueError("it is given x, and has no density to draw it from")
-        logits = fold(self.network, x, self.event_shape)
+        logits = flatten_batch(self.network, x, self.event_shape)
         with pyro.plate("data", n, dim=-1):
             return pyro.sample("y", dist.Categorical(logits=logits), obs=y)
 
@@ -61,14 +61,14 @@ class Classifier(Story):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """p(y | x) of each class, (..., C), for `x` (..., *event_shape)."""
-        return fold(self.network, x, self.event_shape).softmax(-1)
+        return flatten_batch(self.network, x, self.event_shape).softmax(-1)
 
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log p(y | x), exactly, (...) in nats, for `x` (..., *event_shape) and `y` (...)."""
-        logits = fold(self.network, x, self.event_shape).log_softmax(-1)
+        logits = flatten_batch(self.network, x, self.event_shape).log_softmax(-1)
         return logits.gather(-1, y[..., None])[..., 0]
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, and a y that holds no labels."""
-        check_event(self._name, "event_shape", data, self.event_shape)
-        self.label.check(self._name, data)
+        check_event(self.name, "event_shape", data, self.event_shape)
+        self.label.check(self.name, data)

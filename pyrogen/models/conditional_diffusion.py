@@ -97,10 +97,10 @@ class ConditionalDiffusion(Labelled, Diffusion):
             raise ValueError(f"guidance is a number of at least 0, got guidance={guidance!r}")
         if guidance and not self.withheld:
             raise ValueError(
-                f"guidance={guidance} goes away from x(z_t) without a label, which {self._name} of withheld=0 has not "
+                f"guidance={guidance} goes away from x(z_t) without a label, which {self.name} of withheld=0 has not "
                 "learned: train with withheld=0.1, or draw with guidance=0"
             )
-        y = self.label.checked(self._name, y, n).to(self._device)
+        y = self.label.checked(self.name, y, n).to(self.device)
         with self.predicting():
             *_, (_, z) = self.descend(self.prior().sample((n,)), steps, eta, self.label(y), guidance)
             return self.read(z).sample()

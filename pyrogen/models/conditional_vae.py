@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
-from pyrogen.nn import Dense, Label, Shape, as_shape, flatten, fold
+from pyrogen.nn import Dense, Label, Shape, as_shape, flatten, flatten_batch
 from pyrogen.story import Labelled, check_event
 
 __all__ = ["ConditionalVAE"]
@@ -101,9 +101,9 @@ class ConditionalVAE(Labelled):
 
         The mean of p(x | to, z) at the mean z of q(z | x, y), (n, *event_shape). Labels: one for each, or one for all.
         """
-        y, to = (self.label.checked(self._name, label, len(x)).to(self._device) for label in (y, to))
+        y, to = (self.label.checked(self.name, label, len(x)).to(self.device) for label in (y, to))
         with self.predicting():
-            z = self.posterior.point(self.encode(x.to(self._device), y))
+            z = self.posterior.point(self.encode(x.to(self.device), y))
             return self.likelihood.point(self.decode(z, to))
 
     def reconstruct(self, x: Tensor, y: Any) -> Tensor:
@@ -117,16 +117,16 @@ class ConditionalVAE(Labelled):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or without a density, and a y that is no label."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])
         super().check(data)
 
     def _told(self, network: nn.Module, x: Tensor, shape: tuple[int, ...], y: Tensor) -> Tensor:
         """The network's outputs for `x` (..., *shape), flattened, with the label's numbers behind it."""
-        flat, label = flatten(x, shape, self._name), self.label(y)
+        flat, label = flatten(x, shape, self.name), self.label(y)
         lead = torch.broadcast_shapes(flat.shape[:-1], label.shape[:-1])
         beside = torch.cat([flat.expand(*lead, -1), label.expand(*lead, -1)], -1)
-        return fold(network, beside, (beside.shape[-1],))
+        return flatten_batch(network, beside, (beside.shape[-1],))
 
     def _encode_alone(self, x: Tensor) -> TorchDistribution:
-        raise ValueError(f"{self._name}: a prior that is built of the encoder lacks the labels that it needs as well")
+        raise ValueError(f"{self.name}: a prior that is built of the encoder lacks the labels that it needs as well")

@@ -22,8 +22,8 @@ from pyrogen.distributions import (
     PredictV,
     StandardNormal,
     check_readable,
-    read_noisy,
     readable_snr,
+    reconstruction_distribution,
 )
 from pyrogen.models.forward_process import Level, Noising, is_between
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
@@ -91,7 +91,7 @@ class Diffusion(Story):
     ) -> None:
         super().__init__()
         _check_levels(depth, drawn, simple)
-        check_readable(self._name, likelihood)
+        check_readable(self.name, likelihood)
         self.event_shape, self.depth, self.drawn, self.simple = as_shape(event_shape), depth, drawn, simple
         self.likelihood, self.prediction = likelihood, prediction
         schedule = CosineSchedule(high=readable_snr(likelihood)) if schedule is None else schedule
@@ -122,7 +122,7 @@ class Diffusion(Story):
         """p(x | z_1) for `z` (..., *event_shape)."""
         alpha, sigma = self.noising.alpha(1), self.noising.sigma(1)
         seen, scale = self.shift + self.scale * z / alpha, self.scale * sigma / alpha
-        return read_noisy(self.likelihood, seen, scale, self.event_shape)
+        return reconstruction_distribution(self.likelihood, seen, scale, self.event_shape)
 
     def divergence(self, x: Tensor, z: Tensor, t: Level, label: Tensor | None = None) -> Tensor:
         """KL_t of data `x`, nats, given z_t = `z` (..., *event_shape) at levels `t`, 2 to T."""
@@ -186,7 +186,7 @@ class Diffusion(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         if self.likelihood is not None:
             self.likelihood.check(data["x"])
 
@@ -250,7 +250,7 @@ class Diffusion(Story):
         """The levels that so many steps visit, from T down to 1."""
         most = self.depth - 1
         if steps is not None and not is_between(steps, 1, most, int):
-            raise ValueError(f"{self._name} of {self.depth} levels takes steps from 1 to {most}, got steps={steps!r}")
+            raise ValueError(f"{self.name} of {self.depth} levels takes steps from 1 to {most}, got steps={steps!r}")
         return torch.linspace(self.depth, 1, (steps or most) + 1, dtype=torch.float64).round().long().tolist()
 
 

@@ -51,7 +51,7 @@ class FactorAnalysis(Story):
             raise ValueError(f"FactorAnalysis needs a positive floor, got floor={floor!r}")
         self.event_shape, (self.latent,), self.floor = as_shape(event_shape), as_shape(latent), floor
         features = math.prod(self.event_shape)
-        check_latent(self._name, self.latent, features)
+        check_latent(self.name, self.latent, features)
         self.prior = StandardNormal(self.latent)
         self.weight = nn.Parameter(torch.randn(features, self.latent) / math.sqrt(self.latent))
         self.mean = nn.Parameter(torch.zeros(features))
@@ -82,7 +82,7 @@ class FactorAnalysis(Story):
         scaled = self.weight / self.scale()[:, None]
         moment = scaled.T @ scaled + torch.eye(self.latent).to(scaled)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
-        mean = (flatten(x, self.event_shape, self._name) - self.mean) / self.scale() @ scaled @ inverse
+        mean = (flatten(x, self.event_shape, self.name) - self.mean) / self.scale() @ scaled @ inverse
         return dist.MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(inverse))
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -95,12 +95,12 @@ class FactorAnalysis(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the posterior's mean, (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)).mean).mean
+            return self.decode(self.encode(x.to(self.device)).mean).mean
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Start at the best probabilistic PCA, what it leaves of each feature's variance in the noise."""
-        x = flatten(data["x"], self.event_shape, self._name)
+        x = flatten(data["x"], self.event_shape, self.name)
         mean, values, axes = principal_axes(x, self.latent)
         weight = axes * (values[: self.latent] - values[self.latent :].mean().nan_to_num()).sqrt()
         left = x.double().var(0, correction=0) - weight.square().sum(1)
@@ -110,4 +110,4 @@ class FactorAnalysis(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

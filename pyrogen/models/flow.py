@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrogen.distributions import Base, Coupling, MultiScale, NormalizingFlow, Transforms
-from pyrogen.nn import Label, Shape, as_shape, leading
+from pyrogen.nn import Label, Shape, as_shape, batch_shape
 from pyrogen.story import Labelled, Story, check_event
 
 __all__ = ["ConditionalFlow", "Flow"]
@@ -49,7 +49,7 @@ class Flow(Story):
         Rezende, Mohamed 2015, arXiv:1505.05770; Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803.
     """
 
-    without = _WITHOUT
+    unsupported = _WITHOUT
 
     def __init__(self, event_shape: Shape, transforms: Transforms | None = None, base: Base | None = None) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Flow(Story):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), exactly, (...) in nats, for `x` (..., *event_shape); many rows are taken some at a time."""
-        lead = leading(x, self.event_shape, self._name)
+        lead = batch_shape(x, self.event_shape, self.name)
         return _in_parts(self, x.reshape(math.prod(lead), *self.event_shape)).reshape(lead)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
@@ -81,7 +81,7 @@ class Flow(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, of whole numbers, or out of the transforms' reach."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
 
 
@@ -113,7 +113,7 @@ class ConditionalFlow(Labelled):
         Winkler, Worrall, Hoogeboom, Welling 2019, arXiv:1912.00042.
     """
 
-    without = _WITHOUT
+    unsupported = _WITHOUT
 
     def __init__(
         self,
@@ -149,8 +149,8 @@ class ConditionalFlow(Labelled):
         Raises:
             ValueError: a y that is no label, or not so many as rows.
         """
-        check_event(self._name, "event_shape", {"x": x}, self.event_shape)
-        return _in_parts(self, x, self.label.checked(self._name, y, len(x)))
+        check_event(self.name, "event_shape", {"x": x}, self.event_shape)
+        return _in_parts(self, x, self.label.checked(self.name, y, len(x)))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the layers start from the training data, and refuse values of x that repeat."""
@@ -158,7 +158,7 @@ class ConditionalFlow(Labelled):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, of whole numbers or out of the transforms' reach, and a y no label."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.flow.check(data["x"])
         super().check(data)
 
@@ -174,5 +174,5 @@ def _in_parts(story: Flow | ConditionalFlow, x: Tensor, *labels: Tensor) -> Tens
     if not len(x):
         return x.new_zeros(0)
     rows = max(1, _NUMBERS // math.prod(story.event_shape))
-    parts = zip(*(column.to(story._device).split(rows) for column in (x, *labels)), strict=True)
+    parts = zip(*(column.to(story.device).split(rows) for column in (x, *labels)), strict=True)
     return torch.cat([story.density(*label).log_prob(part) for part, *label in parts])

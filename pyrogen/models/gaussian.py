@@ -38,7 +38,7 @@ class MultivariateGaussian(Story):
         ([1.0, 3.0], torch.Size([3]))
     """
 
-    without = {
+    unsupported = {
         "steps": "its maximum likelihood is known in closed form",
         "guide": "it has no latents",
     }
@@ -69,10 +69,10 @@ class MultivariateGaussian(Story):
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Set mean and covariance to their maximum-likelihood values."""
-        x = flatten(data["x"], self.event_shape, self._name)
+        x = flatten(data["x"], self.event_shape, self.name)
         self.raw_scale.copy_(self.covariance.estimate(x))
         self.mean.copy_(x.double().mean(0))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

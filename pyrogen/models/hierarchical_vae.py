@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
-from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
 __all__ = ["HierarchicalVAE"]
@@ -64,7 +64,7 @@ class HierarchicalVAE(Story):
         self.shapes = (as_shape(event_shape), *map(as_shape, latents))
         self.depth, layers = len(self.shapes) - 1, list(itertools.pairwise(self.shapes))
         if not layers:
-            raise ValueError(f"{self._name} needs at least one layer of latents, such as latents=(32, 16), got none")
+            raise ValueError(f"{self.name} needs at least one layer of latents, such as latents=(32, 16), got none")
         self.likelihood, self.conditional, self.posterior = likelihood, conditional, posterior
         self.prior = StandardNormal(self.shapes[-1]) if prior is None else prior
         self.prior.check(self.shapes[-1], posterior)
@@ -91,11 +91,11 @@ class HierarchicalVAE(Story):
 
     def below(self, t: int, z: Tensor) -> TorchDistribution:
         """p(z_t | z_{t+1}), for t = 0 p(x | z_1), given the layer above, `z` (..., *shape of z_{t+1})."""
-        return self._family(t)(fold(self.decoders[t], z, self.shapes[t + 1]), self.shapes[t])
+        return self._family(t)(flatten_batch(self.decoders[t], z, self.shapes[t + 1]), self.shapes[t])
 
     def above(self, t: int, z: Tensor) -> TorchDistribution:
         """q(z_t | z_{t-1}), for t = 1 q(z_1 | x), given the layer below, `z` (..., *shape of z_{t-1})."""
-        return self.posterior(fold(self.encoders[t - 1], z, self.shapes[t - 1]), self.shapes[t])
+        return self.posterior(flatten_batch(self.encoders[t - 1], z, self.shapes[t - 1]), self.shapes[t])
 
     def encode(self, x: Tensor) -> TorchDistribution:
         """q(z_T | x) for `x` (..., *event_shape), the layers between at their means."""
@@ -110,13 +110,13 @@ class HierarchicalVAE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self._name, "event_shape", data, self.shapes[0])
+        check_event(self.name, "event_shape", data, self.shapes[0])
         self.likelihood.check(data["x"])
 
     def _each(self, what: str, networks: Sequence[nn.Module]) -> nn.ModuleList:
         """One network for each layer."""
         if len(networks) != self.depth:
-            raise ValueError(f"{self._name} has {self.depth} layers of latents, got {len(networks)} {what}")
+            raise ValueError(f"{self.name} has {self.depth} layers of latents, got {len(networks)} {what}")
         return nn.ModuleList(networks)
 
     def _family(self, t: int) -> Family:

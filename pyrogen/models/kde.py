@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrogen.distributions import Bandwidth, LeaveOneOut, squared_distances
+from pyrogen.distributions import Bandwidth, LeaveOneOutBandwidth, squared_distances
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 
@@ -45,7 +45,7 @@ class KDE(Story):
         Rosenblatt 1956, Annals of Mathematical Statistics 27(3); Parzen 1962, Annals of Mathematical Statistics 33(3).
     """
 
-    without = {
+    unsupported = {
         "steps": "its fit is to keep the data and to choose a bandwidth",
         "guide": "its one latent, which datum x came from, is summed out",
     }
@@ -54,7 +54,7 @@ class KDE(Story):
         self,
         event_shape: Shape,
         total: int,
-        bandwidth: Bandwidth | float = LeaveOneOut(),  # noqa: B008 (frozen)
+        bandwidth: Bandwidth | float = LeaveOneOutBandwidth(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         if not isinstance(bandwidth, Bandwidth) and not bandwidth > 0:
@@ -78,7 +78,7 @@ class KDE(Story):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
-        flat = flatten(x, self.event_shape, self._name)
+        flat = flatten(x, self.event_shape, self.name)
         rows = flat.reshape(-1, flat.shape[-1]).split(max(1, _ELEMENTS // self.total))
         exponents = (-squared_distances(r, self.points) / (2 * self.bandwidth.square()) for r in rows)
         sums = torch.cat([exponent.logsumexp(1) for exponent in exponents]).reshape(flat.shape[:-1])
@@ -87,7 +87,7 @@ class KDE(Story):
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Keep the data, and choose the bandwidth."""
-        x = flatten(data["x"], self.event_shape, self._name)
+        x = flatten(data["x"], self.event_shape, self.name)
         if len(x) != self.total:
             raise ValueError(f"KDE was built for total={self.total} data, and there are {len(x)}: pass total={len(x)}")
         self.bandwidth.fill_(self.rule(x) if isinstance(self.rule, Bandwidth) else self.rule)
@@ -95,4 +95,4 @@ class KDE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

@@ -37,7 +37,7 @@ class KMeans(Story):
         Lloyd 1982, IEEE Transactions on Information Theory 28(2); Arthur, Vassilvitskii 2007, k-means++.
     """
 
-    without = {
+    unsupported = {
         "steps": "its centres are found by Lloyd's algorithm",
         "guide": "it has no latents, but a partition of space",
         "density": "k-means divides space into cells and says nothing of how data lie in them; see mixture",
@@ -52,15 +52,15 @@ class KMeans(Story):
 
     def model(self, x: Tensor | None, n: int) -> None:
         """There is none."""
-        self.decline("density")
+        self.require("density")
 
     def guide(self, x: Tensor, n: int) -> None:
         """There is none."""
-        self.decline("guide")
+        self.require("guide")
 
     def assign(self, x: Tensor) -> Tensor:
         """The number of the nearest centre, (...) int64, for `x` (..., *event_shape)."""
-        return torch.cdist(flatten(x, self.event_shape, self._name), self.centres).argmin(-1)
+        return torch.cdist(flatten(x, self.event_shape, self.name), self.centres).argmin(-1)
 
     def encode(self, x: Tensor) -> Tensor:
         """The one-hot code z of the nearest centre, (..., K), for `x` (..., *event_shape)."""
@@ -73,16 +73,16 @@ class KMeans(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The nearest centre, (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)))
+            return self.decode(self.encode(x.to(self.device)))
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Find the centres, the best of ten starts by k-means++."""
-        self.centres.copy_(k_means(flatten(data["x"], self.event_shape, self._name), self.clusters)[0])
+        self.centres.copy_(k_means(flatten(data["x"], self.event_shape, self.name), self.clusters)[0])
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
 
 
 def k_means(x: Tensor, clusters: int, starts: int = 10) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, precision_weighted
 from pyrogen.models.hierarchical_vae import HierarchicalVAE
-from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
 __all__ = ["LadderVAE"]
 
@@ -87,8 +87,8 @@ class LadderVAE(HierarchicalVAE):
         """e_1, ..., e_T: what `x` (..., *event_shape) says of every layer by itself."""
         said = []
         for encoder, head, width, shape in zip(self.encoders, self.heads, self.widths, self.shapes[1:], strict=False):
-            x = fold(encoder, x, width)
-            said.append(self.posterior(fold(head, x, self.widths[-1]), shape))
+            x = flatten_batch(encoder, x, width)
+            said.append(self.posterior(flatten_batch(head, x, self.widths[-1]), shape))
         return said
 
     def encode(self, x: Tensor) -> TorchDistribution:

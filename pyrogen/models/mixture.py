@@ -42,7 +42,7 @@ class GaussianMixture(Story):
         Dempster, Laird, Rubin 1977, JRSS B 39(1); Bishop 2006, "Pattern recognition and machine learning", chapter 9.
     """
 
-    without = {"guide": "its one latent, which component x came from, is summed out"}
+    unsupported = {"guide": "its one latent, which component x came from, is summed out"}
 
     def __init__(self, event_shape: Shape, components: int, covariance: Covariance = Full()) -> None:  # noqa: B008
         super().__init__()
@@ -89,12 +89,12 @@ class GaussianMixture(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of a new datum from the component that x came from, E[mu_k | x], (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)))
+            return self.decode(self.encode(x.to(self.device)))
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Start from k-means: each component from the data of one cluster."""
-        x = flatten(data["x"], self.event_shape, self._name)
+        x = flatten(data["x"], self.event_shape, self.name)
         centres, own = k_means(x, self.components, starts=3)
         self.means.copy_(centres)
         self.logits.copy_((own.bincount(minlength=self.components) / len(x)).log())
@@ -102,4 +102,4 @@ class GaussianMixture(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

@@ -39,7 +39,7 @@ class PCA(Story):
         Pearson 1901, Philosophical Magazine 2(11); Hotelling 1933, Journal of Educational Psychology 24.
     """
 
-    without = {
+    unsupported = {
         "steps": "its directions are known in closed form",
         "guide": "its codes are a projection, not latents",
         "density": "PCA projects x onto a plane and says nothing of how data lie there, or beside it; see ppca",
@@ -51,21 +51,21 @@ class PCA(Story):
         super().__init__()
         self.event_shape, (self.latent,) = as_shape(event_shape), as_shape(latent)
         features = math.prod(self.event_shape)
-        check_latent(self._name, self.latent, features)
+        check_latent(self.name, self.latent, features)
         self.mean = nn.Parameter(torch.zeros(features))
         self.axes = nn.Parameter(torch.eye(features, self.latent))
 
     def model(self, x: Tensor | None, n: int) -> None:
         """There is none."""
-        self.decline("density")
+        self.require("density")
 
     def guide(self, x: Tensor, n: int) -> None:
         """There is none."""
-        self.decline("guide")
+        self.require("guide")
 
     def encode(self, x: Tensor) -> Tensor:
         """The code z = U'(x - mu), (..., K), for `x` (..., *event_shape)."""
-        return (flatten(x, self.event_shape, self._name) - self.mean) @ self.axes
+        return (flatten(x, self.event_shape, self.name) - self.mean) @ self.axes
 
     def decode(self, z: Tensor) -> Tensor:
         """The point U z + mu of the plane, (..., *event_shape), for `z` (..., K)."""
@@ -74,15 +74,15 @@ class PCA(Story):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The nearest point of the plane, (..., *event_shape)."""
         with self.predicting():
-            return self.decode(self.encode(x.to(self._device)))
+            return self.decode(self.encode(x.to(self.device)))
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Find mean and directions."""
-        mean, _, axes = principal_axes(flatten(data["x"], self.event_shape, self._name), self.latent)
+        mean, _, axes = principal_axes(flatten(data["x"], self.event_shape, self.name), self.latent)
         self.mean.copy_(mean)
         self.axes.copy_(axes)
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)

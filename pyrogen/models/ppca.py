@@ -153,7 +153,7 @@ class PPCA(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape."""
-        check_event(self._name, "features", data, self.event_shape)
+        check_event(self.name, "features", data, self.event_shape)
 
     @torch.no_grad()
     def _start(self, mean: Tensor, weight: Tensor, variance: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior
 from pyrogen.models.conditional_vae import ConditionalVAE
-from pyrogen.nn import Dense, Label, Shape, fold
+from pyrogen.nn import Dense, Label, Shape, flatten_batch
 
 __all__ = ["SemiSupervisedVAE"]
 
@@ -93,16 +93,14 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     def guess(self, x: Tensor) -> dist.Categorical:
         """q(y | x) for `x` (..., *event_shape)."""
-        return dist.Categorical(logits=fold(self.classifier, x, self.event_shape))
+        return dist.Categorical(logits=flatten_batch(self.classifier, x, self.event_shape))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Take p(y) from the labels that are known; let the components start from the training data."""
         super().prepare(data)
         known = data["y"][data["y"] >= 0]
         if not len(known):
-            raise ValueError(
-                f"{self._name} learns from labels, and all {len(data['y'])} are missing (-1): give it some"
-            )
+            raise ValueError(f"{self.name} learns from labels, and all {len(data['y'])} are missing (-1): give it some")
         counts = known.bincount(minlength=len(self.frequencies)) + 1
         self.frequencies.copy_(counts / counts.sum())
         self.taught.fill_(self.alpha * len(data["y"]) / len(known))
@@ -110,8 +108,8 @@ class SemiSupervisedVAE(ConditionalVAE):
     def transfer(self, x: Tensor, y: Any, to: Any) -> Tensor:
         """`ConditionalVAE.transfer`, where -1, in `y` or `to`, stands for the likeliest label under q(y | x)."""
         with self.predicting():
-            likeliest = self.guess(x.to(self._device)).logits.argmax(-1)
-        labels = [self.label.checked(self._name, label, len(x)).to(self._device) for label in (y, to)]
+            likeliest = self.guess(x.to(self.device)).logits.argmax(-1)
+        labels = [self.label.checked(self.name, label, len(x)).to(self.device) for label in (y, to)]
         return super().transfer(x, *(torch.where(label < 0, likeliest, label) for label in labels))
 
     def _completed(self, y: Tensor | None, missing: Any, infer: Any = None) -> Tensor:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pyrogen.distributions import (
     AutoregressiveDistribution,
+    Categorical,
     DiagonalNormal,
     Family,
     Gaussian,
     Prior,
     StandardNormal,
-    Symbols,
     VampPrior,
 )
 from pyrogen.nn import (
@@ -29,9 +29,9 @@ from pyrogen.nn import (
     SequenceEncoder,
     Shape,
     as_shape,
+    batch_shape,
     elements,
     flatten,
-    leading,
     without_padding,
 )
 from pyrogen.story import Story, check_event, check_length
@@ -55,7 +55,7 @@ class SequenceVAE(Story):
         event_shape: (places, features) of series, (channels, height, width) of images, (places,) of text.
         latent: number of latents, or their shape.
         symbols: how many there are in a text; 0: series.
-        likelihood: family of an element p(x_t | x_<t, z); None: `Gaussian()` for series, `Symbols(symbols)` for text.
+        likelihood: family of an element p(x_t | x_<t, z); None: `Gaussian()` for series, `Categorical(symbols)` for text.
         prior: p(z); None: standard normal.
         posterior: family of q(z | x).
         network: "recurrent" or "transformer", encoder and decoder.
@@ -94,10 +94,10 @@ class SequenceVAE(Story):
         super().__init__()
         self.event_shape, self.latent_shape = event, z = as_shape(event_shape), as_shape(latent)
         if not 0 <= keep <= 1:
-            raise ValueError(f"{self._name} needs 0 <= keep <= 1, got keep={keep!r}")
-        usual: Family = Symbols(symbols) if symbols else Gaussian()
+            raise ValueError(f"{self.name} needs 0 <= keep <= 1, got keep={keep!r}")
+        usual: Family = Categorical(symbols) if symbols else Gaussian()
         self.likelihood = usual if likelihood is None else likelihood
-        _check_kind(self._name, event, symbols, self.likelihood, prior)
+        _check_kind(self.name, event, symbols, self.likelihood, prior)
         self.unit: tuple[int, ...] = () if symbols else event[-1:]
         self.places = math.prod(event) // math.prod(self.unit)
         self.keep, self.posterior = keep, posterior
@@ -137,10 +137,10 @@ class SequenceVAE(Story):
 
     def encode(self, x: Tensor, length: Tensor | None = None) -> dist.TorchDistribution:
         """q(z | x) for `x` (..., *event_shape) of `length` (...)."""
-        return self._encoded(x, self._checked(length, leading(x, self.event_shape, self._name)))
+        return self._encoded(x, self._checked(length, batch_shape(x, self.event_shape, self.name)))
 
     def _encoded(self, x: Tensor, length: Tensor | None = None) -> dist.TorchDistribution:
-        lead = leading(x, self.event_shape, self._name)
+        lead = batch_shape(x, self.event_shape, self.name)
         outputs = self.encoder(x.reshape(*lead, self.places, *self.unit), length)
         return self.posterior(outputs.reshape(*lead, *self.posterior.size(self.latent_shape)), self.latent_shape)
 
@@ -151,15 +151,15 @@ class SequenceVAE(Story):
             self.likelihood,
             self.event_shape,
             unit=self.unit,
-            context=flatten(z, self.latent_shape, self._name),
+            context=flatten(z, self.latent_shape, self.name),
             length=length,
         )
 
     def reconstruct(self, x: Tensor, length: Tensor | None = None) -> Tensor:
         """A draw of p(x | z), whose mean cannot be written down, at the mean z of q(z | x): (..., *event_shape)."""
         with self.predicting():
-            length = length if length is None else torch.as_tensor(length, device=self._device)
-            return self.decode(self.posterior.point(self.encode(x.to(self._device), length)), length).point()
+            length = length if length is None else torch.as_tensor(length, device=self.device)
+            return self.decode(self.posterior.point(self.encode(x.to(self.device), length)), length).point()
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data of the lengths `length`: one for each, or one for all; left out, of all places."""
@@ -173,9 +173,9 @@ class SequenceVAE(Story):
             return None
         if tuple(length.shape) not in ((), lead):
             expected = f"one for each of the rows {lead}, or one for all"
-            raise ValueError(f"{self._name} takes lengths, {expected}, got {tuple(length.shape)} of them")
+            raise ValueError(f"{self.name} takes lengths, {expected}, got {tuple(length.shape)} of them")
         if length.numel():
-            check_length(self._name, {"length": length.reshape(-1)}, self.places)
+            check_length(self.name, {"length": length.reshape(-1)}, self.places)
         return length.expand(lead)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
@@ -187,8 +187,8 @@ class SequenceVAE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or without a density, and lengths that are none."""
-        check_event(self._name, "event_shape", data, self.event_shape)
-        check_length(self._name, data, self.places)
+        check_event(self.name, "event_shape", data, self.event_shape)
+        check_length(self.name, data, self.places)
         self.likelihood.check(elements(self._in_places(data["x"]), data.get("length")))
 
     def _in_places(self, x: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class SequenceAutoencoder(SequenceVAE):
         Sutskever, Vinyals, Le 2014, arXiv:1409.3215; Dai, Le 2015, arXiv:1511.01432.
     """
 
-    without = {
+    unsupported = {
         "density": "no prior says how likely a code is",
         "sample": "without a prior over codes, an autoencoder defines no distribution over x",
     }
@@ -234,7 +234,7 @@ def _check_kind(who: str, event: tuple[int, ...], symbols: int, likelihood: Fami
             f"and symbols={symbols}: reshape x to (n, places, features), or set symbols"
         )
     if likelihood.integer != bool(symbols) or getattr(likelihood, "count", symbols) != symbols:
-        expected = f"Symbols({symbols})" if symbols else "one of numbers, as series have no symbols"
+        expected = f"Categorical({symbols})" if symbols else "one of numbers, as series have no symbols"
         raise ValueError(f"{who} of symbols={symbols} takes as likelihood {expected}; got {likelihood}: leave it out")
     if symbols and isinstance(prior, VampPrior):
         raise ValueError(

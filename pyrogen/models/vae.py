@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
-from pyrogen.nn import Dense, Shape, as_shape, fold
+from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
 __all__ = ["VAE"]
@@ -75,16 +75,16 @@ class VAE(Story):
 
     def encode(self, x: Tensor) -> TorchDistribution:
         """q(z | x) for `x` (..., *event_shape)."""
-        return self.posterior(fold(self.encoder, x, self.event_shape), self.latent_shape)
+        return self.posterior(flatten_batch(self.encoder, x, self.event_shape), self.latent_shape)
 
     def decode(self, z: Tensor) -> TorchDistribution:
         """p(x | z) for `z` (..., *latent_shape)."""
-        return self.likelihood(fold(self.decoder, z, self.latent_shape), self.event_shape)
+        return self.likelihood(flatten_batch(self.decoder, z, self.latent_shape), self.event_shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean of p(x | z) at the mean z of q(z | x), (..., *event_shape)."""
         with self.predicting():
-            return self.likelihood.point(self.decode(self.posterior.point(self.encode(x.to(self._device)))))
+            return self.likelihood.point(self.decode(self.posterior.point(self.encode(x.to(self.device)))))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Let the components start from the training data."""
@@ -93,5 +93,5 @@ class VAE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])

@@ -12,8 +12,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Family, Quantized, Symbols
-from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, fold, leading
+from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Categorical, Codebook, Family, Quantized
+from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, batch_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
 __all__ = ["VQVAE", "CodeUsage"]
@@ -61,7 +61,7 @@ class VQVAE(Story):
         features: numbers in a vector.
         likelihood: family of p(x | z).
         prior: p(c): "transformer", masked, over the codes in the order of reading; "pixelcnn", gated, over a grid of
-            them; "uniform"; or a network that `AutoregressiveDistribution` takes, over `Symbols(codes)`.
+            them; "uniform"; or a network that `AutoregressiveDistribution` takes, over `Categorical(codes)`.
         encoder: (batch, *event_shape) -> (batch, *grid, features); None: dense.
         decoder: (batch, *grid, features) -> (batch, *likelihood.size(event_shape)); None: dense.
         hidden: widths of the dense encoder; backwards, those of the dense decoder; `()` makes both linear.
@@ -98,7 +98,7 @@ class VQVAE(Story):
     ) -> None:
         super().__init__()
         if not commitment >= 0:
-            raise ValueError(f"{self._name} needs a commitment of at least 0, got {commitment!r}")
+            raise ValueError(f"{self.name} needs a commitment of at least 0, got {commitment!r}")
         self.event_shape, self.grid = x, g = as_shape(event_shape), as_shape(grid)
         self.latent_shape = z = (*g, features)
         self.likelihood, self.commitment = likelihood, commitment
@@ -122,7 +122,7 @@ class VQVAE(Story):
             raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
         if prior == "pixelcnn" and len(self.grid) != 2:
             raise ValueError(
-                f"{self._name}: prior='pixelcnn' is over codes on a grid (height, width), got grid={self.grid}: set "
+                f"{self.name}: prior='pixelcnn' is over codes on a grid (height, width), got grid={self.grid}: set "
                 "such as grid=(4, 4), or prior='transformer'"
             )
         return table[prior]()
@@ -134,7 +134,7 @@ class VQVAE(Story):
             made = getattr(prior, name, needed)
             if isinstance(made, int) and (made < needed if name == "length" else made != needed):
                 raise ValueError(
-                    f"{self._name} has {codes} codes in {places} places, and its prior is a {type(prior).__name__} of "
+                    f"{self.name} has {codes} codes in {places} places, and its prior is a {type(prior).__name__} of "
                     f"{name}={made}: build it with {name}={needed}"
                 )
 
@@ -161,17 +161,17 @@ class VQVAE(Story):
     def symbols(self) -> dist.TorchDistribution:
         """p(c), over int64 of event shape `grid`."""
         if self.prior is not None:
-            return AutoregressiveDistribution(self.prior, Symbols(self.codebook.codes), self.grid)
+            return AutoregressiveDistribution(self.prior, Categorical(self.codebook.codes), self.grid)
         logits = self.codebook.vectors.new_zeros(*self.grid, self.codebook.codes)
         return dist.Categorical(logits=logits).to_event(len(self.grid))
 
     def encode(self, x: Tensor) -> Tensor:
         """encoder(x), before the nearest code is taken: (..., *grid, features) for `x` (..., *event_shape)."""
-        return fold(self.encoder, x, self.event_shape)
+        return flatten_batch(self.encoder, x, self.event_shape)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """p(x | z) for `z` (..., *grid, features)."""
-        return self.likelihood(fold(self.decoder, z, self.latent_shape), self.event_shape)
+        return self.likelihood(flatten_batch(self.decoder, z, self.latent_shape), self.event_shape)
 
     def codes(self, x: Tensor) -> Tensor:
         """The codes (..., *grid), int64, of `x` (..., *event_shape)."""
@@ -184,10 +184,10 @@ class VQVAE(Story):
 
     def _by_parts(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """A function of the encodings of `x` (..., *event_shape), which are taken some at a time."""
-        lead = leading(x, self.event_shape, self._name)
+        lead = batch_shape(x, self.event_shape, self.name)
         rows = x.reshape(math.prod(lead), *self.event_shape)
         with self.predicting():
-            out = torch.cat([function(self.encode(part.to(self._device))) for part in self._parts(rows)])
+            out = torch.cat([function(self.encode(part.to(self.device))) for part in self._parts(rows)])
         return out.reshape(*lead, *out.shape[1:])
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
@@ -207,5 +207,5 @@ class VQVAE(Story):
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""
-        check_event(self._name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape)
         self.likelihood.check(data["x"])

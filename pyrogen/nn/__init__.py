@@ -22,7 +22,7 @@ from pyrogen.nn.sequence.causal import CausalNetwork, CausalRecurrent, CausalTra
 from pyrogen.nn.sequence.recurrent import RecurrentEncoder
 from pyrogen.nn.sequence.sequences import HiddenTokens, SequenceEncoder, elements, without_padding
 from pyrogen.nn.sequence.tokens import Tokens
-from pyrogen.nn.shapes import Shape, as_shape, flatten, fold, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape, flatten, flatten_batch
 
 __all__ = [
     "AttentionBlock",
@@ -60,9 +60,9 @@ __all__ = [
     "TransformerEncoder",
     "UNet",
     "as_shape",
+    "batch_shape",
     "elements",
     "flatten",
-    "fold",
-    "leading",
+    "flatten_batch",
     "without_padding",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Dense", "hidden_layers"]
 
@@ -52,7 +52,7 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
-        lead = leading(x, self._in, "Dense")
+        lead = batch_shape(x, self._in, "Dense")
         out: Tensor = self.layers(x.reshape((*lead, math.prod(self._in))))
         return out.reshape((*lead, *self._out))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-__all__ = ["Shape", "as_shape", "flatten", "fold", "leading"]
+__all__ = ["Shape", "as_shape", "batch_shape", "flatten", "flatten_batch"]
 
 Shape = int | Sequence[int]
 """How an event shape may be given: `784` is short for `(784,)`, `()` is one number, and lists will do."""
@@ -29,7 +29,7 @@ def as_shape(value: Shape) -> tuple[int, ...]:
     raise ValueError(f"a shape is a positive whole number or a tuple of them, such as (1, 28, 28); got {value!r}")
 
 
-def leading(x: Tensor, event_shape: tuple[int, ...], who: str) -> tuple[int, ...]:
+def batch_shape(x: Tensor, event_shape: tuple[int, ...], who: str) -> tuple[int, ...]:
     """The sizes in front of the event dimensions.
 
     Args:
@@ -63,10 +63,10 @@ def flatten(x: Tensor, event_shape: tuple[int, ...], who: str) -> Tensor:
         >>> flatten(torch.zeros(5, 4, 1, 8, 8), (1, 8, 8), "PCA").shape
         torch.Size([5, 4, 64])
     """
-    return x.reshape((*leading(x, event_shape, who), math.prod(event_shape)))
+    return x.reshape((*batch_shape(x, event_shape, who), math.prod(event_shape)))
 
 
-def fold(network: Callable[[Tensor], Tensor], x: Tensor, event_shape: tuple[int, ...]) -> Tensor:
+def flatten_batch(network: Callable[[Tensor], Tensor], x: Tensor, event_shape: tuple[int, ...]) -> Tensor:
     """`network(x)` for a network that takes exactly one dimension in front of the event, as `nn.Conv2d` does.
 
     Args:
@@ -79,10 +79,10 @@ def fold(network: Callable[[Tensor], Tensor], x: Tensor, event_shape: tuple[int,
 
     Example:
         >>> import torch
-        >>> fold(torch.nn.Conv2d(1, 2, 3), torch.zeros(5, 4, 1, 8, 8), (1, 8, 8)).shape
+        >>> flatten_batch(torch.nn.Conv2d(1, 2, 3), torch.zeros(5, 4, 1, 8, 8), (1, 8, 8)).shape
         torch.Size([5, 4, 2, 6, 6])
     """
-    lead = leading(x, event_shape, type(network).__name__)
+    lead = batch_shape(x, event_shape, type(network).__name__)
     if len(lead) == 1:
         return network(x)
     out = network(x.reshape((math.prod(lead), *event_shape)))

@@ -59,9 +59,9 @@ class SampleStrip:
         if record["epoch"] % self.every:
             return
         story = fit.story
-        sites = story.seen.sites if story.seen is not None else ()
+        sites = story.training_spec.sites if story.training_spec is not None else ()
         with seeded(self.seed), _Means(sites):
-            drawn = story.sample(self.n, **{name: column.to(story._device) for name, column in self.given.items()})
+            drawn = story.sample(self.n, **{name: column.to(story.device) for name, column in self.given.items()})
         row = image_grid(drawn["x"] if isinstance(drawn, Mapping) else drawn, columns=self.n)
         above = self._above(row, record["epoch"] // self.every - 1)
         self.picture = np.concatenate([above, row[GAP:]]) if above is not None else row

@@ -3,7 +3,7 @@
 from pyrogen.story.arguments import RESERVED, Batch, Signature
 from pyrogen.story.from_functions import Pair, as_story
 from pyrogen.story.param_store import Store
-from pyrogen.story.sampling import Seen, Spec
+from pyrogen.story.sampling import Spec, TrainingSpec
 from pyrogen.story.sites import data_plate, enumerated, inside, is_point, latent_sites, observed_sites, outside
 from pyrogen.story.story import Story
 from pyrogen.story.validation import Labelled, check_event, check_length
@@ -13,11 +13,11 @@ __all__ = [
     "Batch",
     "Labelled",
     "Pair",
-    "Seen",
     "Signature",
     "Spec",
     "Store",
     "Story",
+    "TrainingSpec",
     "as_story",
     "check_event",
     "check_length",

@@ -66,15 +66,15 @@ class Pair(Story):
             return program(*args, **kwargs)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         """The names of the two programs."""
         model, guide = (getattr(p, "__name__", type(p).__name__) for p in self._programs.values())
         return f"({model}, {guide})"
 
     def signatures(self) -> tuple[Signature, Signature]:
         """What model and guide ask for."""
-        model = Signature(self._programs["model"], f"model '{self._name}'")
-        return model, Signature(self._programs["guide"], f"guide of '{self._name}'", like=model)
+        model = Signature(self._programs["model"], f"model '{self.name}'")
+        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", like=model)
 
     def trainable(self) -> dict[str, Tensor]:
         """The unconstrained parameters by name, as Pyro's store has them; one stored twice by its later name."""

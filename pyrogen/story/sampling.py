@@ -17,7 +17,7 @@ from pyrogen.story.sites import data_plate, latent_sites, outside
 if TYPE_CHECKING:
     from pyrogen.story.story import Story
 
-__all__ = ["Seen", "Spec", "draw"]
+__all__ = ["Spec", "TrainingSpec", "draw"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingSpec:
     """What a story was trained on.
 
     Args:
@@ -62,10 +62,10 @@ def draw(story: Story, n: int, given: Mapping[str, Any]) -> Any:
     """`Story.sample` at home: see there."""
     if n < 1:
         raise ValueError(f"sample needs at least 1 row, got n={n}")
-    seen, model = story.seen, story.signatures()[0]
+    seen, model = story.training_spec, story.signatures()[0]
     unknown = [key for key in given if not model.wants(key)]
     if unknown:
-        raise ValueError(f"{story._name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
+        raise ValueError(f"{story.name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
     columns: dict[str | int, Any] = {key: _spread(value, n, key) for key, value in given.items()}
     total = seen.total if seen is not None and seen.total is not None else n
     extra = seen.extra if seen is not None else {}
@@ -115,8 +115,8 @@ def _common_plate(trace: Any, columns: list[str], n: int) -> str | None:
 
 
 def _modelled(story: Story, trace: Any) -> list[str]:
-    if story.seen is not None and story.seen.sites:
-        return [name for name in story.seen.sites if name in trace.nodes]
+    if story.training_spec is not None and story.training_spec.sites:
+        return [name for name in story.training_spec.sites if name in trace.nodes]
     columns = story.signatures()[0].columns
     return [name for name, s in trace.nodes.items() if name in columns and s["type"] == "sample"]
 
@@ -126,7 +126,7 @@ def _pick(story: Story, trace: Any) -> Any:
     if not names:
         columns = ", ".join(story.signatures()[0].columns)
         raise ValueError(
-            f"{story._name} was not trained, and none of its sites is named as a column ({columns}), so it is not "
+            f"{story.name} was not trained, and none of its sites is named as a column ({columns}), so it is not "
             "known which to return: fit it first, or name the observed site as its column"
         )
     values = {name: trace.nodes[name]["value"] for name in names}
@@ -135,21 +135,20 @@ def _pick(story: Story, trace: Any) -> Any:
 
 def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
     """One draw from the guide of the latents outside the data plate, which must not depend on the data given to it."""
-    if story.seen is None:
+    if story.training_spec is None:
         raise ValueError(
-            f"{story._name} has latents outside the data plate ({', '.join(names)}), which the fit decides: fit it "
-            "first"
+            f"{story.name} has latents outside the data plate ({', '.join(names)}), which the fit decides: fit it first"
         )
     draws: list[dict[str, Tensor]] = []
     for value in _with_one_seed((1, 0)):
-        args, kwargs = story.signatures()[1].bind(story.seen.placeholder(value=value))
+        args, kwargs = story.signatures()[1].bind(story.training_spec.placeholder(value=value))
         with pyro.validation_enabled(False):
             trace: Any = poutine.trace(story.guide).get_trace(*args, **kwargs)
         draws.append({name: trace.nodes[name]["value"] for name in names if name in trace.nodes})
     for name in names:
         if name in draws[0] and not torch.equal(draws[0][name], draws[1][name]):
             raise ValueError(
-                f"{story._name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data "
+                f"{story.name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data "
                 "can be drawn without them. Use posterior_predictive(story, data)"
             )
     return draws[1]
@@ -166,22 +165,22 @@ def _with_one_seed(values: Iterable[int]) -> Iterator[int]:
 
 def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exception) -> Any:
     """The model without an x=None path, run on placeholders with its observations undone."""
-    assert story.seen is not None
+    assert story.training_spec is not None
     traces: list[Any] = []
     first_line = (str(why).splitlines() or [""])[0] or type(why).__name__
-    missing = [str(key) for key in story.seen.columns if key not in columns]
-    missing = [key for key in missing if key not in story.seen.sites] or missing
+    missing = [str(key) for key in story.training_spec.columns if key not in columns]
+    missing = [key for key in missing if key not in story.training_spec.sites] or missing
     remedy = (
-        f"{story._name}.model cannot draw from x=None ({first_line}), and its draws change with what is put in the "
+        f"{story.name}.model cannot draw from x=None ({first_line}), and its draws change with what is put in the "
         f"place of data: pass the columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...)"
         f" (columns: {', '.join(missing)})"
     )
     for value in _with_one_seed((1, 0)):
         try:
-            traces.append(_released(story, story.seen.placeholder(n, value, columns)))
+            traces.append(_released(story, story.training_spec.placeholder(n, value, columns)))
         except (RuntimeError, ValueError) as error:
             raise ValueError(remedy) from error
-    for name in story.seen.sites:
+    for name in story.training_spec.sites:
         first, second = (trace.nodes[name] for trace in traces)
         if first["value"].shape != second["value"].shape or not _alike(first, second):
             raise ValueError(remedy)
@@ -190,13 +189,13 @@ def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exc
 
 def _released(story: Story, batch: Batch) -> Any:
     """The model's trace on a batch with its observed sites drawn anew, latents outside the data plate by the guide."""
-    assert story.seen is not None
-    program = Released(story.seen.sites)(story.model)
+    assert story.training_spec is not None
+    program = Unobserved(story.training_spec.sites)(story.model)
     args, kwargs = story.signatures()[0].bind(batch)
     with pyro.validation_enabled(False):
         trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
         latents = latent_sites(trace.nodes.values())
-        fixed = [name for name in outside(latents, story.seen.plate) if name not in story.seen.sites]
+        fixed = [name for name in outside(latents, story.training_spec.plate) if name not in story.training_spec.sites]
         if fixed:
             held = poutine.condition(program, data=_globals(story, fixed))
             trace = poutine.trace(held).get_trace(*args, **kwargs)
@@ -211,7 +210,7 @@ def _alike(first: Any, second: Any) -> bool:
     return torch.equal(first["fn"].log_prob(value), second["fn"].log_prob(value))
 
 
-class Released(poutine.messenger.Messenger):
+class Unobserved(poutine.messenger.Messenger):
     """Draws the named observed sites anew; other observations stay."""
 
     def __init__(self, names: tuple[str, ...]) -> None:

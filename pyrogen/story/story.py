@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyrogen.story.arguments import Signature
 from pyrogen.story.decorators import at_home, remembering
 from pyrogen.story.param_store import Store
-from pyrogen.story.sampling import Seen, draw
+from pyrogen.story.sampling import TrainingSpec, draw
 
 __all__ = ["Story"]
 
@@ -38,7 +38,7 @@ class Story(PyroModule):
     What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
     `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
     log-likelihood of each datum by itself, in nats; `training_steps(program, options, batches, validation)`, the steps
-    by which it trains in place of SVI's (`pyrogen.inference.training.training_step.Steps`); and `without`.
+    by which it trains in place of SVI's (`pyrogen.inference.training.training_step.Steps`); and `unsupported`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -58,14 +58,14 @@ class Story(PyroModule):
         torch.Size([3])
     """
 
-    without: ClassVar[dict[str, str]] = {}
+    unsupported: ClassVar[dict[str, str]] = {}
     """What the story lacks (`steps`, `svi`, `guide`, `density`, `sample`, `meta`), each with the reason, which refusals
     quote."""
 
     arguments: dict[str, Any]
     """The arguments that the constructor was called with, defaults filled in."""
 
-    seen: Seen | None = None
+    training_spec: TrainingSpec | None = None
     """What the story was trained on; set by `fit` and `load`."""
 
     if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class Story(PyroModule):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OWN:
-            raise AttributeError(f"{self._name} cannot set '{name}', which is a Story's own: use another name")
+            raise AttributeError(f"{self.name} cannot set '{name}', which is a Story's own: use another name")
         if name in _ROLES and callable(value):
             if callable(getattr(type(self), name, None)):
                 raise AttributeError(
-                    f"{self._name} has a method '{name}' already: remove it, or do not set the attribute"
+                    f"{self.name} has a method '{name}' already: remove it, or do not set the attribute"
                 )
             value = self._bring_home(value)
         super().__setattr__(name, value)
@@ -110,12 +110,12 @@ class Story(PyroModule):
         return program
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         """How messages and files call the story: the name of its class."""
         return type(self).__name__
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         """Where the story's parameters are."""
         tensors = itertools.chain(self.trainable().values(), self.buffers())
         return next((t.device for t in tensors), torch.device("cpu"))
@@ -131,18 +131,18 @@ class Story(PyroModule):
         """The buffers that belong to the story's state, by name."""
         return {name: self.get_buffer(name) for name in self.state_dict() if name in dict(self.named_buffers())}
 
-    def decline(self, what: str) -> None:
-        """Raise ValueError with the story's own reason if it declares to be `without` `what`."""
-        if what in self.without:
-            raise ValueError(f"{self._name} has no {what}: {self.without[what]}")
+    def require(self, what: str) -> None:
+        """Raise ValueError with the story's own reason if it declares to be `unsupported` `what`."""
+        if what in self.unsupported:
+            raise ValueError(f"{self.name} has no {what}: {self.unsupported[what]}")
 
     def signatures(self) -> tuple[Signature, Signature]:
         """What `model` and `guide` ask for."""
         for role in ("model", "guide"):
             if not callable(getattr(self, role, None)):
-                raise TypeError(f"{self._name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
-        model = Signature(self.model, f"{self._name}.model")
-        return model, Signature(self.guide, f"{self._name}.guide", like=model)
+                raise TypeError(f"{self.name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
+        model = Signature(self.model, f"{self.name}.model")
+        return model, Signature(self.guide, f"{self.name}.guide", like=model)
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.
@@ -159,12 +159,12 @@ class Story(PyroModule):
         Raises:
             ValueError: the story declines to sample; or the draws depend on a column that was not given.
         """
-        self.decline("sample")
+        self.require("sample")
         with self.predicting():
             return draw(self, n, given)
 
     @contextmanager
-    def home(self) -> Iterator[None]:
+    def param_store_scope(self) -> Iterator[None]:
         """Work in the story's own parameter store, which keeps what `pyro.param` makes; Pyro's is untouched."""
         with ExitStack() as stack:
             if self._depth == 0:
@@ -179,10 +179,10 @@ class Story(PyroModule):
     def predicting(self) -> Iterator[None]:
         """At home, in evaluation mode, without gradients, new tensors on the story's device and in its precision."""
         modes = [(module, module.training) for module in self.all_modules()]
-        device, default = self._device, torch.get_default_dtype()
+        device, default = self.device, torch.get_default_dtype()
         floating = [t.dtype for t in (*self.trainable().values(), *self.buffers()) if t.is_floating_point()]
         with ExitStack() as stack:
-            stack.enter_context(self.home())
+            stack.enter_context(self.param_store_scope())
             stack.enter_context(torch.no_grad())
             stack.callback(torch.set_default_dtype, default)
             torch.set_default_dtype(torch.float64 if floating[:1] == [torch.float64] else default)
@@ -197,7 +197,7 @@ class Story(PyroModule):
                     module.training = mode
 
     @contextmanager
-    def shaping(self) -> Iterator[None]:
+    def initialize_lazy(self) -> Iterator[None]:
         """For a run that gives lazy parameters their shapes; Pyro, which cannot hold them yet, is not told of them."""
         self._shaping = True
         try:
@@ -267,7 +267,7 @@ class Story(PyroModule):
         """
         for name, parameter in self.trainable().items():
             if parameter.requires_grad:
-                unique = f"{self._name}[{self._serial}].{name}"
+                unique = f"{self.name}[{self._serial}].{name}"
                 outer.put(unique, parameter)
                 parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
                 effectful(_identity, type="param")(parameter, name=unique)

@@ -56,7 +56,7 @@ class Labelled(Story):
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data of the labels `y`: one for each, or one for all."""
         if given.get("y") is not None:
-            given["y"] = self.label.checked(self._name, given["y"], n)
+            given["y"] = self.label.checked(self.name, given["y"], n)
         return super().sample(n, **given)
 
     def check(self, data: Mapping[str, Tensor]) -> None:
@@ -64,4 +64,4 @@ class Labelled(Story):
         inherited = getattr(super(), "check", None)
         if inherited is not None:
             inherited(data)
-        self.label.check(self._name, data)
+        self.label.check(self.name, data)

@@ -122,7 +122,7 @@ def test_the_elbo_of_a_vae_gan_is_that_of_its_critics_features():
 def test_the_encoder_has_no_part_in_the_game():
     story = VAEGAN(2, latent=3, **SMALL)
     batch = Batch({"x": torch.randn(6, 2)}, 6, 6, torch.arange(6))
-    with story.home():
+    with story.param_store_scope():
         made = story.generated(Program(story), batch)
         gradients = torch.autograd.grad(made.sum(), list(story.encoder.parameters()), allow_unused=True)
     assert made.shape == (12, 2)

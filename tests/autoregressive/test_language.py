@@ -9,7 +9,7 @@ import torch
 from pyrogen import fit
 from pyrogen.autoregressive import LanguageModel
 from pyrogen.inference import adam, cosine, log_likelihood
-from tests.statistics_of_tests import assert_frequencies, assert_within
+from tests.helpers.statistics import assert_frequencies, assert_within
 
 
 def far_from_uniform(network="transformer"):
@@ -49,7 +49,7 @@ def test_completions_begin_with_what_was_given_and_follow_the_conditional(seed):
 
 
 def test_a_planted_markov_chain_is_learned_to_its_entropy():
-    """Symbols that follow each other with known probabilities: no model is better, and training nears them."""
+    """Categorical that follow each other with known probabilities: no model is better, and training nears them."""
     move = torch.tensor([[0.8, 0.15, 0.05], [0.05, 0.8, 0.15], [0.15, 0.05, 0.8]])
     torch.manual_seed(1)
     x = torch.zeros(4000, 8, dtype=torch.int64)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pyrogen.autoregressive import AutoregressiveModel, ConditionalAutoregressiveModel
-from pyrogen.distributions import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
+from pyrogen.distributions import Bernoulli, DiscretizedCategorical, DiscretizedLogistic, LogisticMixture
 from pyrogen.nn import GatedPixelCNN, MaskedDense, PixelCNN, PixelCNNPlusPlus, PixelRNN, PixelTransformer
-from tests.statistics_of_tests import assert_frequencies
+from tests.helpers.statistics import assert_frequencies
 
 NETWORKS = {
     "made": lambda event, **told: MaskedDense(event, hidden=(40,), **told),
@@ -56,7 +56,9 @@ def test_probabilities_of_all_binary_images_sum_to_one(name):
     assert float(probability.max() / probability.min()) > 2  # and they are not all alike
 
 
-@pytest.mark.parametrize("likelihood", [Categorical(4), DiscretizedLogistic(4)], ids=["categorical", "logistic"])
+@pytest.mark.parametrize(
+    "likelihood", [DiscretizedCategorical(4), DiscretizedLogistic(4)], ids=["categorical", "logistic"]
+)
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "pixelcnn++"])
 def test_probabilities_of_all_grey_images_sum_to_one(name, likelihood):
     told = {"levels": 4} if name == "transformer" else {}
@@ -75,7 +77,7 @@ def test_probabilities_under_a_mixture_of_logistics_sum_to_one(event, levels):
 @pytest.mark.parametrize("name", ["pixelcnn", "gated", "row LSTM", "diagonal LSTM", "transformer"])
 def test_probabilities_of_all_colour_images_sum_to_one(name):
     told = {"levels": 3} if name == "transformer" else {}
-    total = model(name, (3, 1, 2), Categorical(3), **told).log_prob(every(3, (3, 1, 2))).double().exp().sum()
+    total = model(name, (3, 1, 2), DiscretizedCategorical(3), **told).log_prob(every(3, (3, 1, 2))).double().exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-5)
 
 
@@ -138,8 +140,8 @@ def test_what_does_not_fit_is_said():
     with pytest.raises(ValueError, match=r"completes x of shape \(n, 1, up to 3, 3\), got \(2, 1, 3, 2\)"):
         story.complete(torch.zeros(2, 1, 3, 2))
     with pytest.raises(ValueError, match="build it with outputs=4"):
-        AutoregressiveModel((1, 3, 3), PixelCNN((1, 3, 3), width=4), Categorical(4))
+        AutoregressiveModel((1, 3, 3), PixelCNN((1, 3, 3), width=4), DiscretizedCategorical(4))
     with pytest.raises(ValueError, match=r"channels of a pixel, \(channels,\)"):
         LogisticMixture().size((3, 4, 4))
     with pytest.raises(ValueError, match="none of the 4 grey levels"):
-        model("pixelcnn", (1, 3, 3), Categorical(4)).check({"x": torch.full((2, 1, 3, 3), 0.5)})
+        model("pixelcnn", (1, 3, 3), DiscretizedCategorical(4)).check({"x": torch.full((2, 1, 3, 3), 0.5)})

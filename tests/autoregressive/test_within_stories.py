@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyrogen import fit, load
-from pyrogen.distributions import AutoregressiveLikelihood, Categorical
+from pyrogen.distributions import AutoregressiveLikelihood, DiscretizedCategorical
 from pyrogen.inference import active_units, log_likelihood
 from pyrogen.models import VAE, VQVAE
 from pyrogen.nn import CausalTransformer, GatedPixelCNN, PixelCNN, TileDecoder, TileEncoder, Tokens
@@ -55,7 +55,7 @@ def test_what_cannot_be_told_of_z_is_refused():
     with pytest.raises(ValueError, match="takes no context, and would not be told of z"):
         AutoregressiveLikelihood(PixelCNN(EVENT, width=4))
     with pytest.raises(ValueError, match="build it with outputs=3"):
-        AutoregressiveLikelihood(PixelCNN(EVENT, width=4, context=2), Categorical(3))
+        AutoregressiveLikelihood(PixelCNN(EVENT, width=4, context=2), DiscretizedCategorical(3))
 
 
 @pytest.mark.parametrize("prior", ["pixelcnn", "transformer", GatedPixelCNN((2, 2), outputs=3, width=4, symbols=3)])

@@ -39,7 +39,7 @@ class Classes(Story):
 class Undecided(Classes):
     """Has no density, or so it says."""
 
-    without = {"density": "it would rather not"}
+    unsupported = {"density": "it would rather not"}
 
 
 class Location(Story):

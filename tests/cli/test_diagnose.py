@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pyrogen.cli.report import page
-from pyrogen.diagnostics import Diagnosis, Figure, Finding
+from pyrogen.diagnostics import Diagnosis, Finding, Metric
 
 VERDICTS = {"believe", "caution", "do not believe"}
 
@@ -117,7 +117,7 @@ def test_wrong_usage_is_one_line(call, vae, tmp_path):
 
 def test_text_of_others_stays_text():
     finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", "ask <someone>")
-    figure = Figure(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
+    figure = Metric(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
     remark = Finding("prior", "latents", None, "<b>far</b>", "<b>try</b>")
     html = page(Diagnosis("A<B>", {"gap": figure}, (finding, remark)), {"<x>": b"png"}, "data <1>")
     assert "<b>" not in html

@@ -11,7 +11,7 @@ from pyrogen import data as datasets
 from pyrogen import fit, load
 from pyrogen.inference import log_likelihood
 from pyrogen.models import VAE
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 KEYS = ["log_likelihood", "log_likelihood_error", "elbo", "bits_per_dim", "k", "n", "data", "split", "binarize", "seed"]
 KEYS += ["kind", "sample_quality"]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from pyrogen import load
 from pyrogen.catalog import find
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def test_arrays(call, vae, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pyrogen.data import images, load
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def test_digits_are_split_by_classes():

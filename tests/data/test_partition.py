@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pyrogen.data.partition import count_classes, partition, split_columns
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 @pytest.mark.parametrize("rows", [3, 4, 5, 9, 10, 11, 100, 1797])

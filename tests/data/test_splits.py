@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyrogen.data import Columns, Dequantization, DynamicBinarization, Splits, load
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 @pytest.fixture(scope="module")

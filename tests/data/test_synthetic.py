@@ -3,7 +3,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from pyrogen.data import load
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def test_linear_gaussian_log_prob_is_scipys():

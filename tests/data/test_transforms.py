@@ -6,7 +6,7 @@ import torch
 from pyrogen.data import Columns, Dequantization, DynamicBinarization, check_columns
 from pyrogen.data import columns as columns_module
 from pyrogen.data.transforms import binarized_once, dequantized_once, grey_levels
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def test_dynamic_binarization_draws_anew_and_follows_torchs_seed():

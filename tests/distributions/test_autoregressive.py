@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.distributions import constraints
 
-from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Codebook, Quantized, Symbols
+from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Categorical, Codebook, Quantized
 from pyrogen.nn import CausalTransformer
-from tests.statistics_of_tests import assert_frequencies
+from tests.helpers.statistics import assert_frequencies
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def every(symbols, length):
 
 
 def test_probabilities_of_all_sequences_sum_to_one():
-    words = AutoregressiveDistribution(transformer(), Symbols(3), (4,))
+    words = AutoregressiveDistribution(transformer(), Categorical(3), (4,))
     assert float(words.log_prob(every(3, 4)).exp().sum()) == pytest.approx(1, abs=1e-5)
     pixels = AutoregressiveDistribution(Linear(9), Bernoulli(), (1, 3, 3))
     assert float(pixels.log_prob(every(2, 9).float().reshape(-1, 1, 3, 3)).exp().sum()) == pytest.approx(1, abs=1e-5)
@@ -79,7 +79,7 @@ def test_draws_by_steps_and_by_whole_passes_are_the_same():
     draws = []
     for each in (network, whole):
         torch.manual_seed(3)
-        draws.append(AutoregressiveDistribution(each, Symbols(3), (6,)).sample((50,)))
+        draws.append(AutoregressiveDistribution(each, Categorical(3), (6,)).sample((50,)))
     assert torch.equal(*draws)
 
 
@@ -87,7 +87,7 @@ def test_draws_by_steps_and_by_whole_passes_are_the_same():
 def test_frequencies_of_draws_are_the_probabilities(kind):
     torch.manual_seed(4)
     if kind == "words":
-        said, possible = AutoregressiveDistribution(transformer(3), Symbols(3), (3,)), every(3, 3)
+        said, possible = AutoregressiveDistribution(transformer(3), Categorical(3), (3,)), every(3, 3)
     else:
         said, possible = AutoregressiveDistribution(Linear(4), Bernoulli(), (1, 2, 2)), every(2, 4).float()
     drawn = said.sample((20_000,)).flatten(1)
@@ -96,7 +96,7 @@ def test_frequencies_of_draws_are_the_probabilities(kind):
 
 
 def test_what_is_given_is_kept_and_the_rest_is_drawn_given_it():
-    words = AutoregressiveDistribution(transformer(3), Symbols(3), (3,))
+    words = AutoregressiveDistribution(transformer(3), Categorical(3), (3,))
     given = torch.tensor([2, 1])
     drawn = words.sample((20_000,), given=given)
     assert bool((drawn[:, :2] == given).all())
@@ -106,11 +106,11 @@ def test_what_is_given_is_kept_and_the_rest_is_drawn_given_it():
 
 
 def test_shapes_with_and_without_a_context():
-    plain = AutoregressiveDistribution(transformer(), Symbols(3), (4,))
+    plain = AutoregressiveDistribution(transformer(), Categorical(3), (4,))
     assert plain.expand((5, 2)).sample((3,)).shape == (3, 5, 2, 4)
     assert plain.log_prob(torch.zeros(7, 5, 4, dtype=torch.int64)).shape == (7, 5)
     context = torch.randn(5, 2)
-    told = AutoregressiveDistribution(transformer(context=2), Symbols(3), (4,), context=context)
+    told = AutoregressiveDistribution(transformer(context=2), Categorical(3), (4,), context=context)
     assert told.batch_shape == (5,)
     x = told.sample((3,))
     assert x.shape == (3, 5, 4)
@@ -120,20 +120,20 @@ def test_shapes_with_and_without_a_context():
 
 
 def test_what_it_scores_is_checked():
-    words = AutoregressiveDistribution(transformer(), Symbols(3), (4,), validate_args=True)
+    words = AutoregressiveDistribution(transformer(), Categorical(3), (4,), validate_args=True)
     with pytest.raises(ValueError, match="support"):
         words.log_prob(torch.full((4,), 3))
     with pytest.raises(ValueError, match="made for a context of 2"):
         transformer(context=2)(torch.zeros(1, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
-        Symbols(3).check(torch.tensor([0, 3]))
+        Categorical(3).check(torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
-        Symbols(3).check(torch.tensor([0.5]))
+        Categorical(3).check(torch.tensor([0.5]))
 
 
 def test_grids_of_vectors_are_scored_by_their_codes():
     torch.manual_seed(0)
-    symbols = AutoregressiveDistribution(transformer(), Symbols(3), (2, 2))
+    symbols = AutoregressiveDistribution(transformer(), Categorical(3), (2, 2))
     grid = Quantized(Codebook(3, 2), symbols)
     codes = torch.tensor([[0, 1], [2, 0]])
     assert grid.event_shape == (2, 2, 2)

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
-from pyrogen.distributions import LeaveOneOut, Scott, Silverman, bandwidths, squared_distances
+from pyrogen.distributions import LeaveOneOutBandwidth, Scott, Silverman, bandwidths, squared_distances
 
 
 def points(rows: int = 60, features: int = 2) -> Tensor:
@@ -35,7 +35,7 @@ def test_rules_are_scipys_factors_times_the_spread() -> None:
 @pytest.mark.parametrize("features", [1, 2, 10])
 def test_leave_one_out_is_where_the_likelihood_of_points_left_out_is_largest(features: int) -> None:
     x = points(features=features)
-    best = LeaveOneOut()(x)
+    best = LeaveOneOutBandwidth()(x)
     reached = left_out(x, best)
     for factor in (0.5, 0.9, 0.99, 1.01, 1.1, 2.0):
         assert left_out(x, best * factor) < reached
@@ -45,14 +45,14 @@ def test_leave_one_out_is_where_the_likelihood_of_points_left_out_is_largest(fea
 
 def test_leave_one_out_has_the_units_of_the_data() -> None:
     x = points()
-    np.testing.assert_allclose(LeaveOneOut()(1000 * x + 5), 1000 * LeaveOneOut()(x), rtol=1e-6)
+    np.testing.assert_allclose(LeaveOneOutBandwidth()(1000 * x + 5), 1000 * LeaveOneOutBandwidth()(x), rtol=1e-6)
 
 
 def test_leave_one_out_of_a_third_of_the_points_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     x = points(rows=600)
-    every = LeaveOneOut()(x)
+    every = LeaveOneOutBandwidth()(x)
     monkeypatch.setattr(bandwidths, "_ELEMENTS", 600 * 200)
-    third = LeaveOneOut()(x)
+    third = LeaveOneOutBandwidth()(x)
     assert third != every
     assert left_out(x, every) - 0.02 < left_out(x, third) <= left_out(x, every)
 
@@ -60,11 +60,11 @@ def test_leave_one_out_of_a_third_of_the_points_costs_little(monkeypatch: pytest
 def test_leave_one_out_bears_some_copies_and_refuses_data_of_copies_alone() -> None:
     x = points()
     x[:10] = x[0]
-    assert LeaveOneOut()(x) > 0.01
+    assert LeaveOneOutBandwidth()(x) > 0.01
     with pytest.raises(ValueError, match=r"exact copy.*\(dequantize\) the data, or pass the bandwidth"):
-        LeaveOneOut()(torch.cat([x, x]))
+        LeaveOneOutBandwidth()(torch.cat([x, x]))
     with pytest.raises(ValueError, match="at least 2 points"):
-        LeaveOneOut()(x[:1])
+        LeaveOneOutBandwidth()(x[:1])
 
 
 def test_squared_distances_far_from_the_origin() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import (
     Bernoulli,
-    Categorical,
     DiagonalNormal,
+    DiscretizedCategorical,
     DiscretizedLogistic,
     Family,
     FullNormal,
@@ -29,7 +29,7 @@ FAMILIES: dict[str, Family] = {
     "diagonal_normal": DiagonalNormal(),
     "diagonal_normal_fixed": DiagonalNormal(scale=1.0),
     "logistic": DiscretizedLogistic(17),
-    "categorical": Categorical(5),
+    "categorical": DiscretizedCategorical(5),
 }
 EVENTS = [(), (3,), (1, 4, 4), (3, 2, 5)]
 

@@ -18,7 +18,7 @@ from pyrogen.distributions import (
     VampPrior,
     precision_weighted,
 )
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def flow(latent: int = 3) -> InverseAutoregressiveFlow:

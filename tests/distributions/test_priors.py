@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyrogen.distributions import NormalMixture, StandardNormal, VampPrior
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 @pytest.mark.parametrize("latent", [3, (3,), (2, 4, 4), [5]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -7,7 +7,7 @@ import pyro
 import torch
 from pyro.infer.autoguide import AutoNormal
 
-from tests.stories import schools, schools_model
+from tests.helpers.stories import schools, schools_model
 
 BLOCKS = re.findall(r"```python\n(.*?)```", Path(__file__).parents[2].joinpath("README.md").read_text(), re.DOTALL)
 

@@ -13,7 +13,7 @@ from pyrogen.data import load
 from pyrogen.inference import adam, cosine, log_likelihood
 from pyrogen.models import Autoencoder
 from pyrogen.nn import ConvDecoder, ConvEncoder, GaussianNoise, MaskingNoise
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 EVENT = (1, 4, 4)
 

@@ -12,7 +12,7 @@ from pyrogen import fit
 from pyrogen.data import load
 from pyrogen.inference import adam, log_likelihood
 from pyrogen.models import Classifier
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def overlapping(rows: int = 300) -> dict[str, Tensor]:

@@ -15,11 +15,11 @@ from pyrogen import fit
 from pyrogen.catalog import CATALOG, rebuild
 from pyrogen.distributions import (
     Bernoulli,
-    Categorical,
     CosineSchedule,
+    DiscretizedCategorical,
     DiscretizedLogistic,
-    EvenSchedule,
-    LinearSchedule,
+    LinearBetaSchedule,
+    LinearLogSNRSchedule,
     NoiseSchedule,
     PredictNoise,
     PredictV,
@@ -30,7 +30,7 @@ from pyrogen.inference.compile import compiled_step
 from pyrogen.inference.persistence.run_directory import describe_story
 from pyrogen.models import ConditionalDiffusion, Diffusion
 from pyrogen.nn import UNet
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 PREDICTIONS = (PredictNoise(), PredictV(), PredictX())
 COVARIANCE = torch.tensor([[1.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -71,7 +71,7 @@ def entropy() -> float:
     return float(MultivariateNormal(torch.zeros(2).double(), COVARIANCE).entropy())
 
 
-@pytest.mark.parametrize("schedule", [CosineSchedule, LinearSchedule, EvenSchedule])
+@pytest.mark.parametrize("schedule", [CosineSchedule, LinearBetaSchedule, LinearLogSNRSchedule])
 def test_bound_meets_the_exact_likelihood_of_gaussian_data_as_levels_grow(schedule: type[NoiseSchedule]) -> None:
     """E log p(x) is minus the entropy, and the gap falls as 1 / T; the program's ELBO is the bound by hand.
 
@@ -104,7 +104,7 @@ def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
     make: Callable[..., Diffusion]
     if kind == "vectors":
         data = {"x": torch.randn(60, 2).double() * torch.tensor([3.0, 0.5]) + 1}
-        make = partial(Diffusion, 2, 9, hidden=(16,), schedule=LinearSchedule(5, -5))
+        make = partial(Diffusion, 2, 9, hidden=(16,), schedule=LinearBetaSchedule(5, -5))
     elif kind == "binary":
         data = {"x": torch.bernoulli(torch.full((60, 1, 3, 4), 0.3)).double()}
         parts = {"likelihood": Bernoulli(), "hidden": (16,), "schedule": CosineSchedule(2.2, -5)}
@@ -112,7 +112,7 @@ def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
     else:
         data = {"x": torch.randint(5, (60, 1, 3, 4)).double() / 4, "y": torch.randint(3, (60,))}
         network = UNet((1, 3, 4), (4,), labels=3, heads=2, width=8) if kind == "unet" else None
-        parts = {"likelihood": Categorical(5), "schedule": EvenSchedule(5, -5), "withheld": 0.5}
+        parts = {"likelihood": DiscretizedCategorical(5), "schedule": LinearLogSNRSchedule(5, -5), "withheld": 0.5}
         parts |= {"network": network, "hidden": (16,)}
         make = partial(ConditionalDiffusion, (1, 3, 4), 3, 4, **parts)
     full, one = make(drawn=None).double(), make(drawn=1).double()
@@ -145,7 +145,7 @@ def test_one_levels_mean_is_the_full_chains_elbo(kind: str) -> None:
 
 def test_several_levels_have_the_same_mean_and_less_spread() -> None:
     _, one, data = stories("vectors")
-    several = Diffusion(2, 9, hidden=(16,), schedule=LinearSchedule(5, -5), drawn=7).double()
+    several = Diffusion(2, 9, hidden=(16,), schedule=LinearBetaSchedule(5, -5), drawn=7).double()
     several.load_state_dict(one.state_dict())
     (a, error), (b, less) = (held_out_elbo(story, data["x"], 100) for story in (one, several))
     assert_within(b, a, math.hypot(error, less))
@@ -202,7 +202,9 @@ def test_full_chain_has_weights_and_one_level_has_none() -> None:
             act()
 
 
-@pytest.mark.parametrize("schedule", [CosineSchedule(7.0, -8.0), LinearSchedule(9.2, -10.0), EvenSchedule()])
+@pytest.mark.parametrize(
+    "schedule", [CosineSchedule(7.0, -8.0), LinearBetaSchedule(9.2, -10.0), LinearLogSNRSchedule()]
+)
 def test_schedules(schedule: NoiseSchedule) -> None:
     story = Diffusion(1, 1000, schedule=schedule, hidden=(4,)).double()
     table, noising = schedule.log_snr(1000).double(), story.noising
@@ -211,11 +213,11 @@ def test_schedules(schedule: NoiseSchedule) -> None:
     torch.testing.assert_close(noising.alphas**2 + noising.sigmas**2, torch.ones(1000).double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(noising.log_snr.exp(), noising.alphas**2 / noising.sigmas**2, rtol=1e-4, atol=0)
     assert (float(noising.times[0]), float(noising.times[-1])) == pytest.approx((0, 1), abs=1e-5)
-    if isinstance(schedule, LinearSchedule):  # DDPM's own: 1e-4 to 0.02 over 1,000 levels
+    if isinstance(schedule, LinearBetaSchedule):  # DDPM's own: 1e-4 to 0.02 over 1,000 levels
         beta = torch.linspace(1e-4, 0.02, 1000).double()
         theirs = (1 - beta).log().cumsum(0)
         torch.testing.assert_close((noising.alphas**2).log()[100:], theirs[100:], rtol=0.03, atol=0)
-    elif isinstance(schedule, EvenSchedule):
+    elif isinstance(schedule, LinearLogSNRSchedule):
         torch.testing.assert_close(table.diff(), torch.full((999,), -20 / 999).double(), rtol=1e-3, atol=0)
     else:  # the angle rises evenly
         angle = torch.atan(noising.sigmas / noising.alphas)
@@ -350,7 +352,7 @@ def test_one_level_learns_resumes_exactly_and_is_rebuilt(kind: str, tmp_path, mo
 
 def test_learning_raises_the_bound() -> None:
     x = torch.randn(512, 1).sign() * 2 + 0.2 * torch.randn(512, 2)
-    story = Diffusion(2, 40, hidden=(32, 32), schedule=EvenSchedule(5, -6), drawn=4)
+    story = Diffusion(2, 40, hidden=(32, 32), schedule=LinearLogSNRSchedule(5, -6), drawn=4)
     story.prepare({"x": x})
     before = held_out_elbo(story, x, 10)[0]
     run = fit(story, x, epochs=50, optimizer=adam(1e-2), compile=False)
@@ -369,7 +371,7 @@ def test_numbers_of_no_dimension(drawn: int | None) -> None:
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_the_first_level_tells_every_grey_level(levels: int) -> None:
-    likelihood = Bernoulli() if levels == 2 else Categorical(levels)
+    likelihood = Bernoulli() if levels == 2 else DiscretizedCategorical(levels)
     x = torch.randint(levels, (2000, 12)).double() / (levels - 1)
     story = Diffusion(12, likelihood=likelihood, hidden=(4,)).double()
     story.prepare({"x": x})
@@ -407,7 +409,7 @@ def test_refuses_what_does_not_fit() -> None:
         CosineSchedule(high=-1.0, low=2)
     with pytest.raises(ValueError, match=r"^withheld is a probability of at least 0 and below 1, got withheld=1$"):
         ConditionalDiffusion(2, 3, withheld=1)
-    story = ConditionalDiffusion((1, 3, 4), 3, 9, likelihood=Categorical(5), hidden=(4,))
+    story = ConditionalDiffusion((1, 3, 4), 3, 9, likelihood=DiscretizedCategorical(5), hidden=(4,))
     with pytest.raises(ValueError, match=r"none of 0 to 2, such as 3"):
         story.check({"x": torch.zeros(2, 1, 3, 4), "y": torch.tensor([0, 3])})
     with pytest.raises(ValueError, match=r"2 labels for 4 rows"):

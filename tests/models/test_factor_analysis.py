@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrogen import fit
 from pyrogen.inference import adam
 from pyrogen.models import PPCA, FactorAnalysis
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 FEATURES, LATENT, ROWS = 8, 2, 400
 

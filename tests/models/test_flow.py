@@ -13,7 +13,7 @@ from pyrogen import fit
 from pyrogen.distributions import (
     Affine,
     Autoregressive,
-    Bijection,
+    BijectionConfig,
     Coupling,
     Logit,
     MultiScale,
@@ -23,9 +23,9 @@ from pyrogen.distributions import (
 )
 from pyrogen.inference import adam, cosine
 from pyrogen.models import ConditionalFlow, Flow
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
-KINDS: dict[str, Bijection] = {
+KINDS: dict[str, BijectionConfig] = {
     "affine_coupling": Coupling(Affine(), 4, (16,)),
     "spline_coupling": Coupling(Spline(), 3, (16,)),
     "affine_autoregressive": Autoregressive(Affine(), 3, (16,)),
@@ -111,7 +111,7 @@ def test_integrates_to_one(kind: str) -> None:
     ],
     ids=["banana-coupling", "banana-autoregressive", "mixture-coupling", "mixture-autoregressive"],
 )
-def test_recovers_a_planted_density(planted: type, kind: Bijection, nats: float) -> None:
+def test_recovers_a_planted_density(planted: type, kind: BijectionConfig, nats: float) -> None:
     """KL(planted, flow), estimated on data of their own, is below so many nats, and not below 0."""
     truth = planted()
     story = trained(Flow(2, kind), truth.sample(8192))

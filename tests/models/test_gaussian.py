@@ -10,7 +10,7 @@ from pyrogen import fit
 from pyrogen.data import load
 from pyrogen.distributions import Diagonal, Full, Spherical
 from pyrogen.models import MultivariateGaussian
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 KINDS = [Full, Diagonal, Spherical]
 ROWS, FEATURES = 200, 5

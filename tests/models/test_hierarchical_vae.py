@@ -16,7 +16,7 @@ from pyrogen.distributions import Bernoulli, DiagonalNormal, FullNormal, Gaussia
 from pyrogen.inference import log_weights
 from pyrogen.models import VAE, HierarchicalVAE, LadderVAE
 from pyrogen.nn import ConvDecoder, ConvEncoder, Dense
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 EVENT = (1, 4, 5)
 BELOW, ABOVE = 0.6, 0.5

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pyrogen import fit, load
 from pyrogen.data import load as load_data
-from pyrogen.distributions import LeaveOneOut, Scott
+from pyrogen.distributions import LeaveOneOutBandwidth, Scott
 from pyrogen.inference import log_likelihood
 from pyrogen.models import KDE, kde
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 
 def data(rows: int = 150, features: int = 3) -> Tensor:
@@ -37,7 +37,7 @@ def test_log_prob_of_digits_is_scikit_learns() -> None:
     """With all data in one leaf: what its trees bound is off by whole nats in 64 dimensions."""
     splits = load_data("digits", dequantize=True)
     x, new = splits.train["x"], splits.test["x"]
-    story = fitted(x, LeaveOneOut(), (1, 8, 8))
+    story = fitted(x, LeaveOneOutBandwidth(), (1, 8, 8))
     one_leaf = KernelDensity(bandwidth=float(story.bandwidth), leaf_size=len(x)).fit(x.flatten(1).double().numpy())
     exact = one_leaf.score_samples(new.flatten(1).double().numpy())
     np.testing.assert_allclose(story.log_prob(new).numpy(), exact, rtol=0, atol=1e-3)
@@ -70,7 +70,7 @@ def test_samples_are_data_plus_noise_of_the_bandwidth() -> None:
 def test_the_bandwidth_left_to_itself_beats_scotts_rule_on_new_data() -> None:
     splits = load_data("digits", dequantize=True)
     x, new = splits.train["x"].flatten(1), splits.validation["x"].flatten(1)
-    scores = [fitted(x, rule, 64).log_prob(new).mean() for rule in (LeaveOneOut(), Scott())]
+    scores = [fitted(x, rule, 64).log_prob(new).mean() for rule in (LeaveOneOutBandwidth(), Scott())]
     assert scores[0] > scores[1] + 10
 
 
@@ -80,7 +80,7 @@ def test_a_run_folder_holds_the_data(tmp_path: object) -> None:
     loaded = load(tmp_path / "run").story
     assert torch.equal(loaded.points, x.float())
     assert torch.equal(loaded.log_prob(x.float()), run.story.log_prob(x.float()))
-    assert loaded.rule == LeaveOneOut()
+    assert loaded.rule == LeaveOneOutBandwidth()
 
 
 def test_shapes() -> None:

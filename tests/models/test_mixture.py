@@ -13,7 +13,7 @@ from pyrogen import fit
 from pyrogen.distributions import Diagonal, Full, Spherical
 from pyrogen.inference import adam, decode, encode
 from pyrogen.models import GaussianMixture
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 KINDS = {"full": Full, "diag": Diagonal, "spherical": Spherical}
 MEANS = torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0], [0.0, 4.0, -1.0]])

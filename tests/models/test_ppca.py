@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from pyrogen.models import PPCA
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 FEATURES, LATENT, ROWS = 8, 3, 200
 GUIDES = ["full", "meanfield"]

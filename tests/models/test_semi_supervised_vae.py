@@ -13,7 +13,7 @@ from pyrogen.data import load
 from pyrogen.inference import adam, classify, log_likelihood, log_weights
 from pyrogen.models import SemiSupervisedVAE
 from tests import test_exam
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 EVENT = (1, 4, 4)
 EXAM = [test for name, test in vars(test_exam).items() if name.startswith("test_")]

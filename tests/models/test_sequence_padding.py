@@ -51,7 +51,7 @@ def figures(name, value):
     if isinstance(story, LanguageModel):
         return [*told, run.story.log_prob(**data).detach()]
     told.append(encode(run, data))
-    return told if "density" in story.without else [*told, log_weights(run, data, 3, seed=0)]
+    return told if "density" in story.unsupported else [*told, log_weights(run, data, 3, seed=0)]
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -7,7 +7,7 @@ import torch
 
 from pyrogen import fit
 from pyrogen.diagnostics import decompose
-from pyrogen.distributions import Bernoulli, Symbols, VampPrior
+from pyrogen.distributions import Bernoulli, Categorical, VampPrior
 from pyrogen.inference import adam, cosine, decode, encode, log_likelihood, reconstruct
 from pyrogen.models import SequenceAutoencoder, SequenceVAE
 
@@ -187,12 +187,14 @@ def test_refusals():
         SequenceVAE((8, 2), 2, keep=2)
     with pytest.raises(ValueError, match="'recurrent' or 'transformer', got 'conv'"):
         SequenceVAE((8, 2), 2, network="conv")
-    with pytest.raises(ValueError, match=r"of symbols=3 takes as likelihood Symbols\(3\); got Symbols\(count=5\)"):
-        SequenceVAE(4, 2, symbols=3, likelihood=Symbols(5))
-    with pytest.raises(ValueError, match=r"of symbols=3 takes as likelihood Symbols\(3\); got Bernoulli"):
+    with pytest.raises(
+        ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\); got Categorical\(count=5\)"
+    ):
+        SequenceVAE(4, 2, symbols=3, likelihood=Categorical(5))
+    with pytest.raises(ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\); got Bernoulli"):
         SequenceVAE(4, 2, symbols=3, likelihood=Bernoulli())
     with pytest.raises(ValueError, match="of symbols=0 takes as likelihood one of numbers, as series have no symbols"):
-        SequenceVAE((4, 1), 2, likelihood=Symbols(5))
+        SequenceVAE((4, 1), 2, likelihood=Categorical(5))
     with pytest.raises(ValueError, match="VampPrior learns pseudo-inputs by their gradient, and symbols have none"):
         SequenceVAE(4, 2, symbols=3, prior=VampPrior(4, 3))
     with pytest.raises(ValueError, match="symbols are whole numbers from 0 to 2"):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import (
     Bernoulli,
-    Categorical,
     DiagonalNormal,
+    DiscretizedCategorical,
     DiscretizedLogistic,
     Family,
     FullNormal,
@@ -27,8 +27,8 @@ from pyrogen.distributions import (
 )
 from pyrogen.models import PPCA, VAE
 from pyrogen.nn import ConvDecoder, ConvEncoder, Dense, RecurrentEncoder, TransformerEncoder
-from tests.correlated import assert_tighter_than_meanfield
-from tests.statistics_of_tests import assert_within
+from tests.helpers.correlated_posterior import assert_tighter_than_meanfield
+from tests.helpers.statistics import assert_within
 
 EVENT = (1, 6, 5)
 
@@ -54,7 +54,7 @@ STORIES: dict[str, Callable[[], VAE]] = {
     "one_dimension": lambda: VAE(30, 2, likelihood=Gaussian(), hidden=()),
     "scale_for_each_pixel": lambda: VAE(EVENT, 3, likelihood=SharedScaleGaussian(EVENT), hidden=(16,)),
     "logistic": lambda: VAE(EVENT, 3, likelihood=DiscretizedLogistic(), hidden=(16,)),
-    "categorical": lambda: VAE(EVENT, 3, likelihood=Categorical(5), hidden=(16,)),
+    "categorical": lambda: VAE(EVENT, 3, likelihood=DiscretizedCategorical(5), hidden=(16,)),
     "full": lambda: VAE(EVENT, 3, posterior=FullNormal(), hidden=(16,)),
     "unit_scale": lambda: VAE(EVENT, 3, posterior=DiagonalNormal(scale=1.0), hidden=(16,)),
     "flow": lambda: VAE(EVENT, 3, posterior=InverseAutoregressiveFlow(3, context=5), hidden=(16,)),

@@ -8,7 +8,7 @@ from torch import nn
 
 from pyrogen import fit
 from pyrogen.data import load
-from pyrogen.distributions import Gaussian, Symbols
+from pyrogen.distributions import Categorical, Gaussian
 from pyrogen.inference import adam, log_likelihood
 from pyrogen.models import VQVAE, vq_vae
 from pyrogen.nn import CausalTransformer, GatedPixelCNN
@@ -147,7 +147,7 @@ def test_the_prior_moves_nothing_but_itself_and_the_decoder_reaches_the_encoder(
         story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
         fit(story, {"x": bits()}, steps=1, optimizer=adam(1e-12), seed=1)
         torch.manual_seed(5)
-        with story.home():
+        with story.param_store_scope():
             loss = Trace_ELBO().differentiable_loss(story.model, story.guide, bits(), 200)
         story.zero_grad()
         loss.backward()
@@ -196,7 +196,7 @@ def test_any_network_serves_as_a_prior():
     story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
     assert story.sample(4).shape == (4, *EVENT)
     assert story.symbols().support.check(torch.tensor([0, 2]))
-    assert Symbols(3).size((2,)) == (6,)
+    assert Categorical(3).size((2,)) == (6,)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pyrogen.nn import (
     Tokens,
     TransformerEncoder,
 )
-from tests.statistics_of_tests import assert_within
+from tests.helpers.statistics import assert_within
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": lambda: Dense((1, 4, 5), (2, 3), hidden=(7, 6)),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyrogen.nn import as_shape, fold, leading
+from pyrogen.nn import as_shape, batch_shape, flatten_batch
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ def test_as_shape_refuses(bad: object) -> None:
 
 def test_leading() -> None:
     x = torch.zeros(5, 4, 3)
-    assert leading(x, (4, 3), "f") == (5,)
-    assert leading(x, (), "f") == (5, 4, 3)
-    assert leading(x, (5, 4, 3), "f") == ()
+    assert batch_shape(x, (4, 3), "f") == (5,)
+    assert batch_shape(x, (), "f") == (5, 4, 3)
+    assert batch_shape(x, (5, 4, 3), "f") == ()
     for event_shape in ((4,), (2, 5, 4, 3)):
         with pytest.raises(ValueError, match=r"f takes tensors of shape \(\.\.\., .*got \(5, 4, 3\)"):
-            leading(x, event_shape, "f")
+            batch_shape(x, event_shape, "f")
 
 
 @pytest.mark.parametrize("lead", [(), (5,), (2, 5), (2, 3, 5), (0,), (2, 0)])
@@ -39,11 +39,11 @@ def test_fold_shows_the_network_one_leading_dimension(lead: tuple[int, ...]) -> 
         return x.sum((1, 2))
 
     x = torch.randn(*lead, 3, 4)
-    torch.testing.assert_close(fold(network, x, (3, 4)), x.sum((-1, -2)))
+    torch.testing.assert_close(flatten_batch(network, x, (3, 4)), x.sum((-1, -2)))
     assert seen == [(torch.Size(lead).numel(), 3, 4)]
 
 
 def test_fold_equals_looping_for_a_convolution() -> None:
     conv, x = nn.Conv2d(1, 2, 3), torch.randn(2, 3, 1, 5, 5)
-    folded = fold(conv, x, (1, 5, 5))
+    folded = flatten_batch(conv, x, (1, 5, 5))
     torch.testing.assert_close(folded, torch.stack([torch.stack([conv(a[None])[0] for a in b]) for b in x]))

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.diagnostics.test_leave_one_out import location
 
 from pyrogen.diagnostics import BUDGETS, diagnose
 from pyrogen.plots import diagnostic_figures
-from tests.diagnostics.oracle import ppca, scaled
-from tests.diagnostics.test_leave_one_out import location
+from tests.helpers.linear_gaussian import ppca, scaled
 
 BUDGET = dataclasses.replace(BUDGETS["quick"], rows=60, draws=100, ranked=19, shared_draws=200, replications=20)
 BUDGET = dataclasses.replace(BUDGET, refined=3)

@@ -5,7 +5,7 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 from pyrogen.story import Batch, Signature
-from tests.stories import schools_model
+from tests.helpers.stories import schools_model
 
 
 def batch(**columns):

@@ -16,7 +16,7 @@ from torch import nn
 
 from pyrogen import Story, fit
 from pyrogen.inference import adam
-from tests.stories import Location, Mixture, Topics
+from tests.helpers.stories import Location, Mixture, Topics
 
 
 def name_scope(prefix):
@@ -233,7 +233,7 @@ def test_a_conditioned_column_must_be_given():
 
 def test_declared_lack_is_refused_with_the_reason():
     class Silent(Topics):
-        without = {"sample": "it only listens"}
+        unsupported = {"sample": "it only listens"}
 
     with pytest.raises(ValueError, match="Silent has no sample: it only listens"):
         Silent().sample(3)

@@ -15,7 +15,7 @@ __all__ = ["ENTRIES"]
 Kind = Literal["dense", "conv", "resnet"]
 
 
-class Pair:
+class AdversarialNetworks:
     """Generator and critic of one kind, which `network` names; None: convolutional for images, else dense.
 
     Args:
@@ -55,7 +55,7 @@ def _gan(
     spectral: bool = False,
 ) -> Story:
     """MNIST: --epochs 15 --objective r1=1 --set latent=64."""
-    pair = Pair(network, event_shape, hidden, channels, spectral)
+    pair = AdversarialNetworks(network, event_shape, hidden, channels, spectral)
     return adversarial.GAN(event_shape, latent, **pair.players(latent))
 
 
@@ -72,7 +72,7 @@ def _conditional_gan(
     """MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
     y = (classes, None) if condition is None else (None, sizes("condition", condition))
     labels = nn.Label(*y).size
-    pair = Pair(network, event_shape, hidden, channels, spectral)
+    pair = AdversarialNetworks(network, event_shape, hidden, channels, spectral)
     return adversarial.ConditionalGAN(event_shape, latent, *y, **pair.players(latent + labels, labels))
 
 
@@ -87,7 +87,7 @@ def _vae_gan(
     spectral: bool = False,
 ) -> Story:
     """MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
-    guide, pair = posterior_of(posterior, latent), Pair(network, event_shape, hidden, channels, spectral)
+    guide, pair = posterior_of(posterior, latent), AdversarialNetworks(network, event_shape, hidden, channels, spectral)
     encoder = Networks(pair.kind, pair.hidden, channels).encoder(event_shape, guide.size((latent,)))
     parts: dict[str, Any] = {"posterior": guide, "encoder": encoder, **pair.players(latent)}
     return adversarial.VAEGAN(event_shape, latent, weight=weight, **parts)

@@ -10,7 +10,7 @@ from pyrogen import distributions, models, nn
 from pyrogen.catalog import examples
 from pyrogen.catalog.components import Sizes
 from pyrogen.catalog.entry import Entry, chosen, sizes
-from pyrogen.distributions import Bernoulli, Categorical, Family, readable_snr
+from pyrogen.distributions import Bernoulli, DiscretizedCategorical, Family, readable_snr
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -41,9 +41,9 @@ def _diffusion(
     labels = classes if conditional and classes is not None else 0
     family = _likelihood(likelihood, levels)
     schedules = {
-        "even": distributions.EvenSchedule,
+        "even": distributions.LinearLogSNRSchedule,
         "cosine": distributions.CosineSchedule,
-        "linear": distributions.LinearSchedule,
+        "linear": distributions.LinearBetaSchedule,
     }
     kinds = {"v": distributions.PredictV, "noise": distributions.PredictNoise, "x": distributions.PredictX}
     parts: dict[str, Any] = {
@@ -67,7 +67,7 @@ def _likelihood(name: str | None, levels: int | None) -> Family | None:
             "likelihood=categorical is of grey levels, and the data tell no number of them: set levels=256"
         )
     table = {
-        "categorical": lambda: Categorical(levels or 256),
+        "categorical": lambda: DiscretizedCategorical(levels or 256),
         "bernoulli": lambda: Bernoulli(),
         "gaussian": lambda: None,
     }
@@ -77,7 +77,7 @@ def _likelihood(name: str | None, levels: int | None) -> Family | None:
 
 def _first(likelihood: Family | None, levels: int | None) -> float:
     """The log-SNR to begin with: that of grey levels also where they are told as numbers."""
-    finest = 0.0 if levels is None else readable_snr(Categorical(levels))
+    finest = 0.0 if levels is None else readable_snr(DiscretizedCategorical(levels))
     return max(readable_snr(None), finest) if likelihood is None else readable_snr(likelihood)
 
 

@@ -42,7 +42,7 @@ def _flow(
         "autoregressive": lambda: distributions.Autoregressive(each, steps, sizes("hidden", hidden)),
     }
     auto = "multiscale" if distributions.MultiScale.takes(event_shape) else "coupling"
-    layers: list[distributions.Bijection] = [chosen("kind", kind, {"auto": table[auto], **table})()]
+    layers: list[distributions.BijectionConfig] = [chosen("kind", kind, {"auto": table[auto], **table})()]
     if alpha is None and levels is not None:
         alpha = 0.01  # grey levels come dequantized, in (0, 1)
     if alpha:

@@ -22,7 +22,7 @@ def _kde(
     if isinstance(bandwidth, int | float):
         return models.KDE(event_shape, total, bandwidth)
     rules = {
-        "leave-one-out": distributions.LeaveOneOut,
+        "leave-one-out": distributions.LeaveOneOutBandwidth,
         "scott": distributions.Scott,
         "silverman": distributions.Silverman,
     }

@@ -14,12 +14,12 @@ from pyrogen.diagnostics.core.draw_arrays import Shelf
 from pyrogen.diagnostics.core.log_densities import Densities
 from pyrogen.diagnostics.core.program_structure import Anatomy, deterministic_sites, examine
 from pyrogen.inference.likelihood.marginal_likelihood import weighed
-from pyrogen.inference.likelihood.memory_budget import rows_at_once, rows_held
+from pyrogen.inference.likelihood.memory_budget import max_rows, rows_held
 from pyrogen.inference.prediction.predictive import observes
 from pyrogen.inference.program.input_checks import is_auto
-from pyrogen.inference.program.program import Program, probed
+from pyrogen.inference.program.program import Program, isolated_run
 from pyrogen.story import Batch, Story, inside, latent_sites
-from pyrogen.story.sampling import Released
+from pyrogen.story.sampling import Unobserved
 
 __all__ = [
     "ROWS",
@@ -68,7 +68,7 @@ def anatomies(story: Story, batch: Batch, num_samples: int, held: int = 1) -> It
         num_samples: draws that will be made.
         held: how many draws of some rows the caller holds at once, which bounds how many rows.
     """
-    budget = rows_at_once(story, weighed(Program(story)), batch)
+    budget = max_rows(story, weighed(Program(story)), batch)
     n = min(batch.n, budget, max(1, rows_held(batch) // held))
     times = min(num_samples, budget // n)
     if (n == batch.n and times == 1) or not takes_any_rows(story, batch.rows(0, n), times):
@@ -97,7 +97,7 @@ def takes_any_rows(story: Story, rows: Batch, times: int) -> bool:
     """
     if is_auto(story):
         return False
-    with probed(story):
+    with isolated_run(story):
         known = len(story.trainable())
         try:
             anatomy = examine(story, rows, times)
@@ -113,7 +113,7 @@ def _collect(story: Story, anatomy: Anatomy, rows: str, wanted: Collection[str],
     if anatomy.guided:
         parts[("posterior",)] = _posterior
         parts[("log_likelihood", "importance", "sample_stats")] = _densities
-    if "sample" not in story.without:
+    if "sample" not in story.unsupported:
         parts[("posterior_predictive",)] = _predictive
         parts[("prior", "prior_predictive")] = _prior
     chosen = [part for groups, part in parts.items() if set(groups) & set(wanted)]
@@ -153,7 +153,7 @@ def new_data(anatomy: Anatomy, model: Callable[[Batch], Any]) -> Any:
     """A trace of the model with its observed sites drawn."""
     if anatomy.blank is not None:
         return poutine.trace(model).get_trace(anatomy.blank)
-    return poutine.trace(Released(anatomy.observed)(model)).get_trace(anatomy.batch)
+    return poutine.trace(Unobserved(anatomy.observed)(model)).get_trace(anatomy.batch)
 
 
 def from_prior(anatomy: Anatomy) -> Any:

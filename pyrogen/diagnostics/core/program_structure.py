@@ -83,7 +83,7 @@ def examine(story: Story, batch: Batch, times: int = 1) -> Anatomy:
         ValueError: the program chooses its own rows, so that draws would belong to other rows than those given.
     """
     program, batch = Program(story), batch.repeated(times)
-    runner = program.guide if "guide" not in story.without else _nothing
+    runner = program.guide if "guide" not in story.unsupported else _nothing
     guide = poutine.trace(runner).get_trace(batch)
     model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(batch)
     sites = list(model.nodes.values())
@@ -106,7 +106,7 @@ def examine(story: Story, batch: Batch, times: int = 1) -> Anatomy:
         tuple(summed),
         local=plate is not None and not shared,
         guided=guided,
-        dense=guided and summable and "density" not in story.without,
+        dense=guided and summable and "density" not in story.unsupported,
     )
 
 
@@ -149,7 +149,7 @@ def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
         return None
     if not takes_given_rows(model.nodes.get(plate.name), plate, batch):
         raise ValueError(
-            f"{story._name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs "
+            f"{story.name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs "
             "to "
             f'a row of the data: write `pyro.plate("{plate.name}", total, subsample=index)`'
         )

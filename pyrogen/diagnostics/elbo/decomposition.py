@@ -71,10 +71,10 @@ def decompose(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) 
     pieces: list[dict[tuple[str, str], Estimates]] = []
     closed: dict[str, bool] = {}
     with answering(fitted, seed) as story:
-        story.decline("density")
+        story.require("density")
         batch = whole_batch(story, Program(story), data)
         for anatomy in anatomies(story, batch, num_samples, held=num_samples):
-            check_local(anatomy, story._name)
+            check_local(anatomy, story.name)
             pieces.append(
                 _estimates([_terms(anatomy, closed) for _ in range(0, num_samples, anatomy.times)], num_samples)
             )

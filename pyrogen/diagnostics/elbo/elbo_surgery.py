@@ -16,8 +16,8 @@ from pyrogen.diagnostics.core.posterior_draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.core.program_structure import Anatomy, examine
 from pyrogen.diagnostics.elbo.decomposition import check_local
 from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.likelihood.memory_budget import rows_at_once
-from pyrogen.inference.prediction.encode_decode import Held
+from pyrogen.inference.likelihood.memory_budget import max_rows
+from pyrogen.inference.prediction.encode_decode import FixedLatents
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.result import answering
 from pyrogen.story import latent_sites
@@ -86,10 +86,10 @@ def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 
     with answering(fitted, seed) as story:
         batch = some_rows(whole_batch(story, Program(story), data), rows)
         anatomy = examine(story, batch)
-        check_local(anatomy, story._name)
+        check_local(anatomy, story.name)
         if not takes_any_rows(story, batch, 2):
-            raise ValueError(f"{story._name}: its guide fixes its rows, so no draw can be scored under another datum's")
-        budget = rows_at_once(story, lambda few: poutine.trace(anatomy.guide).get_trace(few), batch)
+            raise ValueError(f"{story.name}: its guide fixes its rows, so no draw can be scored under another datum's")
+        budget = max_rows(story, lambda few: poutine.trace(anatomy.guide).get_trace(few), batch)
         draws = torch.stack([_draw(anatomy, budget) for _ in range(num_samples)])
     kl, told = draws.double().mean(0).cpu()
     return Surgery(Estimate.mean(kl), Estimate.mean(told), Estimate.mean(kl - told), len(kl))
@@ -124,7 +124,7 @@ def _log_aggregate(anatomy: Anatomy, drawn: dict[str, Any], start: int, step: in
     for name, site in drawn.items():
         axis = anatomy.plate.dim - site["fn"].event_dim
         values[name] = site["value"].narrow(axis, start, m).repeat_interleave(n, axis)
-    pairs: Any = poutine.trace(Held(values)(anatomy.guide)).get_trace(anatomy.batch.repeated(m))
+    pairs: Any = poutine.trace(FixedLatents(values)(anatomy.guide)).get_trace(anatomy.batch.repeated(m))
     score(pairs)
     plate = anatomy.plate._replace(size=m * n)
     return _total({name: pairs.nodes[name] for name in drawn}, plate).reshape(m, n).logsumexp(1) - math.log(n)

@@ -93,8 +93,8 @@ def gradient_noise(
         raise ValueError(f"num_samples must be at least {2 * BLOCKS}, got {num_samples}")
     with answering(fitted, seed) as story, torch.enable_grad():
         program, dtype = Program(story), story_dtype(story, torch.get_default_dtype())
-        total = story.seen.total if story.seen is not None else None
-        options: dict[str, Any] = {"batch_size": batch_size, "device": story._device, "dtype": dtype, "total": total}
+        total = story.training_spec.total if story.training_spec is not None else None
+        options: dict[str, Any] = {"batch_size": batch_size, "device": story.device, "dtype": dtype, "total": total}
         batches = batches_of(data, program.wants, **options, seed=seed)
         objective = objective if objective is not None else default_objective(program, batches)
         if not hasattr(objective, "differentiable_loss"):
@@ -108,7 +108,7 @@ def _gradients(program: Program, objective: Any, batches: Any) -> Iterator[dict[
     """Gradients of the loss per datum by parameter, epoch after epoch."""
     trained = {name: p for name, p in program.story.trainable().items() if p.requires_grad}
     if not trained:
-        raise ValueError(f"{program.story._name} has no parameter to train, and so no gradient")
+        raise ValueError(f"{program.story.name} has no parameter to train, and so no gradient")
     for batch in itertools.chain.from_iterable(batches.epoch() for _ in itertools.count()):
         rows = program.at_step(fetched(batch), 0)
         loss = objective.differentiable_loss(program.model, program.guide, rows) / divisor_for(program, rows)

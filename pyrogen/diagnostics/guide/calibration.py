@@ -141,11 +141,11 @@ def check_calibration(
     if simulations < 1 or draws < 1:
         raise ValueError(f"simulations and draws must be at least 1, got {simulations} and {draws}")
     with answering(fitted, seed) as story:
-        story.decline("guide")
-        story.decline("sample")
+        story.require("guide")
+        story.require("sample")
         batch = whole_batch(story, Program(story), data)
         _check(story, batch)
-        rows = torch.randperm(simulations, device=story._device) % batch.n
+        rows = torch.randperm(simulations, device=story.device) % batch.n
         many = taken(batch, rows)
         parts = [_ranked(anatomy, draws) for anatomy in anatomies(story, many, 1, held=draws)]
     ranks = {name: np.concatenate([part.ranks[name] for part in parts]) for name in parts[0].ranks}
@@ -168,10 +168,10 @@ def _over_data(held: list[Array]) -> Estimates:
 def _check(story: Story, batch: Batch) -> None:
     anatomy = examine(story, batch)
     if not anatomy.latents or not anatomy.guided:
-        raise ValueError(f"{story._name}: its guide draws no latents that could be ranked")
+        raise ValueError(f"{story.name}: its guide draws no latents that could be ranked")
     if not takes_any_rows(story, batch, 2):
         raise ValueError(
-            f"{story._name}: its guide is not amortized (latents are shared by data, or it fixes its rows), so that "
+            f"{story.name}: its guide is not amortized (latents are shared by data, or it fixes its rows), so that "
             "every simulated data set would take a fit of its own: compare it with reference draws instead"
         )
 

@@ -86,7 +86,7 @@ def corrected_expectations(
         for shelf, rows in shelved(story, batch, {"posterior", "importance"}, num_samples, held=num_samples):
             if "importance" not in shelf.groups or "posterior" not in shelf.groups:
                 raise NoWeights(
-                    f"{story._name}: the draws of a datum have no weights of their own, for some latents are shared by "
+                    f"{story.name}: the draws of a datum have no weights of their own, for some latents are shared by "
                     "data, or not drawn by the guide: use importance_weights on the training data"
                 )
             found = shelf.groups["posterior"].items()

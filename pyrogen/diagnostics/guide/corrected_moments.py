@@ -79,17 +79,17 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
         batch = whole_batch(story, Program(story), data)
         if batch.n != batch.total:
             raise ValueError(
-                f"{story._name}: data share latents, whose posterior is given the {batch.total} rows of the training "
+                f"{story.name}: data share latents, whose posterior is given the {batch.total} rows of the training "
                 f"data, and {batch.n} rows came: pass the training data"
             )
         groups = collect(story, batch, {"posterior", "sample_stats"}, num_samples)[0].groups
     if "sample_stats" not in groups or "posterior" not in groups:
-        raise ValueError(f"{story._name}: no draw has a weight of all latents together")
+        raise ValueError(f"{story.name}: no draw has a weight of all latents together")
     stats, latents = groups["sample_stats"], groups["posterior"]
     log_w = stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0]
     draws = {name: v.values[0] for name, v in latents.items()}
     if all((site == site[0]).all() for site in draws.values()):
-        raise ValueError(f"{story._name}: its guide is a point, all its draws are the same: there is no posterior")
+        raise ValueError(f"{story.name}: its guide is a point, all its draws are the same: there is no posterior")
     return _moments(draws, ImportanceWeights(log_w[:, None]))
 
 

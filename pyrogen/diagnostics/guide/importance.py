@@ -153,7 +153,7 @@ def _joint_log_weights(fitted: Any, data: Any, num_samples: int, seed: int) -> A
         return None
     if batch.n != batch.total:
         raise ValueError(
-            f"{story._name}: data share latents, whose posterior is given the {batch.total} rows of the training data, "
+            f"{story.name}: data share latents, whose posterior is given the {batch.total} rows of the training data, "
             f"and {batch.n} rows came: pass the training data"
         )
     return (stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0])[:, None]

@@ -106,7 +106,7 @@ def inference_gaps(
     with answering(fitted, seed) as story:
         batch = some_rows(whole_batch(story, Program(story), data), rows)
         for anatomy in anatomies(story, batch, 1, held=_TOGETHER):
-            check_local(anatomy, story._name)
+            check_local(anatomy, story.name)
             family = _Family(story, anatomy)
             family.refine(steps, rate, particles)
             pieces.append((_weights(anatomy, anatomy.guide, num_samples), _weights(anatomy, family.guide, num_samples)))
@@ -139,7 +139,7 @@ class _Family:
     def __init__(self, story: Story, anatomy: Anatomy) -> None:
         self.anatomy = anatomy
         first, second = (latent_sites(anatomy.run()[0].nodes.values()) for _ in range(2))
-        self.members = {name: _Member(f"{story._name}: site '{name}'", site["fn"]) for name, site in first.items()}
+        self.members = {name: _Member(f"{story.name}: site '{name}'", site["fn"]) for name, site in first.items()}
         for name, member in self.members.items():
             again = _Member("", second[name]["fn"])
             if any(not torch.equal(value, again.free[key]) for key, value in member.free.items()):

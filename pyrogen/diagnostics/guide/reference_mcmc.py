@@ -127,11 +127,11 @@ def _alone(program: Program, batch: Batch) -> Batch:
     latents = latent_sites(trace.nodes.values())
     plate = data_plate(trace.nodes.values(), batch.n)
     if not latents:
-        raise ValueError(f"{program.story._name} has no latents to sample")
+        raise ValueError(f"{program.story.name} has no latents to sample")
     shared = outside(latents, plate.name if plate is not None else None)
     if shared and batch.n != batch.total:
         raise ValueError(
-            f"{program.story._name}: data share '{shared[0]}', whose posterior is given the {batch.total} rows of the "
+            f"{program.story.name}: data share '{shared[0]}', whose posterior is given the {batch.total} rows of the "
             f"training data, and {batch.n} rows came: pass the training data"
         )
-    return replace(batch, total=batch.n, index=torch.arange(batch.n, device=program.story._device))
+    return replace(batch, total=batch.n, index=torch.arange(batch.n, device=program.story.device))

@@ -102,11 +102,11 @@ def _right_kind(fitted: Any, data: Any) -> str:
     if anatomy.local:
         return "marginal"
     if anatomy.plate is None or not anatomy.dense:
-        raise ValueError(f"{story._name}: no datum has a likelihood given draws of the guide, so none can be left out")
+        raise ValueError(f"{story.name}: no datum has a likelihood given draws of the guide, so none can be left out")
     own = [name for name in anatomy.latents if inside(sites[name], anatomy.plate.name)]
     if own:
         raise ValueError(
-            f"{story._name}: latent '{own[0]}' belongs to a datum, and others are shared: given both, the likelihood "
+            f"{story.name}: latent '{own[0]}' belongs to a datum, and others are shared: given both, the likelihood "
             "of a datum is conditional, and cannot leave it out. Integrate its own out of the model, or hold data out"
         )
     return "approximate posterior"

@@ -97,10 +97,10 @@ def predictive_check(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     with answering(fitted, seed) as story:
-        story.decline("sample")
+        story.require("sample")
         pieces = list(anatomies(story, whole_batch(story, Program(story), data), num_samples))
         if under == "posterior" and not pieces[0].guided:
-            raise ValueError(f"{story._name}: its guide does not draw every latent: pass under='prior'")
+            raise ValueError(f"{story.name}: its guide does not draw every latent: pass under='prior'")
         seen = next(_data_sets([anatomy.run()[1] for anatomy in pieces], pieces))
         runs = ([_replicated(a, under) for a in pieces] for _ in range(0, num_samples, pieces[0].times))
         made = itertools.islice(itertools.chain.from_iterable(_data_sets(run, pieces) for run in runs), num_samples)

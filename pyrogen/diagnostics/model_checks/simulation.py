@@ -16,7 +16,7 @@ from pyrogen.diagnostics.core.posterior_draws import anatomies, from_prior, new_
 from pyrogen.diagnostics.core.program_structure import examine
 from pyrogen.diagnostics.elbo.decomposition import check_local
 from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.prediction.encode_decode import Held
+from pyrogen.inference.prediction.encode_decode import FixedLatents
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch
@@ -41,7 +41,7 @@ def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float(
         ValueError: the story declines to sample, or an observed site is no column of the data.
     """
     with answering(fitted, seed) as story:
-        story.decline("sample")
+        story.require("sample")
         batch, start = whole_batch(story, Program(story), data), time.perf_counter()
         chosen = torch.cat([torch.randperm(batch.n) for _ in range(-(-rows // batch.n))])[:rows]
         found: list[Batch] = []
@@ -52,7 +52,7 @@ def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float(
             found.append(with_new(anatomy, anatomy.run()[1], new_data(anatomy, anatomy.model)))
     columns = {key: _joined([part.columns[key] for part in found]) for key in found[0].columns}
     n = sum(part.n for part in found)
-    return replace(batch, columns=columns, n=n, index=torch.arange(n, device=story._device))
+    return replace(batch, columns=columns, n=n, index=torch.arange(n, device=story.device))
 
 
 def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Estimates:
@@ -79,12 +79,12 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
     pieces = []
     with answering(fitted, seed) as story:
         for anatomy in anatomies(story, whole_batch(story, Program(story), data), num_samples):
-            check_local(anatomy, story._name)
+            check_local(anatomy, story.name)
             found: list[Tensor] = []
             while sum(map(len, found)) < num_samples:
                 drawn = from_prior(anatomy)
                 latents = {name: drawn.nodes[name]["value"] for name in anatomy.latents}
-                model: Any = poutine.trace(Held(latents)(anatomy.model)).get_trace(anatomy.batch)
+                model: Any = poutine.trace(FixedLatents(latents)(anatomy.model)).get_trace(anatomy.batch)
                 score(model)
                 told = torch.stack([by_row(model.nodes[name]["log_prob"], anatomy.plate) for name in anatomy.observed])
                 found.append(anatomy.split(told.sum(0), [anatomy.plate.name]))

@@ -145,7 +145,7 @@ def _attributes(fitted: Any, story: Story, seed: int, num_samples: int, chains: 
 
 def _guide_name(story: Story) -> str:
     """The class of an AutoGuide, else the name of the function."""
-    if "guide" in story.without:
+    if "guide" in story.unsupported:
         return "none"
     guide = story.guide.args[0] if isinstance(story.guide, functools.partial) else story.guide
     return (

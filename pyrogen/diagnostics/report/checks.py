@@ -53,7 +53,7 @@ def _weights(e: Examination) -> Found:
 
 def _exact(e: Examination) -> Found:
     if not hasattr(e.story, "log_prob"):
-        raise ValueError(f"{e.story._name} has no exact log p(x)")
+        raise ValueError(f"{e.story.name} has no exact log p(x)")
     value = log_likelihood(e.fitted, e.rows, 0, exact=True).value.double().numpy()
     return {"exact": Estimates(value, 0 * value)}
 
@@ -116,7 +116,7 @@ def _typicality(e: Examination) -> Found:
         mine = e.results["weights"].log_likelihood.value if "weights" in e.results else None
         reference = log_likelihood(e.fitted, made, e.budget.draws, seed=e.seed).value
     if mine is None:
-        raise ValueError(f"{e.story._name}: no datum has a likelihood of its own")
+        raise ValueError(f"{e.story.name}: no datum has a likelihood of its own")
     return {"typicality": OutlierScores(mine, reference.double().numpy())}
 
 
@@ -136,7 +136,7 @@ def _predictive(e: Examination) -> Found:
 
 def _refuse_fixed(e: Examination) -> None:
     if e.fixed:
-        raise ValueError(f"{e.story._name}: its guide knows the training data's rows alone")
+        raise ValueError(f"{e.story.name}: its guide knows the training data's rows alone")
 
 
 def _seconds_of_replication(e: Examination) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["PARTS", "Diagnosis", "Figure", "Finding", "Part", "Verdict"]
+__all__ = ["PARTS", "Diagnosis", "Finding", "Metric", "Part", "Verdict"]
 
 Verdict = Literal["believe", "caution", "do not believe"]
 Part = Literal["guide", "latents", "fit"]
@@ -18,7 +18,7 @@ PARTS: dict[Part, str] = {"guide": "the guide", "latents": "the use of latents",
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A figure and what it is judged by.
 
     Args:
@@ -37,7 +37,7 @@ class Figure:
     part: Part
     about: str
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; what is not finite is None."""
         finite = {"value": _finite(self.value), "error": _finite(self.error), "threshold": self.threshold}
         return {**finite, "verdict": self.verdict}
@@ -51,18 +51,18 @@ class Finding:
         kind: in a word, such as `narrow`, `wide`, `shifted`, `correlations`, `untrained`.
         part: of the examination.
         verdict: how far it bears on the part; None for a remark, which bears on nothing.
-        said: what was found.
+        message: what was found.
         remedy: what to do.
     """
 
     kind: str
     part: Part
     verdict: Verdict | None
-    said: str
+    message: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.said}: {self.remedy}"
+        return f"{self.message}: {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Diagnosis:
     """
 
     subject: str
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Metric]
     findings: tuple[Finding, ...]
     results: Mapping[str, Any] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -125,12 +125,12 @@ class Diagnosis:
             return f"{verdict}: no test found anything wrong"
         return f"{verdict}: {self.reasons[0]}"
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What `summary.json` holds."""
         return {
             "verdict": self.verdict,
             "reasons": self.reasons,
-            "figures": {name: figure.told() for name, figure in self.figures.items()},
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "sentence": self.sentence,
             "parts": {part: self.verdict_on(part) for part in PARTS if any(f.part == part for f in self._all())},
             "remarks": self.remarks,
@@ -142,7 +142,7 @@ class Diagnosis:
         others = [f"- {text}" for text in (*self.reasons[1:], *self.remarks)]
         return "\n".join([f"{self.sentence}.", *others])
 
-    def _all(self) -> list[Figure | Finding]:
+    def _all(self) -> list[Metric | Finding]:
         return [*self.figures.values(), *self.findings]
 
 

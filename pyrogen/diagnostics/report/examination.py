@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrogen.diagnostics.core.posterior_draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.core.program_structure import examine
 from pyrogen.diagnostics.report.checks import TESTS
-from pyrogen.diagnostics.report.diagnosis import Diagnosis, Figure, Finding
+from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.report.findings import in_order, ruled
 from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
 from pyrogen.inference.persistence.run_directory import versions
@@ -111,7 +111,7 @@ def diagnose(
     protocol |= {"seconds": {**examination.seconds, "all": round(time.perf_counter() - start, 2)}}
     findings = in_order([*findings, *examination.bounds_of_it(figures)])
     return Diagnosis(
-        examination.story._name, figures, tuple(findings), examination.results, examination.skipped, protocol
+        examination.story.name, figures, tuple(findings), examination.results, examination.skipped, protocol
     )
 
 
@@ -154,7 +154,7 @@ class Examination:
     def _look(self, rows: Batch) -> None:
         """Find out what kind of story it is."""
         self.observed: tuple[str, ...] = ()
-        self.kind, self.mixed, self.point, without = "exact", False, False, self.story.without
+        self.kind, self.mixed, self.point, without = "exact", False, False, self.story.unsupported
         if "density" in without:
             self.kind = "nothing" if "sample" in without else "samples"
             return
@@ -181,9 +181,9 @@ class Examination:
             self.seconds[name] = round(time.perf_counter() - start, 2)
         progress("done", len(tests), len(tests))
 
-    def bounds_of_it(self, figures: Mapping[str, Figure]) -> list[Finding]:
+    def bounds_of_it(self, figures: Mapping[str, Metric]) -> list[Finding]:
         """What the examination cannot say."""
-        name, without = self.story._name, self.story.without
+        name, without = self.story.name, self.story.unsupported
         if self.kind == "nothing":
             said = f"{name} has neither density ({without['density']}) nor samples"
             return [Finding("untested", "fit", "caution", said, "there is no posterior or likelihood to believe")]
@@ -203,7 +203,7 @@ class Examination:
 
     def protocol(self) -> dict[str, Any]:
         """What the figures depend on."""
-        described = {"story": self.story._name, "kind": self.kind, "observed": list(self.observed)}
+        described = {"story": self.story.name, "kind": self.kind, "observed": list(self.observed)}
         described["of"] = "training data" if self.of_training else "data"
         return {**described, "n": self.rows.n, "seed": self.seed, **vars(self.budget), "versions": versions()}
 

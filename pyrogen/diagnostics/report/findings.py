@@ -7,7 +7,7 @@ from typing import Any
 
 from pyrogen.diagnostics.report import fit_checks as fit
 from pyrogen.diagnostics.report import guide_checks as guide
-from pyrogen.diagnostics.report.diagnosis import Figure, Finding
+from pyrogen.diagnostics.report.diagnosis import Finding, Metric
 from pyrogen.diagnostics.report.thresholds import Ruling
 
 __all__ = ["ruled"]
@@ -34,7 +34,7 @@ _GRAVITY = ("do not believe", "caution", None)
 _KINDS = ("untested", "untrained", "correlations", "shifted", "narrow", "wide")
 
 
-def ruled(results: Mapping[str, Any], noun: str) -> tuple[dict[str, Figure], list[Finding]]:
+def ruled(results: Mapping[str, Any], noun: str) -> tuple[dict[str, Metric], list[Finding]]:
     """Judge the results of all tests.
 
     Args:

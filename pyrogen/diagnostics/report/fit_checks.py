@@ -45,7 +45,7 @@ def judge_units(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
     if not total:
         return
     active = sum(units.active.values())
-    ruling.tell("active_units", active, 0.0, "latents", f"latents that the posterior uses, of {total}")
+    ruling.report("active_units", active, 0.0, "latents", f"latents that the posterior uses, of {total}")
     if active == 0:
         said = "no latent is used: the posterior has collapsed to the prior"
         ruling.find("collapsed", "latents", None, said, "where latents are wanted, warm the KL up or take free bits")
@@ -58,11 +58,11 @@ def judge_surgery(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None
     """By ELBO surgery: what latents tell of data, and how far all posteriors together are from the prior."""
     found: Surgery = results["surgery"]
     least = "at least this: it is close to the log of their number, " if found.saturated else ""
-    ruling.tell("kl", *found.kl, "latents", "KL(guide || prior), nats per datum")
+    ruling.report("kl", *found.kl, "latents", "KL(guide || prior), nats per datum")
     about = f"between data and latents, nats, {least}of {found.rows} {noun}"
-    ruling.tell("mutual_information", *found.mutual_information, "latents", f"mutual information {about}")
+    ruling.report("mutual_information", *found.mutual_information, "latents", f"mutual information {about}")
     about = "KL(all posteriors together || prior), nats" + (", at most this" if found.saturated else "")
-    ruling.tell("aggregate_kl", *found.aggregate_kl, "latents", about)
+    ruling.report("aggregate_kl", *found.aggregate_kl, "latents", about)
     if found.aggregate_kl.value > REMARKABLE and not found.saturated:
         said = f"all posteriors together are {found.aggregate_kl.value:.2g} nats from the prior"
         ruling.find("prior", "latents", None, said, "a richer prior (mixture, VampPrior, flow) would gain them")
@@ -73,7 +73,7 @@ def judge_kl(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
     parts: Decomposition = results["parts"]
     for name, reconstruction in parts.reconstruction.items():
         about = f"E log p({name} | latents), nats per datum"
-        ruling.tell(f"reconstruction_{name}", *reconstruction.mean(), "latents", about)
+        ruling.report(f"reconstruction_{name}", *reconstruction.mean(), "latents", about)
 
 
 def judge_typicality(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
@@ -87,7 +87,7 @@ def judge_typicality(ruling: Ruling, results: Mapping[str, Any], noun: str) -> N
     bad = ruling.judge("typicality", abs(area.value - 0.5), max(area.error, floor), APART, "fit", about)
     share = float((scores.p_value < 0.01).mean())
     about = f"share of {noun} that are less typical than 99 % of the model's own"
-    ruling.tell("outliers", share, math.sqrt(max(share, 0.01) * (1 - share) / len(scores.p_value)), "fit", about)
+    ruling.report("outliers", share, math.sqrt(max(share, 0.01) * (1 - share) / len(scores.p_value)), "fit", about)
     if bad:
         less = "less" if area.value < 0.5 else "more"
         said = f"the {noun} are {less} probable than what the model makes ({area.value:.0%} above, half expected)"
@@ -122,7 +122,7 @@ def judge_fit_of_training(ruling: Ruling, results: Mapping[str, Any], noun: str)
     seen, new = (np.asarray(v, dtype=np.float64) for v in results["training"])
     gap = Estimate(float(seen.mean() - new.mean()), math.sqrt(_variance(seen) + _variance(new)))
     spread = float(new.std()) or 1.0
-    ruling.tell(
+    ruling.report(
         "training_gap", *gap, "fit", f"{results['bound']} of training data less that of new data, nats per datum"
     )
     about = "the same in standard deviations over data"
@@ -135,9 +135,11 @@ def judge_fit_of_training(ruling: Ruling, results: Mapping[str, Any], noun: str)
 def judge_loo(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
     """By leave-one-out: how well each datum is predicted by the others."""
     found: LeaveOneOut = results["loo"]
-    ruling.tell("elpd_loo", *found.elpd, "fit", "expected log predictive density by leave-one-out, nats")
+    ruling.report("elpd_loo", *found.elpd, "fit", "expected log predictive density by leave-one-out, nats")
     share = float(found.unreliable.mean())
-    ruling.tell("loo_khat_share", share, math.nan, "fit", f"share of {noun} whose k-hat is above {found.threshold:.2f}")
+    ruling.report(
+        "loo_khat_share", share, math.nan, "fit", f"share of {noun} whose k-hat is above {found.threshold:.2f}"
+    )
     if share:
         said = f"{found.unreliable.sum()} {noun} weigh much on the posterior, so that their leave-one-out is unreliable"
         ruling.find("influential", "fit", None, said, "look at them; refit without each for its density")
@@ -148,7 +150,7 @@ def judge_quality(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None
     found: SampleQuality = results["quality"]
     for name in ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"):
         value, error = getattr(found, name)
-        ruling.tell(name, value, error, "fit", f"{name.replace('_', ' ')} in {found.features}")
+        ruling.report(name, value, error, "fit", f"{name.replace('_', ' ')} in {found.features}")
     accuracy = found.two_sample_accuracy
     about = "accuracy of a classifier that tells samples from data, 1/2 at best"
     bad = ruling.judge("two_sample_accuracy", *accuracy, TOLD_APART, "fit", about)

@@ -16,7 +16,7 @@ from pyrogen.diagnostics.guide.calibration import Calibration
 from pyrogen.diagnostics.guide.corrected_moments import Moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps
-from pyrogen.diagnostics.report.diagnosis import Figure, Verdict
+from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.thresholds import ALPHA, Bounds, Ruling, critical, worst
 
 __all__ = ["judge_calibration", "judge_gaps", "judge_moments", "judge_trend", "judge_weights"]
@@ -48,9 +48,9 @@ def judge_weights(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None
     bad = ruling.judge("khat_share", *share, SHARE, "guide", about)
     known: Estimates = results.get("exact", weights.log_likelihood)
     elbo, log_p = weights.elbo.mean(), known.mean()
-    ruling.tell("elbo", *elbo, "guide", f"ELBO, nats per datum, of {len(weights.khat)} {noun}")
-    ruling.tell("log_likelihood", *log_p, "guide", f"log p(x), nats per datum{_by(results, weights)}")
-    ruling.tell("ess_share", float((weights.ess / weights.num_samples).mean()), math.nan, "guide", _ESS)
+    ruling.report("elbo", *elbo, "guide", f"ELBO, nats per datum, of {len(weights.khat)} {noun}")
+    ruling.report("log_likelihood", *log_p, "guide", f"log p(x), nats per datum{_by(results, weights)}")
+    ruling.report("ess_share", float((weights.ess / weights.num_samples).mean()), math.nan, "guide", _ESS)
     gap = _gap(weights, known)
     far = ruling.judge("gap", *gap, NATS, "guide", "log p(x) - ELBO = KL(guide || posterior), nats per datum")
     if bad:
@@ -103,7 +103,7 @@ def judge_calibration(ruling: Ruling, results: Mapping[str, Any], noun: str) -> 
     found: Calibration = results["calibration"]
     names = [f"{site}{list(i) if i else ''}" for site, r in found.ranks.items() for i in np.ndindex(r.shape[1:])]
     n, k = len(found.tarp), len(names)
-    ruling.tell("calibration_p_value", found.p_value, math.nan, "guide", "that ranks of true latents are uniform")
+    ruling.report("calibration_p_value", found.p_value, math.nan, "guide", "that ranks of true latents are uniform")
     _judge_width(ruling, found, names)
     shift = _flat(found.shift)
     place, value, error = worst(shift, np.abs(shift.value))
@@ -175,15 +175,15 @@ def judge_moments(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None
     found: Moments = results["moments"]
     weights, k = found.weights, len(found.names)
     khat, draws = float(weights.khat[0]), weights.num_samples
-    ruling.tell("elbo", *weights.elbo.sum(), "guide", "ELBO of all data, nats")
-    ruling.tell("log_likelihood", *weights.log_likelihood.sum(), "guide", f"log p(x) of all data, nats, k = {draws}")
-    ruling.tell("ess_share", float(weights.ess[0] / draws), math.nan, "guide", _ESS.removesuffix(", mean over data"))
+    ruling.report("elbo", *weights.elbo.sum(), "guide", "ELBO of all data, nats")
+    ruling.report("log_likelihood", *weights.log_likelihood.sum(), "guide", f"log p(x) of all data, nats, k = {draws}")
+    ruling.report("ess_share", float(weights.ess[0] / draws), math.nan, "guide", _ESS.removesuffix(", mean over data"))
     # Its own error, (1 + k) over the root of the tail's size, is told, but a guide must be below the threshold to pass.
     error = (1 + khat) / math.sqrt(3 * math.sqrt(draws)) if math.isfinite(khat) else math.nan
     passes, mixed = khat <= weights.threshold, results["mixed"]
     verdict: Verdict = "believe" if passes else "caution" if mixed else "do not believe"
     about = f"Pareto k-hat of all {k} latents together, {draws} draws"
-    ruling.figures["khat"] = Figure(khat, error, weights.threshold, verdict, "guide", about)
+    ruling.figures["khat"] = Metric(khat, error, weights.threshold, verdict, "guide", about)
     if mixed and not passes:
         # Of many latents together the weights fail long before the guide of each does.
         said = f"latents of each datum and shared ones, {k} in all, are too many for weights of all of them together"

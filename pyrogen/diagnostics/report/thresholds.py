@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.report.diagnosis import Figure, Finding, Part, Verdict
+from pyrogen.diagnostics.report.diagnosis import Finding, Metric, Part, Verdict
 
 __all__ = ["ALPHA", "Bounds", "Ruling", "critical", "worst"]
 
@@ -58,12 +58,12 @@ class Bounds:
 class Ruling:
     """Figures and findings as they come."""
 
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Metric] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def tell(self, name: str, value: float, error: float, part: Part, about: str) -> None:
+    def report(self, name: str, value: float, error: float, part: Part, about: str) -> None:
         """A figure for information."""
-        self.figures[name] = Figure(float(value), float(error), None, None, part, about)
+        self.figures[name] = Metric(float(value), float(error), None, None, part, about)
 
     def judge(
         self,
@@ -77,12 +77,12 @@ class Ruling:
     ) -> Verdict | None:
         """A figure with its verdict, which is given back where it is bad."""
         verdict = bounds.judge(float(value), float(error), comparisons)
-        self.figures[name] = Figure(float(value), float(error), bounds.caution, verdict, part, about)
+        self.figures[name] = Metric(float(value), float(error), bounds.caution, verdict, part, about)
         return None if verdict == "believe" else verdict
 
-    def find(self, kind: str, part: Part, verdict: Verdict | None, said: str, remedy: str) -> None:
+    def find(self, kind: str, part: Part, verdict: Verdict | None, message: str, remedy: str) -> None:
         """Something is wrong, or worth a remark."""
-        self.findings.append(Finding(kind, part, verdict, said, remedy))
+        self.findings.append(Finding(kind, part, verdict, message, remedy))
 
 
 def worst(estimates: Estimates, value: Array | None = None) -> tuple[int, float, float]:

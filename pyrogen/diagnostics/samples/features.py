@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.data import Columns, user_cache
-from pyrogen.inference import Fit, RunFolder, adam, cosine, fit
+from pyrogen.inference import Fit, RunDirectory, adam, cosine, fit
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.rng import seeded
 from pyrogen.nn import ConvEncoder, Dense
@@ -106,7 +106,7 @@ class SmallClassifier:
             options: dict[str, Any] = {"seed": seed, "device": device, "progress": False}
             schedule, optimizer = cosine(steps), adam(_RATE)
             _keep(fit(network, {"x": x, "y": y}, steps=steps, optimizer=optimizer, schedule=schedule, **options), kept)
-        Fit.read(RunFolder(kept), network.to(resolve_device(device)))
+        Fit.read(RunDirectory(kept), network.to(resolve_device(device)))
         self._network = network
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class SmallClassifier:
 class _Reader(Story):
     """y | x ~ Categorical(softmax(W f(x))), f the features."""
 
-    without = {"guide": "it has no latents"}
+    unsupported = {"guide": "it has no latents"}
 
     def __init__(self, event_shape: tuple[int, ...], classes: int, units: int) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ class SampleQuality:
     memorization: Estimate | None = None
     memorization_p_value: float | None = None
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it by name, ready for JSON; the standard error of `precision` is `precision_error`, and so on."""
         figures: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -115,7 +115,7 @@ def sample_quality(
     Example:
         >>> from pyrogen.models import PPCA
         >>> quality = sample_quality(PPCA(3, latent=1), torch.randn(100, 3), training=torch.randn(200, 3))
-        >>> quality.num_samples, quality.features, sorted(quality.told())[:3]
+        >>> quality.num_samples, quality.features, sorted(quality.to_dict())[:3]
         (100, 'raw values', ['coverage', 'coverage_error', 'density'])
     """
     features = Pixels() if features is None else features
@@ -154,9 +154,9 @@ def draw_samples(fitted: Any, data: Any, num_samples: int | None = None, *, seed
     name = _compared(columns)
     n = len(columns[name]) if num_samples is None else num_samples
     with answering(fitted, seed) as story:
-        sites = story.seen.sites if story.seen is not None else ()
+        sites = story.training_spec.sites if story.training_spec is not None else ()
         wants = story.signatures()[0].wants
-        given = {k: c.to(story._device) for k, c in columns.items() if k != name and k not in sites and wants(k)}
+        given = {k: c.to(story.device) for k, c in columns.items() if k != name and k not in sites and wants(k)}
         parts = []
         for rows in torch.arange(n).split(_ROWS):
             drawn = story.sample(len(rows), **{k: c[(rows % len(c)).to(c.device)] for k, c in given.items()})

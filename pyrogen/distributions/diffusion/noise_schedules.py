@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["CosineSchedule", "EvenSchedule", "LinearSchedule", "NoiseSchedule"]
+__all__ = ["CosineSchedule", "LinearBetaSchedule", "LinearLogSNRSchedule", "NoiseSchedule"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class CosineSchedule(NoiseSchedule):
 
 
 @dataclass(frozen=True)
-class LinearSchedule(NoiseSchedule):
+class LinearBetaSchedule(NoiseSchedule):
     """The rate at which noise comes in rises linearly, to 200 times what it is at first, as in DDPM.
 
     alpha^2 = exp(-b(time)), b a parabola. DDPM's own, 1e-4 to 0.02 over 1,000 levels, is nearly high=9.2, low=-10.
 
     Example:
-        >>> LinearSchedule(high=9.0, low=-9.0).log_snr(3)
+        >>> LinearBetaSchedule(high=9.0, low=-9.0).log_snr(3)
         tensor([ 9.0000, -2.1638, -9.0000])
 
     References:
@@ -94,14 +94,14 @@ class LinearSchedule(NoiseSchedule):
 
 
 @dataclass(frozen=True)
-class EvenSchedule(NoiseSchedule):
+class LinearLogSNRSchedule(NoiseSchedule):
     """The log-SNR falls evenly.
 
     The one for likelihoods: with infinitely many levels every schedule has the same bound, but of finitely many the
     others spend few where the log-SNR is high, and what a step loses grows with the square of its width.
 
     Example:
-        >>> EvenSchedule(high=8.0, low=-8.0).log_snr(3)
+        >>> LinearLogSNRSchedule(high=8.0, low=-8.0).log_snr(3)
         tensor([ 8.,  0., -8.])
 
     References:

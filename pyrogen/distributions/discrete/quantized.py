@@ -66,7 +66,7 @@ class Codebook(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """The code nearest to each vector of `z` (..., features), int64 (...)."""
         with without_autocast(self.vectors):
-            # Seen from the middle of the vectors: |v|^2 - 2 z v cancels far from the origin.
+            # TrainingSpec from the middle of the vectors: |v|^2 - 2 z v cancels far from the origin.
             middle = self.vectors.mean(0)
             vectors, z = self.vectors - middle, z.detach().to(middle.dtype) - middle
             return (vectors.square().sum(-1) - 2 * z @ vectors.T).argmin(-1)

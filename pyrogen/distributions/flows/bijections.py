@@ -12,33 +12,33 @@ from pyro.distributions.transforms import Transform
 from torch import Tensor, nn
 from torch.distributions.transforms import _InverseTransform
 
-from pyrogen.nn import flatten, leading
+from pyrogen.nn import batch_shape, flatten
 
-__all__ = ["Actnorm", "Bijection", "Bijector", "Chain", "Flatten", "Moved", "Reorder", "summed"]
+__all__ = ["Actnorm", "Bijection", "BijectionConfig", "Chain", "Flatten", "Moved", "Reorder", "summed"]
 
 Moved = tuple[Tensor, Tensor]
 """Where a map takes an event, and its log |det Jacobian| there, of the leading dimensions, or one for all."""
 
 
-class Bijection(ABC):
+class BijectionConfig(ABC):
     """The definition of an invertible map x = f(z), whatever the shape of x: `build` makes one with parameters.
 
     A definition is a frozen dataclass of numbers, tuples and definitions, from which a run folder can build it again.
     One definition serves a story of data, a prior and a guide.
     """
 
-    one_way = False
+    sequential_log_prob = False
     """Whether x = f(z) takes one pass and its inverse one for each element; guides want that, stories the opposite."""
 
     @abstractmethod
-    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijector:
+    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The map over events x of `event_shape`, told `context` numbers beside."""
 
     def check(self, x: Tensor) -> None:  # noqa: B027 (optional)
         """Raise a one-line ValueError if some of `x` lies where the map cannot reach."""
 
 
-class Bijector(nn.Module, ABC):
+class Bijection(nn.Module, ABC):
     """An invertible map x = f(z; c) with its parameters, c (..., context) or None. Called, it gives a Pyro transform.
 
     Args:
@@ -77,7 +77,7 @@ class _Conditioned(Transform):
 
     bijective = True
 
-    def __init__(self, bijector: Bijector, context: Tensor | None) -> None:
+    def __init__(self, bijector: Bijection, context: Tensor | None) -> None:
         super().__init__(cache_size=1)
         self.bijector, self.context = bijector, context
         self.domain = _real(len(bijector.base_shape))
@@ -115,7 +115,7 @@ class _Conditioned(Transform):
 
     def _moved(self, move: Callable[[Tensor, Tensor | None], Moved], event: Tensor, shape: tuple[int, ...]) -> Moved:
         """Event and context with the same leading dimensions, moved."""
-        lead, context = leading(event, shape, type(self.bijector).__name__), self.context
+        lead, context = batch_shape(event, shape, type(self.bijector).__name__), self.context
         if context is not None:
             lead = torch.broadcast_shapes(lead, context.shape[:-1])
             context = context.expand((*lead, context.shape[-1]))
@@ -127,14 +127,14 @@ def _real(event_dim: int) -> constraints.Constraint:
     return constraints.independent(constraints.real, event_dim) if event_dim else constraints.real
 
 
-class Chain(Bijector):
+class Chain(Bijection):
     """Bijectors one after another.
 
     Args:
         parts: from x to z.
     """
 
-    def __init__(self, parts: Iterable[Bijector]) -> None:
+    def __init__(self, parts: Iterable[Bijection]) -> None:
         listed = list(parts)
         super().__init__(listed[0].event_shape, listed[-1].base_shape)
         self.parts = nn.ModuleList(listed)
@@ -161,11 +161,11 @@ class Chain(Bijector):
             x = part.prepare(x, context)
         return x
 
-    def _parts(self) -> list[Bijector]:
+    def _parts(self) -> list[Bijection]:
         return list(self.parts)  # type: ignore[arg-type]
 
 
-class Actnorm(Bijector):
+class Actnorm(Bijection):
     """z = exp(s) (x + m), one s and m for each feature or channel, started so that z has mean 0 and variance 1.
 
     A feature that does not vary starts with s = 0.
@@ -205,7 +205,7 @@ class Actnorm(Bijector):
         return self.log_scale.sum() * math.prod(self.event_shape[1:])
 
 
-class Flatten(Bijector):
+class Flatten(Bijection):
     """z is x as a vector."""
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
@@ -220,7 +220,7 @@ class Flatten(Bijector):
         return z.reshape((*z.shape[:-1], *self.event_shape)), z.new_zeros(())
 
 
-class Reorder(Bijector):
+class Reorder(Bijection):
     """z is x with its features in another order.
 
     Args:

@@ -11,7 +11,16 @@ import torch
 from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, Bijector, Chain, Flatten, Moved, Reorder, summed
+from pyrogen.distributions.flows.bijections import (
+    Actnorm,
+    Bijection,
+    BijectionConfig,
+    Chain,
+    Flatten,
+    Moved,
+    Reorder,
+    summed,
+)
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
 from pyrogen.nn import Dense, as_shape
 
@@ -23,7 +32,7 @@ __all__ = ["Autoregressive", "Couple", "Coupling"]
 
 
 @dataclass(frozen=True)
-class Coupling(Bijection):
+class Coupling(BijectionConfig):
     """Layers (z_a, z_b) = (x_a, t(x_b; network(x_a, c))): half of the elements tell how the others are mapped.
 
     Each layer stands behind an `Actnorm` and another order of the elements. Both directions take one pass. One element
@@ -54,11 +63,11 @@ class Coupling(Bijection):
     def __post_init__(self) -> None:
         _check_steps(self)
 
-    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijector:
+    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The layers over events of `event_shape`, flattened."""
         size = math.prod(event_shape)
         fixed = size // 2
-        layers: list[Bijector] = [Flatten(event_shape)]
+        layers: list[Bijection] = [Flatten(event_shape)]
         for step in range(self.steps):
             shape = (size - fixed, self.elementwise.parameters)
             network = Dense(fixed + context, shape, self.hidden) if fixed + context else _Constant(shape)
@@ -66,7 +75,7 @@ class Coupling(Bijection):
         return Chain(layers)
 
 
-class Couple(Bijector):
+class Couple(Bijection):
     """(z_a, z_b) = (x_a, t(x_b; network(x_a, c))), split along the first dimension of an event.
 
     Args:
@@ -110,7 +119,7 @@ class Couple(Bijector):
 
 
 @dataclass(frozen=True)
-class Autoregressive(Bijection):
+class Autoregressive(BijectionConfig):
     """Layers z_i = t(x_i; network(x_1, ..., x_i-1, c)) of a masked network, the order turning around between them.
 
     The density of x takes one pass, a draw one for each element; with `for_draws` it is x_i = t(z_i; network(z_1, ...,
@@ -146,16 +155,16 @@ class Autoregressive(Bijection):
             raise ValueError("Autoregressive needs at least one hidden width, got hidden=(): pass such as (64,)")
 
     @property
-    def one_way(self) -> bool:  # type: ignore[override]
+    def sequential_log_prob(self) -> bool:  # type: ignore[override]
         """Whether draws are what takes one pass."""
         return self.for_draws
 
-    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijector:
+    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The layers over events of `event_shape`, flattened."""
         size = math.prod(event_shape)
         if size == 1:  # nothing comes before the only element
             return Coupling(self.elementwise, self.steps, self.hidden).build(event_shape, context)
-        layers: list[Bijector] = [Flatten(event_shape)]
+        layers: list[Bijection] = [Flatten(event_shape)]
         hidden = [max(width, size) for width in self.hidden]
         for step in range(self.steps):
             order = torch.arange(size)
@@ -164,7 +173,7 @@ class Autoregressive(Bijection):
         return Chain(layers)
 
 
-class _Autoregress(Bijector):
+class _Autoregress(Bijection):
     def __init__(self, network: _Masked, elementwise: Elementwise, for_draws: bool) -> None:
         super().__init__((network.size,))
         start_at_zero(network)

@@ -13,7 +13,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyrogen.distributions.family import Family, widened
-from pyrogen.distributions.flows.bijections import Bijection
+from pyrogen.distributions.flows.bijections import BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
 from pyrogen.distributions.flows.normalizing_flow import NormalizingFlow
 from pyrogen.distributions.posteriors import one_dimension
@@ -47,7 +47,7 @@ class FlowPosterior(nn.Module, Family):
     """
 
     latent: int
-    transforms: Bijection | Sequence[Bijection] = Coupling(steps=2)  # noqa: RUF009 (frozen)
+    transforms: BijectionConfig | Sequence[BijectionConfig] = Coupling(steps=2)  # noqa: RUF009 (frozen)
     context: int = 64
     floor: float = 1e-6
 
@@ -58,9 +58,9 @@ class FlowPosterior(nn.Module, Family):
         self.flow = NormalizingFlow(self.latent, self.transforms, context=self.context)
 
     @property
-    def one_way(self) -> bool:  # type: ignore[override]
+    def sequential_log_prob(self) -> bool:  # type: ignore[override]
         """Whether a transform scores its own draws alone in one pass."""
-        return any(isinstance(each, Bijection) and each.one_way for each in self.flow.definitions)
+        return any(isinstance(each, BijectionConfig) and each.sequential_log_prob for each in self.flow.definitions)
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Means, raw log-scales and the context."""
@@ -111,7 +111,7 @@ class InverseAutoregressiveFlow(nn.Module, Family):
     hidden: Sequence[int] = (128,)
     floor: float = 1e-6
 
-    one_way: ClassVar[bool] = True
+    sequential_log_prob: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrogen.distributions.flows.bijections import Bijection, Bijector, Moved, summed
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, Moved, summed
 
 __all__ = ["Logit"]
 
 
 @dataclass(frozen=True)
-class Logit(Bijection):
+class Logit(BijectionConfig):
     """z = logit(alpha + (1 - 2 alpha) x): from data in [0, 1], such as dequantized grey values, to all numbers.
 
     Its Jacobian counts, so that densities are those of x as given.
@@ -40,7 +40,7 @@ class Logit(Bijection):
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"Logit needs an alpha between 0 and 0.5, got alpha={self.alpha!r}")
 
-    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijector:
+    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The map; it has no parameters."""
         return _Logit(event_shape, self.alpha)
 
@@ -54,7 +54,7 @@ class Logit(Bijection):
             )
 
 
-class _Logit(Bijector):
+class _Logit(Bijection):
     def __init__(self, event_shape: tuple[int, ...], alpha: float) -> None:
         super().__init__(event_shape)
         self.alpha = alpha

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, Bijector, Chain, Moved
+from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Moved
 from pyrogen.distributions.flows.couplings import Couple
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
 from pyrogen.nn import ConvNetwork
@@ -19,7 +19,7 @@ __all__ = ["MultiScale"]
 
 
 @dataclass(frozen=True)
-class MultiScale(Bijection):
+class MultiScale(BijectionConfig):
     """A flow of images that is done with half of their numbers at each scale, and goes on with the others.
 
     At each scale: 2 x 2 pixels become channels; then come `steps` layers, of an `Actnorm`, a learned mixing of channels
@@ -60,7 +60,7 @@ class MultiScale(Bijection):
         """Whether events are images of even height and width."""
         return len(event_shape) == 3 and event_shape[1] % 2 == event_shape[2] % 2 == 0
 
-    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijector:
+    def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The scales over images of `event_shape`."""
         if not self.takes(event_shape):
             raise ValueError(
@@ -78,7 +78,7 @@ class MultiScale(Bijection):
             channels //= 2
         return _Scales(event_shape, scales)
 
-    def _step(self, shape: tuple[int, ...], context: int) -> list[Bijector]:
+    def _step(self, shape: tuple[int, ...], context: int) -> list[Bijection]:
         channels, *size = shape
         fixed = channels // 2
         raw = self.elementwise.parameters * (channels - fixed)
@@ -86,7 +86,7 @@ class MultiScale(Bijection):
         return [Actnorm(shape), _Mix(shape), Couple(shape, fixed, self.elementwise, network)]
 
 
-class _Scales(Bijector):
+class _Scales(Bijection):
     def __init__(self, event_shape: tuple[int, ...], scales: list[Chain]) -> None:
         super().__init__(event_shape, (math.prod(event_shape),))
         self.scales = nn.ModuleList(scales)
@@ -134,7 +134,7 @@ class _Scales(Bijector):
         return flat.reshape(*flat.shape[:-1], channels // 2 if halved else channels, height, width)
 
 
-class _Squeeze(Bijector):
+class _Squeeze(Bijection):
     """2 x 2 pixels as 4 channels: couplings of channels are then couplings of a pattern of pixels."""
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
@@ -148,7 +148,7 @@ class _Squeeze(Bijector):
         return functional.pixel_shuffle(z, 2), z.new_zeros(())
 
 
-class _Mix(Bijector):
+class _Mix(Bijection):
     """z = P L U x over the channels of each pixel: an invertible 1 x 1 convolution, started at a random rotation.
 
     Pyro's GeneralizedChannelPermute is the same map; it holds the products of every pair of channels at every pixel

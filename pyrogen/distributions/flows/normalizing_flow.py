@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyrogen.distributions.family import Family
-from pyrogen.distributions.flows.bijections import Bijection, Bijector
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
 from pyrogen.distributions.flows.stock import Fixed, Given
 from pyrogen.distributions.priors import Prior, StandardNormal, check_latent
@@ -23,7 +23,9 @@ from pyrogen.nn import Shape, as_shape
 
 __all__ = ["Base", "FlowPrior", "NormalizingFlow", "Transforms"]
 
-Transforms = Bijection | Transform | ConditionalTransform | Sequence[Bijection | Transform | ConditionalTransform]
+Transforms = (
+    BijectionConfig | Transform | ConditionalTransform | Sequence[BijectionConfig | Transform | ConditionalTransform]
+)
 """What may stand in a flow: definitions of pyrogen's, and Pyro's or torch's transforms, from z to x."""
 
 Base = Distribution | Callable[[], Distribution]
@@ -64,9 +66,13 @@ class NormalizingFlow(nn.Module):
         super().__init__()
         self.event_shape = shape = as_shape(event_shape)
         self.definitions = list(transforms) if isinstance(transforms, Sequence) else [transforms]
-        parts: list[Bijector | Given] = []
+        parts: list[Bijection | Given] = []
         for definition in reversed(self.definitions):
-            part = definition.build(shape, context) if isinstance(definition, Bijection) else Given(definition, shape)
+            part = (
+                definition.build(shape, context)
+                if isinstance(definition, BijectionConfig)
+                else Given(definition, shape)
+            )
             parts.append(part)
             shape = part.base_shape
         self.parts = nn.ModuleList(parts)
@@ -106,7 +112,7 @@ class NormalizingFlow(nn.Module):
             kind = str(x.dtype).removeprefix("torch.")
             raise ValueError(f"a flow takes a column 'x' of floating numbers, got {kind}: convert it with x.float()")
         last = self.definitions[-1] if self.definitions else None
-        if isinstance(last, Bijection):
+        if isinstance(last, BijectionConfig):
             last.check(x)
 
     @torch.no_grad()
@@ -189,7 +195,7 @@ class FlowPrior(nn.Module, Prior):
     """
 
     latent: Shape
-    transforms: Bijection | Sequence[Bijection] = Coupling()  # noqa: RUF009 (frozen)
+    transforms: BijectionConfig | Sequence[BijectionConfig] = Coupling()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, compiled, kept_state
 from pyrogen.inference.compile.tracing import CannotTrace
-from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.story import Batch
 
 __all__ = ["CapturedStep", "capture"]
@@ -62,9 +62,9 @@ class CapturedStep:
 
     def __init__(self, plan: CompiledGradients, step: Compilable, batch: Batch) -> None:
         self.plan, self.layout, self.graph = plan, plan.layout, plan.graph
-        self.optimizing: Optimizing = step.optimizing
+        self.optimization: Optimization = step.optimization
         given = plan.layout.tensors(batch)
-        device = next(iter(self.optimizing.parameters.values())).device
+        device = next(iter(self.optimization.parameters.values())).device
         # Resident columns are read where they lie; what comes anew with each batch gets a place of its own.
         resident = {id(t) for t in plan.layout.columns(batch).values()} if plan.layout.by_position else set()
         self.static = [t if id(t) in resident else t.to(device, copy=True) for t in given]
@@ -76,13 +76,13 @@ class CapturedStep:
         self.live = [places.get(id(t), t) for t in plan.graph.live]
         # A graph compiled for a number on the host would read it in each run.
         self.call = plan.call if not self.hosted else compiled(plan.graph.module, [*self.static, *self.live])
-        dtype = next(iter(self.optimizing.parameters.values())).dtype
-        known = getattr(self.optimizing.optimizer, "found_inf", None)  # one flag for all kinds of batch
+        dtype = next(iter(self.optimization.parameters.values())).dtype
+        known = getattr(self.optimization.optimizer, "found_inf", None)  # one flag for all kinds of batch
         self.flag = torch.zeros((), dtype=torch.float32, device=device) if known is None else known
         self.loss = torch.zeros((), dtype=dtype, device=device)
         self.taken = torch.zeros((), dtype=torch.float64, device=device)
         self._to_device(device)
-        moments = _state_of(self.optimizing)
+        moments = _state_of(self.optimization)
         held = [tensor.clone() for tensor in moments]
         try:
             with kept_state(step):
@@ -95,7 +95,7 @@ class CapturedStep:
 
     def _to_device(self, device: torch.device) -> None:
         """Rates and counts as tensors on the device, which a replay reads anew."""
-        optimizer: Any = self.optimizing.optimizer
+        optimizer: Any = self.optimization.optimizer
         if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
             raise CannotTrace(f"{type(optimizer).__name__} is not captured (Adam and AdamW are)")
         for group in optimizer.param_groups:
@@ -109,23 +109,25 @@ class CapturedStep:
 
     def _body(self) -> None:
         """One step, in tensors of fixed place alone."""
-        optimizing = self.optimizing
+        optimization = self.optimization
         with torch.no_grad():
             loss, *gradients = self.call(*self.static, *self.live)
             self.flag.copy_(torch.maximum(self.flag, (~torch.isfinite(loss)).to(self.flag.dtype)))
             self.loss.copy_(torch.where(self.flag > 0, torch.nan, loss))
         for parameter, gradient in zip(self.plan.parameters, gradients, strict=True):
             parameter.grad = gradient
-        if optimizing.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.plan.parameters, optimizing.clip_norm * self.plan.divisor)
-        assert optimizing.optimizer is not None
-        optimizing.optimizer.step()
+        if optimization.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.plan.parameters, optimization.clip_norm * self.plan.divisor)
+        assert optimization.optimizer is not None
+        optimization.optimizer.step()
         with torch.no_grad():
             self.taken.add_(1 - self.flag)
-            if optimizing.average is not None:
-                averages = list(optimizing.average.values())
-                moved = torch._foreach_sub([optimizing.parameters[n].detach() for n in optimizing.average], averages)
-                weight = optimizing.average_weight(self.taken) * (1 - self.flag)
+            if optimization.average is not None:
+                averages = list(optimization.average.values())
+                moved = torch._foreach_sub(
+                    [optimization.parameters[n].detach() for n in optimization.average], averages
+                )
+                weight = optimization.average_weight(self.taken) * (1 - self.flag)
                 torch._foreach_mul_(moved, weight.to(averages[0].dtype))
                 torch._foreach_add_(averages, moved)
 
@@ -138,9 +140,9 @@ class CapturedStep:
         self.last = [(t, t._version) for t in given]
         for tensor, place in self.hosted:
             place.fill_(float(tensor))
-        self.taken.fill_(self.optimizing.taken)
+        self.taken.fill_(self.optimization.taken)
         self.replayed.replay()
-        self.optimizing.count()
+        self.optimization.count()
         return self.loss.clone()
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
@@ -148,8 +150,10 @@ class CapturedStep:
         return self.plan.loss_and_gradients(batch)
 
 
-def _state_of(optimizing: Optimizing) -> list[Tensor]:
+def _state_of(optimization: Optimization) -> list[Tensor]:
     """The tensors that a step moves beside the weights."""
-    optimizer: Any = optimizing.optimizer
-    moments = [v for p in optimizing.parameters.values() for v in optimizer.state[p].values() if isinstance(v, Tensor)]
-    return [*moments, *(optimizing.average or {}).values()]
+    optimizer: Any = optimization.optimizer
+    moments = [
+        v for p in optimization.parameters.values() for v in optimizer.state[p].values() if isinstance(v, Tensor)
+    ]
+    return [*moments, *(optimization.average or {}).values()]

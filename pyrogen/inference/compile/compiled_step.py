@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pyrogen.inference.compile.input_signature import Layout
 from pyrogen.inference.compile.onednn import by_onednn, onednn_is_faster
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, in_brief
-from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.rng import (
     kept_random_state,
 )
@@ -69,7 +69,7 @@ class Compilable(Protocol):
     name: str
     number: int
     objective: Any
-    optimizing: Optimizing
+    optimization: Optimization
     autocast: bool
     modules: list[nn.Module]
 
@@ -138,7 +138,7 @@ class CompiledGradients:
 
     def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
         self.step, self.layout, self.graph = step, layout, graph
-        self.parameters = list(step.optimizing.parameters.values())
+        self.parameters = list(step.optimization.parameters.values())
         self.divisor = step.divisor(batch)
         self.call = compiled(graph.module, [*layout.tensors(batch), *graph.live])
 
@@ -148,7 +148,7 @@ class CompiledGradients:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         if math.isfinite(loss):
-            self.step.optimizing.step(self.divisor)
+            self.step.optimization.step(self.divisor)
         return loss
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
@@ -164,7 +164,7 @@ def kept_state(step: Compilable) -> Iterator[None]:
     weights = {id(b): b for module in step.modules for b in module.buffers(recurse=False)}
     weights |= {id(tensor): tensor for tensor in step.weights().values()}
     held = {name: tensor.clone() for name, tensor in weights.items()}
-    packed = step.optimizing.packed
+    packed = step.optimization.packed
     state = None if packed is None else packed.state.clone()
     try:
         with kept_random_state():

@@ -11,21 +11,21 @@ from torch import Tensor
 from pyrogen.inference.batching.row_batches import fetched
 from pyrogen.inference.compile.captured import CapturedStep
 from pyrogen.inference.compile.compiled_step import Compilable, Plan, kept_state
-from pyrogen.inference.compile.fused_step import WholeStep
-from pyrogen.inference.compile.input_signature import Key, key_of
+from pyrogen.inference.compile.fused_step import FusedStep
+from pyrogen.inference.compile.input_signature import Key, signature_key
 from pyrogen.inference.compile.plan import plan_for
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.inference.program.rng import kept_random_state
 from pyrogen.story import Batch
 
-__all__ = ["EARNED", "Compiler", "difference_between"]
+__all__ = ["MIN_STEPS_TO_COMPILE", "Compiler", "difference_between"]
 
-EARNED = 10_000
+MIN_STEPS_TO_COMPILE = 10_000
 """Steps of the shortest run that `compile="auto"` compiles, twice as many for a small model: the compiler takes 3 to
 20 s and saves 1 to 5 ms a step."""
-SEEN_OFTEN = 1_000
+RECOMPILE_AFTER = 1_000
 """Ordinary steps after which another kind of batch, such as an epoch's last and smaller one, is compiled as well."""
-CHECKED_AT_LEAST_EVERY = 10_000
+MAX_STEPS_BETWEEN_CHECKS = 10_000
 MODES = ("captured", "compiled")
 CAPTURES = False
 """Whether steps on CUDA are captured; off until a device has shown them to be right."""
@@ -69,7 +69,7 @@ class Compiler:
             self._decline(str(error))
             return None
         if self._laid_elsewhere():
-            self.step.optimizing.unpack()
+            self.step.optimization.unpack()
             self.forget()
         if key not in self._plans and not self._add(key, batch):
             return None
@@ -80,14 +80,14 @@ class Compiler:
             self._check(plan, batch)
         return plan(batch)
 
-    def several(self, batch: Batch, most: int) -> list[float]:
-        """As `WholeStep.several`, on the batch of the step before, up to the next check; none where that cannot be."""
+    def run_steps(self, batch: Batch, most: int) -> list[float]:
+        """As `FusedStep.run_steps`, on the batch of the step before, up to the next check; none where that cannot be."""
         if not self.wanted or batch is not self._last[0] or self._laid_elsewhere():
             return []
         plan, checks = self._plans.get(self._key(batch), (None, None))
-        if not isinstance(plan, WholeStep) or checks is None:
+        if not isinstance(plan, FusedStep) or checks is None:
             return []
-        losses = plan.several(batch, min(most, checks.left))
+        losses = plan.run_steps(batch, min(most, checks.left))
         checks.uses += len(losses)
         return losses
 
@@ -97,13 +97,13 @@ class Compiler:
         Raises:
             CannotTrace: it holds what a compiled step cannot be given.
         """
-        shapes = self._last[1] if batch is self._last[0] else key_of(batch)
+        shapes = self._last[1] if batch is self._last[0] else signature_key(batch)
         self._last = batch, shapes
         return (shapes, *(module.training for module in self.step.modules))
 
     def _laid_elsewhere(self) -> bool:
         """Whether parameters that were side by side are not any more."""
-        packed = self.step.optimizing.packed
+        packed = self.step.optimization.packed
         return packed is not None and not packed.holds
 
     def forget(self) -> None:
@@ -113,7 +113,7 @@ class Compiler:
     def close(self) -> None:
         """No further step is taken: parameters get storage of their own again."""
         self._plans.clear()
-        self.step.optimizing.unpack()
+        self.step.optimization.unpack()
 
     def state(self) -> dict[str, Any]:
         """What is compiled, for a checkpoint: a run that goes on decides nothing anew."""
@@ -129,7 +129,7 @@ class Compiler:
         kind = repr(key)
         if self.known and kind not in self.known:
             self.uses[kind] = self.uses.get(kind, 0) + 1
-            if self.uses[kind] <= SEEN_OFTEN:
+            if self.uses[kind] <= RECOMPILE_AFTER:
                 return False
         if self.known.get(kind, MODES[0]) not in MODES:
             return False
@@ -154,8 +154,8 @@ class Compiler:
     def _plan(self, batch: Batch, mode: str | None) -> Plan:
         """The fastest plan that works here, or the one of that mode."""
         plan = plan_for(self.step, batch)
-        device = next(iter(self.step.optimizing.parameters.values())).device
-        if not CAPTURES or device.type != "cuda" or isinstance(plan, WholeStep) or mode == "compiled":
+        device = next(iter(self.step.optimization.parameters.values())).device
+        if not CAPTURES or device.type != "cuda" or isinstance(plan, FusedStep) or mode == "compiled":
             return plan
         try:
             return CapturedStep(plan, self.step, batch)
@@ -176,7 +176,7 @@ class Compiler:
             warnings.warn(f"{who}: {what} not compiled: {reason}", UserWarning, stacklevel=2)
         if not others:
             self.wanted = False
-            self.step.optimizing.unpack()
+            self.step.optimization.unpack()
 
     def _check(self, plan: Plan, batch: Batch) -> None:
         difference = difference_between(self.step, plan, batch)
@@ -204,7 +204,7 @@ class _Checks:
         self.uses += 1
         if self.uses < self.next:
             return False
-        self.next = min(3 * self.next, self.next + CHECKED_AT_LEAST_EVERY)
+        self.next = min(3 * self.next, self.next + MAX_STEPS_BETWEEN_CHECKS)
         return True
 
     @property
@@ -243,7 +243,7 @@ def _by_rounding(step: Compilable, batch: Batch, expected: tuple[Tensor, list[Te
     """
     with kept_state(step):
         with torch.no_grad():
-            for parameter in step.optimizing.parameters.values():
+            for parameter in step.optimization.parameters.values():
                 last = torch.finfo(parameter.dtype).eps
                 signs = 1 - 2 * (torch.arange(parameter.numel(), device=parameter.device) % 2)
                 parameter.mul_(1 + last * signs.reshape(parameter.shape))
@@ -269,7 +269,7 @@ def _first_difference(
         return f"the loss is {float(loss):.7g} and should be {float(true_loss):.7g}"
     least = 1e-6 * max((float(gradient.norm()) for gradient in true_gradients), default=0.0)
     allowed = rounding or [0.0] * len(gradients)
-    for name, one, other, more in zip(step.optimizing.parameters, gradients, true_gradients, allowed, strict=True):
+    for name, one, other, more in zip(step.optimization.parameters, gradients, true_gradients, allowed, strict=True):
         gap, size = float((one - other).norm()), float(other.norm())
         if not gap <= 10 * slack * size + least + more and (torch.isfinite(one).all() or torch.isfinite(other).all()):
             return f"the gradient of '{name}', of norm {size:.3g}, is off by {gap:.3g}"

@@ -11,26 +11,26 @@ from torch import Tensor
 from pyrogen.inference.compile.compiled_step import Compilable, compiled
 from pyrogen.inference.compile.input_signature import Layout
 from pyrogen.inference.compile.tracing import Graph, trace
-from pyrogen.inference.optim.flat_parameters import Packed
+from pyrogen.inference.optim.flat_parameters import FlatParameters
 from pyrogen.inference.program.rng import set_torch_random_state, torch_random_state
 from pyrogen.story import Batch
 
-__all__ = ["WholeStep"]
+__all__ = ["FusedStep"]
 
 AT_A_TIME_SECONDS = 0.5
 """How long steps are taken without a look at anything else."""
 
 
-class WholeStep:
+class FusedStep:
     """Loss, gradients, clipping, Adam and averages of a small model as one compiled call."""
 
     mode = "compiled"
 
     def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
-        assert step.optimizing.packed is not None
-        self.layout, self.graph, self.optimizing = layout, graph, step.optimizing
-        self.packed: Packed = step.optimizing.packed
-        clip = None if self.optimizing.clip_norm is None else self.optimizing.clip_norm * step.divisor(batch)
+        assert step.optimization.packed is not None
+        self.layout, self.graph, self.optimization = layout, graph, step.optimization
+        self.packed: FlatParameters = step.optimization.packed
+        clip = None if self.optimization.clip_norm is None else self.optimization.clip_norm * step.divisor(batch)
         places = {id(p): i for i, p in enumerate(self.packed.parameters)}
         self.live = [tensor for tensor in graph.live if id(tensor) not in places]
         count = len(layout.tensors(batch))
@@ -70,10 +70,10 @@ class WholeStep:
             loss = float(self.call(*self._inputs(batch))[0])
         if math.isfinite(loss):
             self.packed.counted += 1
-            self.optimizing.count()
+            self.optimization.count()
         return loss
 
-    def several(self, batch: Batch, most: int) -> list[float]:
+    def run_steps(self, batch: Batch, most: int) -> list[float]:
         """Take steps on one batch, for half a second or so; the losses before them, undivided.
 
         A step whose loss is not finite ends them before it: it is not taken, and comes next.
@@ -91,7 +91,7 @@ class WholeStep:
                 losses.append(loss)
         self.packed.counted += len(losses)
         for _ in losses:
-            self.optimizing.count()
+            self.optimization.count()
         return losses
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:

@@ -13,12 +13,12 @@ from pyrogen.inference.batching.row_batches import RowColumns
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.story import Batch
 
-__all__ = ["Key", "Layout", "key_of"]
+__all__ = ["Key", "Layout", "signature_key"]
 
 Key = tuple[Any, ...]
 
 
-def key_of(batch: Batch) -> Key:
+def signature_key(batch: Batch) -> Key:
     """What two batches have in common that one compiled step serves: shapes, types and constants.
 
     Raises:

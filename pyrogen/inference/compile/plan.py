@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import fetched
 from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, kept_state
-from pyrogen.inference.compile.fused_step import WholeStep
+from pyrogen.inference.compile.fused_step import FusedStep
 from pyrogen.inference.compile.input_signature import Layout
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, trace
 from pyrogen.inference.program.rng import foreign_random_state
@@ -16,13 +16,13 @@ from pyrogen.story import Batch
 __all__ = ["plan_for"]
 
 
-def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | WholeStep:
+def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | FusedStep:
     """Trace and compile the steps of such batches; nothing moves.
 
     Raises:
         CannotTrace: the program cannot be traced, or not be compiled here.
     """
-    step.optimizing.pack()
+    step.optimization.pack()
     with kept_state(step):
         layout = Layout.of(batch)
         try:
@@ -33,14 +33,14 @@ def plan_for(step: Compilable, batch: Batch) -> CompiledGradients | WholeStep:
             batch = fetched(batch)  # it may have been the data's transform that cannot be traced
             layout = Layout.of(batch)
             graph = traced(step, layout, batch)
-        if step.optimizing.packed is not None:
-            return WholeStep(step, layout, graph, batch)
+        if step.optimization.packed is not None:
+            return FusedStep(step, layout, graph, batch)
         return CompiledGradients(step, layout, graph, batch)
 
 
 def traced(step: Compilable, layout: Layout, batch: Batch) -> Graph:
     """Loss and gradients of such a batch as a graph."""
-    parameters = step.optimizing.parameters
+    parameters = step.optimization.parameters
 
     def loss_and_gradients(*tensors: Tensor) -> list[Tensor]:
         with torch.enable_grad():

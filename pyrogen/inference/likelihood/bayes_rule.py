@@ -158,7 +158,7 @@ def _label_log_prob(classifier: Any, x: Tensor, y: Tensor) -> Tensor:
     if not isinstance(told, Story):
         return torch.as_tensor(told.log_prob(y=y, x=x)).detach().cpu().double()
     with answering(told, None):
-        return told.log_prob(y=y.to(told._device), x=x.to(told._device)).cpu().double()
+        return told.log_prob(y=y.to(told.device), x=x.to(told.device)).cpu().double()
 
 
 def _log_prior(story: Any, classes: int | None, prior: Tensor | None) -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import as_columns, batches_of
-from pyrogen.inference.likelihood.memory_budget import pieces, rows_at_once
-from pyrogen.inference.likelihood.weights import Weigher
+from pyrogen.inference.likelihood.memory_budget import max_rows, pieces
+from pyrogen.inference.likelihood.weights import LogWeightEvaluator
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import NoWeights, kind_of_estimate, row_log_weights
-from pyrogen.inference.training.defaults import elbo_for, is_local, peeked
+from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
 from pyrogen.inference.training.result import answering
 from pyrogen.inference.training.validation import mean_elbo
 from pyrogen.story import Batch, Signature, Story
@@ -74,12 +74,12 @@ def whole_batch(story: Story, program: Program, data: Any) -> Batch:
         if check is not None:
             check(program.named(columns))
         n = len(next(iter(columns.values())))
-        seen = story.seen
+        seen = story.training_spec
         total = seen.total if seen is not None and seen.total is not None else n
         batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
         for signature in program.signatures:
             signature.bind(batch)  # what is missing is said in one line, before Pyro's trace adds its own
-    return batch.to(story._device)
+    return batch.to(story.device)
 
 
 def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
@@ -127,12 +127,12 @@ def log_likelihood(
         told = program.story
         exactly = hasattr(told, "log_prob") if exact is None else exact
         if exactly and not hasattr(told, "log_prob"):
-            raise ValueError(f"{told._name} has no exact log_prob: pass exact=False")
+            raise ValueError(f"{told.name} has no exact log_prob: pass exact=False")
         kind = "exact" if exactly else kind_of_estimate(program, batch)
         if not exactly and kind != "importance-weighted":
             num_samples = min(num_samples, 1)  # any others would be the same
         sums = None
-        if "guide" not in told.without and num_samples > 0:
+        if "guide" not in told.unsupported and num_samples > 0:
             parts = [_Sums.of(weights) for weights in _chunks(program, batch, num_samples)]
             sums = _Sums(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(_Sums)))
         if not exactly:
@@ -217,15 +217,15 @@ def held_out_elbo(
         batch_size: rows taken at once; None: 256 where every latent sits in the data plate, else all of them.
     """
     with answering(story, None) as told:
-        program = Program(told, told.seen.extra if told.seen is not None else None)
+        program = Program(told, told.training_spec.extra if told.training_spec is not None else None)
         dtype = story_dtype(told, torch.get_default_dtype())
-        total = told.seen.total if told.seen is not None else None
-        given: dict[str, Any] = {"device": told._device, "dtype": dtype, "total": total}
+        total = told.training_spec.total if told.training_spec is not None else None
+        given: dict[str, Any] = {"device": told.device, "dtype": dtype, "total": total}
         batches = batches_of(data, program.wants, batch_size=batch_size or ROWS, **given)
-        peek = peeked(program, batches)
+        peek = trace_first_batch(program, batches)
         if batch_size is None and (peek is None or not is_local(told, peek)):  # or it takes none but all of its rows
             batches = batches_of(data, program.wants, batch_size=None, **given)
-            peek = peeked(program, batches)
+            peek = trace_first_batch(program, batches)
         chosen = objective if objective is not None else elbo_for(peek)
         divisors: dict[int, float] = {}
         seeds = np.random.SeedSequence(seed).generate_state(num_samples)  # no two seeds share draws
@@ -237,7 +237,7 @@ def held_out_elbo(
 
 def _exact(story: Any, batch: Batch) -> Tensor:
     """The story's own log p(x) of each row, (N,), some rows at a time."""
-    signature = Signature(story.log_prob, f"{story._name}.log_prob")
+    signature = Signature(story.log_prob, f"{story.name}.log_prob")
 
     def log_prob(rows: Batch) -> Tensor:
         args, kwargs = signature.bind(rows)
@@ -251,21 +251,21 @@ def _exact(story: Any, batch: Batch) -> Tensor:
 def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program, Batch]]:
     """The program at home and predicting, and all of the data as one batch."""
     with answering(fitted, seed) as story:
-        story.decline("density")
+        story.require("density")
         program = Program(story)
         yield program, whole_batch(story, program, data)
 
 
 def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:
     """For each chunk of rows, an iterator over log weights (some draws, rows)."""
-    program.story.decline("guide")
-    budget = rows_at_once(program.story, weighed(program), batch)
+    program.story.require("guide")
+    budget = max_rows(program.story, weighed(program), batch)
     starts = range(0, batch.n, budget)
     chunks: Counter[tuple[int, int]] = Counter()
     for start in starts:
         rows = min(budget, batch.n - start)
         chunks.update((rows, draws) for draws in _portions(samples, rows, budget))
-    weigh = Weigher(program, chunks)
+    weigh = LogWeightEvaluator(program, chunks)
     for start in starts:
         part = batch.rows(start, start + budget)
         yield (weigh(part, draws) for draws in _portions(samples, part.n, budget))

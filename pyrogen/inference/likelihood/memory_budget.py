@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyrogen.inference.program.input_checks import is_auto
-from pyrogen.inference.program.program import probed
+from pyrogen.inference.program.program import isolated_run
 from pyrogen.story import Batch, Story
 
-__all__ = ["pieces", "rows_at_once", "rows_held"]
+__all__ = ["max_rows", "pieces", "rows_held"]
 
 ELEMENTS = 2**22
 """Numbers in the largest tensor that a run may make: 16 MiB of float32; what it holds is some ten times that."""
@@ -30,7 +30,7 @@ def rows_held(batch: Batch) -> int:
     return max(1, ELEMENTS // max(size, _LEAST))
 
 
-def rows_at_once(story: Story, run: Callable[[Batch], Any], batch: Batch) -> int:
+def max_rows(story: Story, run: Callable[[Batch], Any], batch: Batch) -> int:
     """How many rows, or repetitions of rows, `run` may take at once; at least 1.
 
     Tensors that grow with the rows count, weights do not. A program that takes none but all of its rows is judged by
@@ -56,7 +56,7 @@ def rows_at_once(story: Story, run: Callable[[Batch], Any], batch: Batch) -> int
 
 def pieces(story: Story, run: Callable[[Batch], Any], batch: Batch, times: int = 1) -> Iterator[Batch]:
     """The batch some rows at a time, so that a run on `times` as many takes bounded memory."""
-    rows = max(1, rows_at_once(story, run, batch) // times)
+    rows = max(1, max_rows(story, run, batch) // times)
     return (batch.rows(start, start + rows) for start in range(0, batch.n, rows))
 
 
@@ -66,7 +66,7 @@ def _some(batch: Batch, n: int) -> Batch:
 
 def _made(story: Story, run: Callable[[Batch], Any], rows: Batch) -> list[int]:
     """How many numbers each operation of a run made, at most in one tensor."""
-    with probed(story), _Made() as met:
+    with isolated_run(story), _Made() as met:
         run(rows)
     return met.sizes
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.compile.compiled_step import compiled
-from pyrogen.inference.compile.input_signature import Key, Layout, key_of
+from pyrogen.inference.compile.input_signature import Key, Layout, signature_key
 from pyrogen.inference.compile.tracing import CannotTrace, trace
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import kept_random_state
 from pyrogen.inference.program.row_log_weights import row_log_weights
 from pyrogen.story import Batch
 
-__all__ = ["Weigher"]
+__all__ = ["LogWeightEvaluator"]
 
-EARNED = 100
+MIN_CHUNKS_TO_COMPILE = 100
 """Equal chunks, of a tenth of a second or more each, that earn the compiler's time."""
 
 
-class Weigher:
+class LogWeightEvaluator:
     """Log weights of chunks of rows, (draws, n).
 
     A chunk's draws are those of the program run as it is; compiled weights equal its own to rounding, which is checked
@@ -39,10 +39,10 @@ class Weigher:
 
     def __call__(self, rows: Batch, draws: int) -> Tensor:
         """The log weights of a chunk."""
-        if self.chunks.get((rows.n, draws), 0) < EARNED:
+        if self.chunks.get((rows.n, draws), 0) < MIN_CHUNKS_TO_COMPILE:
             return self._plain(rows, draws)
         try:
-            key = (draws, *key_of(rows))
+            key = (draws, *signature_key(rows))
             if key not in self._calls:
                 self._calls[key] = None
                 self._calls[key] = self._compiled(rows, draws)

@@ -13,33 +13,33 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 if TYPE_CHECKING:
-    from pyrogen.inference.optim.optimizer import Optimizing
+    from pyrogen.inference.optim.optimizer import Optimization
 
-__all__ = ["LARGEST", "Packed"]
+__all__ = ["LARGEST", "FlatParameters"]
 
 LARGEST = 50_000
 """Parameters of the largest model that is packed; above, torch's fused optimizer is faster than a compiled one."""
 
 
-class Packed:
+class FlatParameters:
     """Parameters, first and second moments and, if kept, averages, as the rows of one tensor.
 
     The story's parameters, and the optimizer's and averages' tensors, become views of it: all of them stay true.
 
     Args:
-        optimizing: what is trained and how; `Packed.serves` says whether it can be packed.
+        optimization: what is trained and how; `FlatParameters.serves` says whether it can be packed.
     """
 
-    def __init__(self, optimizing: Optimizing) -> None:
-        self.optimizing = optimizing
-        optimizer: Any = optimizing.optimizer
+    def __init__(self, optimization: Optimization) -> None:
+        self.optimization = optimization
+        optimizer: Any = optimization.optimizer
         self.group = optimizer.param_groups[0]
-        self.parameters = list(optimizing.parameters.values())
+        self.parameters = list(optimization.parameters.values())
         self.moments = [optimizer.state[p] for p in self.parameters]
         rows: list[list[Tensor]] = [[p.detach() for p in self.parameters]]
         rows += [[moment[name] for moment in self.moments] for name in ("exp_avg", "exp_avg_sq")]
-        if optimizing.average is not None:
-            rows.append([optimizing.average[name] for name in optimizing.parameters])
+        if optimization.average is not None:
+            rows.append([optimization.average[name] for name in optimization.parameters])
         self.state = torch.stack([torch.cat([tensor.reshape(-1) for tensor in row]) for row in rows])
         self.count, self.rate = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         self.counted, self.rated = 0, 0.0  # what the two hold, known without a look at them
@@ -57,10 +57,10 @@ class Packed:
         return self.options == self._options() and self.places == list(map(Tensor.data_ptr, self.parameters))
 
     @staticmethod
-    def serves(optimizing: Optimizing) -> bool:
+    def serves(optimization: Optimization) -> bool:
         """Whether the optimizer is a plain Adam or AdamW over one group of not too many parameters of one kind."""
-        optimizer: Any = optimizing.optimizer
-        parameters = list(optimizing.parameters.values())
+        optimizer: Any = optimization.optimizer
+        parameters = list(optimization.parameters.values())
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or len(optimizer.param_groups) != 1:
             return False
         group = optimizer.param_groups[0]
@@ -69,8 +69,8 @@ class Packed:
         small = sum(p.numel() for p in parameters) <= LARGEST and len(kinds) == 1
         on_cpu = all(p.device.type == "cpu" and p.is_floating_point() for p in parameters)
         steps = {float(optimizer.state[p].get("step", -1.0)) if p in optimizer.state else -1.0 for p in parameters}
-        turning = isinstance(optimizing.schedule, OneCycleLR | CyclicLR)  # they turn more than the rate
-        return plain and small and on_cpu and steps == {float(optimizing.taken)} and not turning
+        turning = isinstance(optimization.schedule, OneCycleLR | CyclicLR)  # they turn more than the rate
+        return plain and small and on_cpu and steps == {float(optimization.taken)} and not turning
 
     def _lay_out(self) -> None:
         """Make the tensors that others hold views of the state."""
@@ -79,9 +79,9 @@ class Packed:
             parameter.data = view
         for moment, first, second in zip(self.moments, views[1], views[2], strict=True):
             moment["exp_avg"], moment["exp_avg_sq"] = first, second
-        average = self.optimizing.average
+        average = self.optimization.average
         if average is not None:
-            average.update(zip(self.optimizing.parameters, views[3], strict=True))
+            average.update(zip(self.optimization.parameters, views[3], strict=True))
 
     def split(self, row: Tensor) -> list[Tensor]:
         """A row as tensors of the parameters' shapes."""
@@ -95,19 +95,19 @@ class Packed:
             parameter.data = parameter.data.clone()
         for moment in self.moments:
             moment["exp_avg"], moment["exp_avg_sq"] = moment["exp_avg"].clone(), moment["exp_avg_sq"].clone()
-        average = self.optimizing.average
+        average = self.optimization.average
         if average is not None:
             average.update({name: value.clone() for name, value in average.items()})
 
     def sync(self) -> None:
         """Tell torch's optimizer how many steps were taken."""
         for moment in self.moments:
-            moment["step"].fill_(self.optimizing.taken)
+            moment["step"].fill_(self.optimization.taken)
 
     def bring_up(self) -> None:
         """Bring count and rate up to where the optimizer stands."""
-        if self.counted != self.optimizing.taken:
-            self.counted = self.optimizing.taken
+        if self.counted != self.optimization.taken:
+            self.counted = self.optimization.taken
             self.count.fill_(self.counted)
         if self.rated != self.group["lr"]:
             self.rated = self.group["lr"]
@@ -128,7 +128,7 @@ class Packed:
         (b1, b2), eps, decay = self.group["betas"], self.group["eps"], self.group["weight_decay"]
         if clip is not None:
             gradient = gradient * (clip / (gradient.norm() + 1e-6)).clamp(max=1.0)
-        decoupled = self.group.get("decoupled_weight_decay", type(self.optimizing.optimizer) is torch.optim.AdamW)
+        decoupled = self.group.get("decoupled_weight_decay", type(self.optimization.optimizer) is torch.optim.AdamW)
         if decay and decoupled:
             p = p * (1 - rate * decay).to(p.dtype)
         elif decay:
@@ -141,6 +141,6 @@ class Packed:
         p = p - size * first / (unbiased + eps)
         rows = [p, first, second]
         if average:
-            weight = self.optimizing.average_weight(count).to(p.dtype)
+            weight = self.optimization.average_weight(count).to(p.dtype)
             rows.append(average[0] + weight * (p - average[0]))
         return torch.where(fine, torch.stack(rows), state)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.optim.flat_parameters import Packed
+from pyrogen.inference.optim.flat_parameters import FlatParameters
 
-__all__ = ["Optimizing", "adam"]
+__all__ = ["Optimization", "adam"]
 
 MOST_PACKED = 4
 """So often parameters that others lay elsewhere are packed again."""
@@ -29,7 +29,7 @@ def adam(lr: float = 1e-3, **options: Any) -> Callable[[Named], torch.optim.Opti
     return functools.partial(torch.optim.Adam, lr=lr, **{"fused": True, **options})
 
 
-class Optimizing:
+class Optimization:
     """What is trained and how: the optimizer and its schedule, made when the first loss has made the parameters."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Optimizing:
         self.schedule: Any = None
         self.average: dict[str, Tensor] | None = None
         self.taken = 0
-        self.packed: Packed | None = None
+        self.packed: FlatParameters | None = None
         self.unpacked = 0
 
     def start(self, parameters: dict[str, Tensor]) -> None:
@@ -101,8 +101,8 @@ class Optimizing:
 
     def pack(self) -> None:
         """Lay parameters, moments and averages side by side, where they can be."""
-        if self.packed is None and self.unpacked < MOST_PACKED and Packed.serves(self):
-            self.packed = Packed(self)
+        if self.packed is None and self.unpacked < MOST_PACKED and FlatParameters.serves(self):
+            self.packed = FlatParameters(self)
 
     def unpack(self) -> None:
         """Give every tensor storage of its own again."""

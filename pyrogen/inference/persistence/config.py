@@ -32,7 +32,7 @@ def configuration(story: Story, data: Any, validation: Any, options: Options) ->
             "validation": None if validation is None else _account(validation),
             "protocol": getattr(data, "protocol", None),
         },
-        "options": options.told(),
+        "options": options.to_dict(),
         "limit": {"epochs": options.limit.epochs, "steps": options.limit.steps},
         "versions": told,
     }

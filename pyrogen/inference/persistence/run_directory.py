@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.persistence.checkpoint import load_tree, save_tree, write_whole
-from pyrogen.story import Pair, Seen, Spec, Story
+from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
-__all__ = ["FORMAT", "RunFolder", "describe", "describe_story", "seen_from", "seen_to", "versions"]
+__all__ = ["FORMAT", "RunDirectory", "describe", "describe_story", "spec_from_json", "spec_to_json", "versions"]
 
 FORMAT = 1
 """Version of the folder's layout; a folder of a newer one is refused."""
@@ -32,7 +32,7 @@ FORMAT = 1
 _FILES = ("config.json", "weights.safetensors", "resume.safetensors", "history.jsonl")
 
 
-class RunFolder:
+class RunDirectory:
     """The files of one run.
 
     Args:
@@ -191,7 +191,7 @@ def describe(value: Any) -> Any:
 def describe_story(story: Story) -> dict[str, Any]:
     """What config.json says of a story: its class and the arguments of its constructor."""
     if isinstance(story, Pair):
-        return {"class": story._name, "arguments": {}}
+        return {"class": story.name, "arguments": {}}
     return {"class": _path(type(story)), "arguments": {k: encode(v) for k, v in story.arguments.items()}}
 
 
@@ -220,7 +220,7 @@ def _path(cls: type) -> str:
     return f"{module}.{cls.__qualname__}"
 
 
-def seen_to(seen: Seen) -> dict[str, Any]:
+def spec_to_json(seen: TrainingSpec) -> dict[str, Any]:
     """What a story was trained on, in JSON."""
     columns = [[k, list(s.shape), str(s.dtype).removeprefix("torch.")] for k, s in seen.columns.items()]
     extra = {k: v for k, v in seen.extra.items() if v is None or isinstance(v, bool | int | float | str)}
@@ -228,7 +228,7 @@ def seen_to(seen: Seen) -> dict[str, Any]:
     return {"columns": columns, **told}
 
 
-def seen_from(seen: Mapping[str, Any]) -> Seen:
-    """The inverse of `seen_to`."""
+def spec_from_json(seen: Mapping[str, Any]) -> TrainingSpec:
+    """The inverse of `spec_to_json`."""
     columns = {key: Spec(tuple(shape), getattr(torch, dtype)) for key, shape, dtype in seen["columns"]}
-    return Seen(columns, seen["n"], seen["total"], seen["plate"], tuple(seen["sites"]), seen["extra"])
+    return TrainingSpec(columns, seen["n"], seen["total"], seen["plate"], tuple(seen["sites"]), seen["extra"])

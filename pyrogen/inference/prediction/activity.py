@@ -80,7 +80,7 @@ def active_units(
         Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
     """
     with answering(story, seed) as told:
-        if "guide" in told.without:
+        if "guide" in told.unsupported:
             return ActiveUnits({}, threshold)
         program = Program(told)
         batch = whole_batch(told, program, data)

@@ -17,7 +17,7 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
-__all__ = ["AtPoint", "Held", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
+__all__ = ["FixedLatents", "ModeLatents", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
 
 
 def encode(story: Any, data: Any) -> Any:
@@ -66,10 +66,10 @@ def decode(story: Any, codes: Any, **given: Any) -> Any:
         ValueError: codes of no latent of the model; or the model needs a column that is not given.
     """
     with answering(story, None) as told:
-        if "guide" in told.without and hasattr(told, "decode"):
-            return point(told.decode(torch.as_tensor(codes).to(told._device), **given)).cpu()
+        if "guide" in told.unsupported and hasattr(told, "decode"):
+            return point(told.decode(torch.as_tensor(codes).to(told.device), **given)).cpu()
         named = codes if isinstance(codes, Mapping) else {None: codes}
-        named = {name: torch.as_tensor(code).to(told._device) for name, code in named.items()}
+        named = {name: torch.as_tensor(code).to(told.device) for name, code in named.items()}
         n, program = len(next(iter(named.values()))), Program(told)
 
         def decoded(rows: Batch) -> dict[str, Tensor]:
@@ -98,7 +98,7 @@ def reconstruct(story: Any, data: Any) -> Any:
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
-class AtPoint(Messenger):
+class ModeLatents(Messenger):
     """Puts every latent where its distribution's point is, so that later ones are given it."""
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -106,7 +106,7 @@ class AtPoint(Messenger):
             msg["value"], msg["done"] = point_of(msg["fn"]), True
 
 
-class Held(Messenger):
+class FixedLatents(Messenger):
     """Puts latents where the given values are, by site name."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -175,30 +175,30 @@ def rows_first(value: Tensor, site: Any, plate: Any) -> Tensor:
 def _encoded(program: Program, rows: Batch) -> dict[str, Tensor]:
     """The codes of some rows, by site."""
     story, found = program.story, {}
-    if "guide" not in story.without:
+    if "guide" not in story.unsupported:
         guide, model = _at_points(program, rows)
         plate = data_plate(model.nodes.values(), rows.n)
         found = {name: rows_first(s["value"], s, plate).cpu() for name, s in codes_of(guide, plate).items()}
     if not found and hasattr(story, "encode"):
-        found = {"z": point(_asked(story.encode, f"{story._name}.encode", rows)).cpu()}
+        found = {"z": point(_asked(story.encode, f"{story.name}.encode", rows)).cpu()}
     if not found:
-        raise ValueError(f"{story._name} has no codes: its guide draws no continuous latent of each datum")
+        raise ValueError(f"{story.name} has no codes: its guide draws no continuous latent of each datum")
     return found
 
 
 def _reconstructed(program: Program, rows: Batch) -> dict[str, Tensor]:
     story = program.story
     if hasattr(story, "reconstruct"):
-        return {"x": point(_asked(story.reconstruct, f"{story._name}.reconstruct", rows)).cpu()}
-    story.decline("guide")
+        return {"x": point(_asked(story.reconstruct, f"{story.name}.reconstruct", rows)).cpu()}
+    story.require("guide")
     _, model = _at_points(program, rows)
     return {name: mean_of(site["fn"]).cpu() for name, site in observed_sites(model.nodes.values()).items()}
 
 
 def _at_points(program: Program, rows: Batch) -> tuple[Any, Any]:
     """Traces of guide and model, every latent where its distribution's point is."""
-    guide = poutine.trace(AtPoint()(program.guide)).get_trace(rows)
-    return guide, poutine.trace(poutine.replay(AtPoint()(program.model), trace=guide)).get_trace(rows)
+    guide = poutine.trace(ModeLatents()(program.guide)).get_trace(rows)
+    return guide, poutine.trace(poutine.replay(ModeLatents()(program.model), trace=guide)).get_trace(rows)
 
 
 def _asked(method: Any, who: str, rows: Batch) -> Any:
@@ -208,9 +208,9 @@ def _asked(method: Any, who: str, rows: Batch) -> Any:
 
 def _decoded(program: Program, rows: Batch, codes: Mapping[str | None, Tensor]) -> dict[str, Tensor]:
     """The means of the modelled columns at the codes; None names the one code."""
-    story, model = program.story, AtPoint()(program.model)
+    story, model = program.story, ModeLatents()(program.model)
     plain: Any = poutine.trace(model).get_trace(rows)
-    columns = story.seen.sites if story.seen is not None else program.signatures[0].columns
+    columns = story.training_spec.sites if story.training_spec is not None else program.signatures[0].columns
     modelled = [name for name in columns if name in plain.nodes]
     latents = {name: s for name, s in latent_sites(plain.nodes.values()).items() if name not in modelled}
     plate: Any = data_plate(plain.nodes.values(), rows.n)
@@ -219,10 +219,10 @@ def _decoded(program: Program, rows: Batch, codes: Mapping[str | None, Tensor]) 
     for name, code in codes.items():
         if name not in latents and (name is not None or len(local) != 1):
             wrong = "several latents" if name is None else f"no latent '{name}'"
-            raise ValueError(f"{story._name}.model has {wrong} (it has: {', '.join(latents)}): pass a dict by site")
+            raise ValueError(f"{story.name}.model has {wrong} (it has: {', '.join(latents)}): pass a dict by site")
         site = latents[name or local[0]]
         held[site["name"]] = code.movedim(0, plate.dim - site["fn"].event_dim)
-    trace: Any = poutine.trace(Held(held)(model)).get_trace(rows)
+    trace: Any = poutine.trace(FixedLatents(held)(model)).get_trace(rows)
     return {name: mean_of(trace.nodes[name]["fn"]).cpu() for name in modelled}
 
 
@@ -230,11 +230,11 @@ def _shared(program: Program, names: list[str]) -> dict[str, Tensor]:
     """Latents that all data share, where the guide's points are."""
     if not names:
         return {}
-    seen = program.story.seen
+    seen = program.story.training_spec
     if seen is None:
-        raise ValueError(f"{program.story._name}'s latent '{names[0]}' is shared by all data, which the fit decides")
-    guide = AtPoint()(program.guide)
-    nodes: Any = poutine.trace(guide).get_trace(seen.placeholder().to(program.story._device)).nodes
+        raise ValueError(f"{program.story.name}'s latent '{names[0]}' is shared by all data, which the fit decides")
+    guide = ModeLatents()(program.guide)
+    nodes: Any = poutine.trace(guide).get_trace(seen.placeholder().to(program.story.device)).nodes
     return {name: nodes[name]["value"] for name in names if name in nodes}
 
 
@@ -244,10 +244,10 @@ def _blank(program: Program, n: int, given: Mapping[str, Any]) -> Batch:
     columns: dict[str | int, Any] = {p.name: None for p in model.parameters if p.name in model.columns}
     for name, value in given.items():
         if name not in columns:
-            raise ValueError(f"{story._name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
+            raise ValueError(f"{story.name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
         tensor = torch.as_tensor(value)
         columns[name] = tensor.expand(n) if tensor.dim() == 0 else tensor
-    seen = story.seen
+    seen = story.training_spec
     total = seen.total if seen is not None and seen.total is not None else n
     batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
-    return batch.to(story._device)
+    return batch.to(story.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrogen.inference.likelihood.marginal_likelihood import weighed, whole_batch
 from pyrogen.inference.likelihood.memory_budget import pieces
-from pyrogen.inference.prediction.encode_decode import Held, mean_of
+from pyrogen.inference.prediction.encode_decode import FixedLatents, mean_of
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
 from pyrogen.inference.training.result import answering
@@ -78,11 +78,11 @@ def impute(
             raise ValueError(f"impute needs at least 2 {name}, got {name}={number}")
     with answering(story, seed) as told:
         for part in ("guide", "density", "sample"):
-            told.decline(part)
+            told.require(part)
         program = Program(told)
         columns, mask = _hidden(data, missing)
         batch = whole_batch(told, program, columns)
-        batch = replace(batch, columns={**batch.columns, _MASK: mask.to(told._device)})
+        batch = replace(batch, columns={**batch.columns, _MASK: mask.to(told.device)})
         found = [_Chains(program, rows, chains).run(steps) for rows in pieces(told, weighed(program), batch, chains)]
     joined = {name: [getattr(part, name) for part in found] for name in Imputation.__dataclass_fields__}
     return Imputation(torch.cat(joined.pop("draws"), 1), **{name: torch.cat(parts) for name, parts in joined.items()})
@@ -139,7 +139,7 @@ class _Chains:
     def _step(self) -> tuple[Tensor, Tensor]:
         """Move latents and missing elements once; the elements' means given the latents, and which rows moved."""
         new = self._weighted(self.program.guide)
-        old: Any = self._weighted(Held(self.latents)(self.program.guide)) if self.latents else new
+        old: Any = self._weighted(FixedLatents(self.latents)(self.program.guide)) if self.latents else new
         take = torch.rand(self.batch.n).log() <= new.log_weights() - old.log_weights()
         for name, site in latent_sites(new.guide.nodes.values()).items():
             rows = new.plate.dim - site["fn"].event_dim
@@ -160,7 +160,7 @@ class _Chains:
 
     def _check(self, traces: WeightedTraces) -> str:
         """The name of the site that observes `x`, if the steps are right for the program."""
-        name, nodes = self.program.story._name, traces.model.nodes
+        name, nodes = self.program.story.name, traces.model.nodes
         latents, seen = latent_sites(nodes.values()), observed_sites(nodes.values())
         summed = [key for key, site in latents.items() if key not in traces.guide.nodes and enumerated(site)]
         if summed or not latents:

@@ -14,7 +14,7 @@ from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, latent_sites, observed_sites
-from pyrogen.story.sampling import Released
+from pyrogen.story.sampling import Unobserved
 
 __all__ = ["blank_batch", "observes", "posterior", "posterior_predictive", "prior", "prior_predictive"]
 
@@ -93,7 +93,7 @@ class _NewData:
             self.observed = tuple(observed_sites(trace.nodes.values()))
             self.blank = blank_batch(program, batch, trace, self.observed)
         model = under(program.model)
-        model = Released(self.observed)(model) if self.blank is None else model
+        model = Unobserved(self.observed)(model) if self.blank is None else model
         nodes: Any = poutine.trace(model).get_trace(self.blank or batch).nodes
         return {name: nodes[name]["value"] for name in self.observed}
 
@@ -137,7 +137,7 @@ def _stacked(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     with answering(story, seed) as told:
-        told.decline(needs)
+        told.require(needs)
         program = Program(told)
         batch = whole_batch(told, program, data)
         draws = [draw(program, batch) for _ in range(num_samples)]

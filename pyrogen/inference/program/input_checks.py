@@ -20,7 +20,7 @@ __all__ = [
     "check_values",
     "explain",
     "is_auto",
-    "name_nonfinite",
+    "locate_nonfinite_site",
     "nearest",
     "resolve_device",
 ]
@@ -61,7 +61,7 @@ def check_sites(story: Story, recording: Recording) -> None:
     missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
     if missing:
         raise ValueError(
-            f"{story._name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
+            f"{story.name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
             "in the "
             'guide, or mark it infer={"enumerate": "parallel"} to sum it out'
         )
@@ -69,14 +69,14 @@ def check_sites(story: Story, recording: Recording) -> None:
     if extra:
         seen = "observes" if extra[0] in observed_sites(recording.model.sites.values()) else "does not draw"
         raise ValueError(
-            f"{story._name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename "
+            f"{story.name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename "
             "or "
             'remove it, or mark it infer={"is_auxiliary": True}'
         )
     factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
     if not observed_sites(recording.model.sites.values()) and not factors:
         raise ValueError(
-            f"{story._name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
+            f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
             f"of its sample statements ({_names(latents)})"
         )
 
@@ -108,7 +108,7 @@ def check_values(story: Story, recording: Recording) -> None:
         )
         sample = "" if wrong != wrong else f", such as {wrong:.4g}"
         raise ValueError(
-            f"{story._name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
+            f"{story.name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
             f"lies in [{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
         )
 
@@ -165,7 +165,7 @@ def _data_scale(recording: Recording, plate: str | None) -> float:
 
 def _unscaled(story: Story, site: str, rows: str, why: str = "is shared by all data") -> str:
     return (
-        f"{story._name}: latent '{site}' {why}, and {rows} that the model does not scale to the whole: the posterior "
+        f"{story.name}: latent '{site}' {why}, and {rows} that the model does not scale to the whole: the posterior "
         'would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and guide may ask '
         "for total and index by name), or pass batch_size=None for the whole data set in each step"
     )
@@ -188,7 +188,7 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
         return error
     columns = ", ".join(_told(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
     first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
-    return ValueError(f"{story._name} cannot take these columns ({columns}): {first}")
+    return ValueError(f"{story.name} cannot take these columns ({columns}): {first}")
 
 
 def _raised_in(error: Exception) -> str:
@@ -205,7 +205,7 @@ def _told(key: str | int, column: Tensor) -> str:
     return f"{told} in {int(column.min())} to {int(column.max())}" if whole else told
 
 
-def name_nonfinite(recording: Recording) -> str:
+def locate_nonfinite_site(recording: Recording) -> str:
     """Which site made a loss non-finite, in words."""
     with pyro.validation_enabled(False), torch.no_grad():
         for role in ("guide", "model"):

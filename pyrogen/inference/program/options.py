@@ -11,7 +11,7 @@ import torch
 from pyro.optim import PyroOptim
 
 from pyrogen.inference.persistence.run_directory import describe
-from pyrogen.inference.training.stopping import Limit
+from pyrogen.inference.training.stopping import StoppingCriterion
 
 __all__ = ["Options"]
 
@@ -95,11 +95,11 @@ class Options:
                 raise TypeError(f"{name} must be callable, got {value!r}")
 
     @property
-    def limit(self) -> Limit:
+    def limit(self) -> StoppingCriterion:
         """How long to train."""
         epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
-        return Limit(epochs, self.steps, self.patience)
+        return StoppingCriterion(epochs, self.steps, self.patience)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What config.json says of them, and what a resumed run must agree on."""
         return {name: describe(getattr(self, name)) for name in self.__dataclass_fields__ if name not in _NOT_TOLD}

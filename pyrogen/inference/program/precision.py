@@ -33,7 +33,7 @@ def run_precision(story: Story, precision: str) -> Iterator[torch.dtype]:
     if precision == "float64":
         story.double()
     elif dtype is torch.float32 and story_dtype(story, dtype) is torch.float64:
-        raise ValueError(f"{story._name} has float64 parameters and precision is {precision}: pass precision='float64'")
+        raise ValueError(f"{story.name} has float64 parameters and precision is {precision}: pass precision='float64'")
     with ExitStack() as stack:
         torch.set_default_dtype(dtype)
         stack.callback(torch.set_default_dtype, former)

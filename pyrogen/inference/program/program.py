@@ -14,16 +14,16 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrogen.inference.program.rng import kept_random_state
-from pyrogen.story import Batch, Seen, Spec, Store, Story, data_plate, latent_sites, observed_sites
+from pyrogen.story import Batch, Spec, Store, Story, TrainingSpec, data_plate, latent_sites, observed_sites
 
 __all__ = [
     "Program",
     "Recorder",
     "Recording",
     "divisor_for",
+    "isolated_run",
     "kept_buffers",
     "live_weights",
-    "probed",
     "shape_lazy_parameters",
 ]
 
@@ -142,12 +142,12 @@ class Recording:
         poutine.replay(self.model.around(program.model), trace=trace)(self.batch)
         return self
 
-    def seen(self) -> Seen:
+    def training_spec(self) -> TrainingSpec:
         """What there is to remember of the data, once the run is over."""
         batch, plate = self.batch, self.plate
         specs = {k: Spec(tuple(c.shape[1:]), c.dtype) for k, c in batch.columns.items() if isinstance(c, Tensor)}
         sites = tuple(observed_sites(self.model.sites.values()))
-        return Seen(specs, batch.n, batch.total, plate.name if plate is not None else None, sites, batch.extra)
+        return TrainingSpec(specs, batch.n, batch.total, plate.name if plate is not None else None, sites, batch.extra)
 
     def latents(self) -> dict[str, Any]:
         """The model's latent sites."""
@@ -155,7 +155,7 @@ class Recording:
 
 
 @contextmanager
-def probed(story: Story, keep: bool = False) -> Iterator[None]:
+def isolated_run(story: Story, keep: bool = False) -> Iterator[None]:
     """A run that leaves no trace: random state and buffers kept, validation off, parameters made forgotten.
 
     Args:
@@ -164,7 +164,7 @@ def probed(story: Story, keep: bool = False) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(kept_buffers(story.all_modules()))
-        stack.enter_context(story.home())
+        stack.enter_context(story.param_store_scope())
         if not keep:
             store = Store.current()
             stack.enter_context(store.select(store.params).swapped_in())
@@ -195,7 +195,7 @@ def live_weights(story: Story) -> dict[str, Tensor]:
 def divisor_for(program: Program, batch: Batch) -> float:
     """By what a loss on a batch of this size is divided to be per datum; runs the model once, unnoticed."""
     recording = Recording(batch)
-    with probed(program.story):
+    with isolated_run(program.story):
         recording.model.around(program.model)(batch)
     return recording.divisor
 
@@ -205,5 +205,5 @@ def shape_lazy_parameters(program: Program, first: Callable[[], Batch]) -> None:
     story = program.story
     tensors = [t for module in story.all_modules() for t in (*module.parameters(False), *module.buffers(False))]
     if any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
-        with story.home(), story.shaping(), torch.no_grad(), pyro.validation_enabled(False):
+        with story.param_store_scope(), story.initialize_lazy(), torch.no_grad(), pyro.validation_enabled(False):
             Recording(program.at_step(first(), 0)).run(program)

@@ -14,7 +14,7 @@ from pyro.ops.contract import contract_to_tensor
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.inference.program.program import Program, probed
+from pyrogen.inference.program.program import Program, isolated_run
 from pyrogen.story import Batch, data_plate, enumerated, is_point, latent_sites, outside
 
 __all__ = ["NoWeights", "WeightedTraces", "kind_of_estimate", "row_log_weights", "takes_given_rows"]
@@ -183,7 +183,7 @@ def kind_of_estimate(program: Program, batch: Batch) -> str:
     """What draws of the guide tell of log p(x): all of it, where there are no latents; a bound, where it is a point."""
     for rows in (batch.rows(0, 2), batch):  # a program may take none but all of its rows
         try:
-            with probed(program.story):
+            with isolated_run(program.story):
                 guide = WeightedTraces(program.model, program.guide, rows).guide
         except Exception:  # what is wrong is said where weights are taken
             continue

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrogen.inference.compile.dispatch import Compiler
 from pyrogen.inference.compile.tracing import CannotTrace
-from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.story import Batch, Story, as_story
 
 __all__ = ["SVI"]
@@ -126,9 +126,9 @@ class SVI(pyro.infer.SVI):
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
         values: list[Any] = [site["value"] for site in captured.trace.nodes.values()]
         parameters = {value.unconstrained() for value in values}
-        if parameters == set(self._steps.optimizing.parameters.values()):
+        if parameters == set(self._steps.optimization.parameters.values()):
             self._steps.follow_rates()
-            self._steps.optimizing.step(1.0)
+            self._steps.optimization.step(1.0)
             self._steps.follow_rates()
         else:  # others than in the step before: Pyro's optimizers know what to do
             self._steps.give_back()
@@ -146,21 +146,21 @@ class _Steps:
     def __init__(self, svi: SVI, parameters: dict[str, Tensor]) -> None:
         self.svi, self.objective = svi, svi.objective
         story: Story = as_story((svi.model, svi.guide))
-        self.name, self.modules = story._name, list(story.all_modules())
+        self.name, self.modules = story.name, list(story.all_modules())
         self.known, self.optimizers = (
             len(svi.optim.optim_objs),
             {p: svi.optim.optim_objs[p] for p in parameters.values()},
         )
-        self.optimizing = Optimizing(lambda _: _one_optimizer(svi.optim, self.optimizers), None, None, None)
-        self.optimizing.start(parameters)
-        self.optimizing.taken = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
+        self.optimization = Optimization(lambda _: _one_optimizer(svi.optim, self.optimizers), None, None, None)
+        self.optimization.start(parameters)
+        self.optimization.taken = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
         self.rates = [group["lr"] for group in self._groups()]
         self.number = svi.taken
         self.compiler = Compiler(self, svi.compile)
 
     def current(self) -> bool:
         """Whether the store holds the parameters that it held."""
-        here, mine = _stepped(self.svi.optim), self.optimizing.parameters
+        here, mine = _stepped(self.svi.optim), self.optimization.parameters
         same = here.keys() == mine.keys() and all(here[name] is p for name, p in mine.items())
         return same and len(self.svi.optim.optim_objs) == self.known
 
@@ -173,9 +173,9 @@ class _Steps:
         loss = self.compiler.take(Batch(columns, 0))
         if loss is None:
             return None
-        if self.optimizing.packed is not None:
-            self.optimizing.packed.sync()
-        for parameter in self.optimizing.parameters.values():
+        if self.optimization.packed is not None:
+            self.optimization.packed.sync()
+        for parameter in self.optimization.parameters.values():
             parameter.grad = None
         self.follow_rates()
         value = float(loss)
@@ -192,12 +192,12 @@ class _Steps:
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss and the gradients of what is trained."""
         loss = self.loss(batch)
-        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimizing.parameters.values())))
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimization.parameters.values())))
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
         buffers = {f"{i}.{n}": b for i, m in enumerate(self.modules) for n, b in m.named_buffers(recurse=False)}
-        return {**{name: p.detach() for name, p in self.optimizing.parameters.items()}, **buffers}
+        return {**{name: p.detach() for name, p in self.optimization.parameters.items()}, **buffers}
 
     def divisor(self, batch: Batch) -> float:
         """Pyro's losses are of the whole batch."""
@@ -209,7 +209,7 @@ class _Steps:
         self.compiler.close()
 
     def _groups(self) -> list[dict[str, Any]]:
-        optimizer: Any = self.optimizing.optimizer
+        optimizer: Any = self.optimization.optimizer
         return list(optimizer.param_groups)
 
     def follow_rates(self) -> None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["memory_kept"]
+__all__ = ["keep_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
@@ -27,7 +27,7 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
-def memory_kept() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[None]:
     """Freed memory stays with the process, and goes back to the system when the last that was entered is left.
 
     Does nothing where the C library is not glibc, or where its environment variables say how memory is to be kept.

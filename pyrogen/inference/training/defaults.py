@@ -8,25 +8,33 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
-from pyrogen.inference.compile.dispatch import EARNED
+from pyrogen.inference.compile.dispatch import MIN_STEPS_TO_COMPILE
 from pyrogen.inference.optim.flat_parameters import LARGEST
 from pyrogen.inference.optim.objectives import TemperedELBO
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, probed
+from pyrogen.inference.program.program import Program, Recording, isolated_run
 from pyrogen.story import Story, latent_sites, outside
 
-__all__ = ["DEFAULT_BATCH", "default_objective", "elbo_for", "is_local", "objective_for", "peeked", "to_compile"]
+__all__ = [
+    "DEFAULT_BATCH",
+    "default_objective",
+    "elbo_for",
+    "is_local",
+    "objective_for",
+    "to_compile",
+    "trace_first_batch",
+]
 
 DEFAULT_BATCH = 128
 
 
-def peeked(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
+def trace_first_batch(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
     """What a run on the first rows meets; None where it cannot be had without leaving a trace."""
     story = program.story
     if isinstance(batches, LoaderBatches):
         return None
-    with probed(story):
+    with isolated_run(story):
         recording = Recording(program.at_step(batches.first(), 0))
         try:
             if is_auto(story):
@@ -70,7 +78,7 @@ def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
     known = peek is not None and not is_auto(story) and not hasattr(story, "training_steps")
     if weighs and known and not _weighable(peek):
         raise ValueError(
-            f"{story._name}: TemperedELBO weighs the divergence of latents, and this guide draws none that is scored: "
+            f"{story.name}: TemperedELBO weighs the divergence of latents, and this guide draws none that is scored: "
             "leave objective out"
         )
     return asked
@@ -84,7 +92,7 @@ def _weighable(peek: Any) -> bool:
 
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:
     """The objective that `fit` would choose."""
-    return elbo_for(peeked(program, batches))
+    return elbo_for(trace_first_batch(program, batches))
 
 
 def to_compile(options: Options, story: Story, steps: int | None) -> tuple[bool | str, str]:
@@ -99,7 +107,9 @@ def to_compile(options: Options, story: Story, steps: int | None) -> tuple[bool 
         return options.compile, "" if options.compile else "compile=False"
     taken = options.limit.steps or (options.limit.epochs or 0) * (steps or 0)
     small = sum(parameter.numel() for parameter in story.trainable().values()) <= LARGEST
-    earned = 2 * EARNED if small else EARNED  # a small model's step takes less, and so has less to save
+    earned = (
+        2 * MIN_STEPS_TO_COMPILE if small else MIN_STEPS_TO_COMPILE
+    )  # a small model's step takes less, and so has less to save
     if taken < earned:
         short = f"a run of less than {earned:,} steps does not earn back the compiler's time"
         return False, short if taken else "how many steps the run takes is not known"

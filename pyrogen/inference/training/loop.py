@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import Batches
-from pyrogen.inference.persistence.run_directory import RunFolder
+from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.rng import get_random_state, set_random_state
 from pyrogen.inference.training.progress import ProgressBar
-from pyrogen.inference.training.stopping import Limit
-from pyrogen.inference.training.training_step import Steps
+from pyrogen.inference.training.stopping import StoppingCriterion
+from pyrogen.inference.training.training_step import TrainingStep
 from pyrogen.story import Batch
 
 __all__ = ["TOGETHER", "WAITING", "Loop"]
@@ -38,7 +38,7 @@ class Loop:
         steps: what is driven.
         batches: the training data.
         limit: how long.
-        several: takes up to so many steps on one batch, if it can, and gives their losses: for epochs of one step that
+        run_steps: takes up to so many steps on one batch, if it can, and gives their losses: for epochs of one step that
             nobody looks at in between.
         validate: the validation ELBO in nats per datum, if there is validation data.
         folder: where the run is kept, if anywhere.
@@ -50,20 +50,20 @@ class Loop:
 
     def __init__(
         self,
-        steps: Steps,
+        steps: TrainingStep,
         batches: Batches,
-        limit: Limit,
+        limit: StoppingCriterion,
         *,
-        several: Callable[[Batch, int], list[float]] | None = None,
+        run_steps: Callable[[Batch, int], list[float]] | None = None,
         validate: Callable[[], float] | None = None,
-        folder: RunFolder | None = None,
+        folder: RunDirectory | None = None,
         config: dict[str, Any] | None = None,
         report: Callable[[dict[str, Any]], bool] | None = None,
         about: Callable[[], dict[str, Any]] | None = None,
         progress: bool = True,
     ) -> None:
         self.steps, self.batches, self.limit = steps, batches, limit
-        self.several, self.validate = several, validate
+        self.run_steps, self.validate = run_steps, validate
         self.folder, self.config = folder, config or {}
         self.report, self.about, self.progress = report or (lambda _: False), about or dict, progress
         self.history: list[dict[str, Any]] = []
@@ -104,9 +104,9 @@ class Loop:
     def _take_epochs(self, bar: ProgressBar) -> bool:
         """Epochs of one step on the same batch, and their records, in one go; whether there were any."""
         batch = self.batches.whole
-        if self.several is None or batch is None:
+        if self.run_steps is None or batch is None:
             return False
-        losses = self.several(batch, min(TOGETHER, self._left()))
+        losses = self.run_steps(batch, min(TOGETHER, self._left()))
         self._seconds = time.monotonic() - self._started
         for loss in losses:
             self._sum, self._rows = -loss * batch.n, batch.n
@@ -133,7 +133,7 @@ class Loop:
 
     def _add_up(self) -> None:
         """Add up the losses that came since the last time: on CUDA a look at them waits for the device."""
-        self.steps.settle()
+        self.steps.synchronize()
         for loss, rows in self._losses:
             self._elbo = -float(loss)
             self._sum += self._elbo * rows

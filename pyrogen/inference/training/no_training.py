@@ -9,10 +9,10 @@ from torch import Tensor
 from pyrogen.inference.program.program import live_weights
 from pyrogen.story import Batch, Story
 
-__all__ = ["Still"]
+__all__ = ["NoTraining"]
 
 
-class Still:
+class NoTraining:
     """The steps of a story whose whole fit is `prepare`: none."""
 
     elbo, mode_reason = True, ""
@@ -24,7 +24,7 @@ class Still:
         """Never called: the loop's limit is 0 epochs."""
         raise AssertionError("a story without steps takes none")
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """No loss was taken."""
 
     def weights(self) -> dict[str, Tensor]:

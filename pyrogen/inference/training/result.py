@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.run_directory import RunFolder, seen_from, seen_to
-from pyrogen.inference.program.program import Program, Recording, probed, shape_lazy_parameters
+from pyrogen.inference.persistence.run_directory import RunDirectory, spec_from_json, spec_to_json
+from pyrogen.inference.program.program import Program, Recording, isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.rng import seeded
-from pyrogen.story import Seen, Store, Story, as_story
+from pyrogen.story import Store, Story, TrainingSpec, as_story
 
 __all__ = ["Fit"]
 
@@ -45,7 +45,7 @@ class Fit:
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
         figures = [f"{name}={last[name]:.4g}" for name in ("train_elbo", "validation_elbo") if name in last]
-        return f"Fit({self.story._name}, {', '.join([f'epochs={len(self.history)}', *figures, self.mode])})"
+        return f"Fit({self.story.name}, {', '.join([f'epochs={len(self.history)}', *figures, self.mode])})"
 
     def save(self, directory: str | Path) -> None:
         """Write a run folder that `pyrogen.load` reads: config, weights and history.
@@ -53,22 +53,22 @@ class Fit:
         Raises:
             ValueError: a run is kept there already; nothing is touched.
         """
-        folder = RunFolder(directory)
+        folder = RunDirectory(directory)
         if folder.used:
             raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
         folder.begin(self.config)
         folder.write_history(self.history)
-        with self.story.home():
+        with self.story.param_store_scope():
             weights = {**self.story.trainable(), **self.story.saved_buffers()}
         folder.write_weights(weights, self.config, **self.about())
 
     def about(self) -> dict[str, Any]:
         """What the weights file tells of itself."""
-        seen = None if self.story.seen is None else seen_to(self.story.seen)
+        seen = None if self.story.training_spec is None else spec_to_json(self.story.training_spec)
         return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": seen}
 
     @classmethod
-    def read(cls, folder: RunFolder, story: Story) -> Fit:
+    def read(cls, folder: RunDirectory, story: Story) -> Fit:
         """Put a folder's weights into a story built to receive them.
 
         Raises:
@@ -76,9 +76,9 @@ class Fit:
         """
         config = folder.config()
         weights, about = folder.weights(config)
-        seen = seen_from(about["seen"]) if about["seen"] else None
+        seen = spec_from_json(about["seen"]) if about["seen"] else None
         put_weights(story, weights, seen, folder.path)
-        story.seen = seen
+        story.training_spec = seen
         return cls(story, folder.history(), about["best_epoch"], about["mode"], config=config)
 
 
@@ -101,18 +101,18 @@ def answering(fitted: Any, seed: int | None) -> Iterator[Story]:
         new = [name for name, p in story.trainable().items() if id(p) not in known]
         if new and isinstance(fitted, tuple):
             raise ValueError(
-                f"the pair {story._name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
+                f"the pair {story.name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
                 "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
             )
 
 
-def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, path: Path) -> None:
+def put_weights(story: Story, weights: dict[str, Tensor], seen: TrainingSpec | None, path: Path) -> None:
     """Copy weights into a story in place; parameters that a first call makes are made by one on placeholders.
 
     Raises:
         ValueError: names or shapes do not agree; nothing was copied.
     """
-    with story.home(), torch.no_grad():
+    with story.param_store_scope(), torch.no_grad():
         if seen is not None:
             shape_lazy_parameters(Program(story), seen.placeholder)
         if set(weights) - set(_live(story)) and seen is not None:
@@ -121,7 +121,7 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, pat
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
             only = f"lacks '{missing[0]}'" if missing else f"has '{extra[0]}', which the story lacks"
-            raise ValueError(f"{path}: the weights do not fit {story._name}: the file {only}; is it another story's?")
+            raise ValueError(f"{path}: the weights do not fit {story.name}: the file {only}; is it another story's?")
         for name, tensor in live.items():
             if tensor.shape != weights[name].shape:
                 shapes = f"{tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the story"
@@ -132,10 +132,10 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: Seen | None, pat
             tensor.copy_(weights[name])
 
 
-def set_up(program: Program, seen: Seen) -> Recording:
+def set_up(program: Program, seen: TrainingSpec) -> Recording:
     """Let guide and model make their parameters by one call on placeholders; random state and buffers are kept."""
-    with probed(program.story, keep=True):
-        batch = program.at_step(seen.placeholder().to(program.story._device), 0)
+    with isolated_run(program.story, keep=True):
+        batch = program.at_step(seen.placeholder().to(program.story.device), 0)
         return Recording(batch).run(program)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limit"]
+__all__ = ["StoppingCriterion"]
 
 
 @dataclass(frozen=True)
-class Limit:
+class StoppingCriterion:
     """How long to train: epochs or steps, and how many epochs without a better validation ELBO to bear."""
 
     epochs: int | None = None

@@ -13,41 +13,41 @@ from torch.utils.data import DataLoader, Dataset
 
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches, as_columns, batches_of
-from pyrogen.inference.optim.optimizer import Optimizing
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.persistence.config import compare, configuration
-from pyrogen.inference.persistence.run_directory import RunFolder, seen_from
+from pyrogen.inference.persistence.run_directory import RunDirectory, spec_from_json
 from pyrogen.inference.program.input_checks import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, probed, shape_lazy_parameters
+from pyrogen.inference.program.program import Program, Recording, isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.rng import kept_random_state
-from pyrogen.inference.svi.svi_step import Step
-from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, peeked, to_compile
+from pyrogen.inference.svi.svi_step import SVIStep
+from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, to_compile, trace_first_batch
 from pyrogen.inference.training.loop import Loop
-from pyrogen.inference.training.no_training import Still
+from pyrogen.inference.training.no_training import NoTraining
 from pyrogen.inference.training.result import Fit
-from pyrogen.inference.training.stopping import Limit
-from pyrogen.inference.training.training_step import Steps
+from pyrogen.inference.training.stopping import StoppingCriterion
+from pyrogen.inference.training.training_step import TrainingStep
 from pyrogen.inference.training.validation import mean_elbo
-from pyrogen.story import Batch, Seen, Story
+from pyrogen.story import Batch, Story, TrainingSpec
 
-__all__ = ["Run"]
+__all__ = ["Trainer"]
 
-UNLIKE_TRAINING = 1_000_003
+VALIDATION_SEED_OFFSET = 1_000_003
 """Added to the seed for validation: a story built from the same seed may hold the very noise it would be judged by."""
 
 
-class Run:
+class Trainer:
     """Everything that one call of `fit` puts together; at home in the story's parameter store."""
 
     def __init__(self, story: Story, data: Any, validation: Any, options: Options, dtype: torch.dtype) -> None:
         self.started = time.monotonic()
         self.story, self.data, self.options, self.dtype = story, data, options, dtype
         self.program = Program(story, options.arguments)
-        self.trains = "steps" not in story.without
+        self.trains = "steps" not in story.unsupported
         first = self._batches(data, DEFAULT_BATCH, None)
         self._check(data, "data")
         shape_lazy_parameters(self.program, first.first)
-        peek = peeked(self.program, first) if self.trains else None
+        peek = trace_first_batch(self.program, first) if self.trains else None
         size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
         self.batches = self._batches(data, size, options.seed)
         total = self.batches.rows
@@ -80,7 +80,7 @@ class Run:
             return
         recording = Recording(self.program.at_step(self.validation.first(), 0))
         try:
-            with probed(self.story):
+            with isolated_run(self.story):
                 if is_auto(self.story):  # its guide would be made here, and not in the first step
                     recording.model.around(self.program.model)(recording.batch)
                 else:
@@ -98,7 +98,7 @@ class Run:
     def _fails_alike(self) -> bool:
         """Whether the training data fail as well: then the first step says so, of them."""
         try:
-            with probed(self.story):
+            with isolated_run(self.story):
                 Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
         except Exception:
             return True
@@ -115,9 +115,9 @@ class Run:
             seed=seed,
         )
 
-    def go(self) -> Fit:
+    def run(self) -> Fit:
         """Train, or go on training, to the limit."""
-        folder = RunFolder(self.options.out) if self.options.out is not None else None
+        folder = RunDirectory(self.options.out) if self.options.out is not None else None
         checkpoint = self._checkpoint(folder)
         for parameter in self.story.trainable().values():
             if not parameter.is_contiguous():  # Pyro's store would hold a copy, and the parameter would never learn
@@ -133,7 +133,7 @@ class Run:
             loop.run()
             self._remember_arguments()
         finally:
-            if isinstance(steps, Step):
+            if isinstance(steps, SVIStep):
                 steps.compiler.close()
             self._tell_mode(steps)
             for parameter in self.story.trainable().values():
@@ -141,43 +141,43 @@ class Run:
             self.fit.best_epoch = loop.best_epoch
         return self.fit
 
-    def _tell_mode(self, steps: Steps) -> None:
+    def _tell_mode(self, steps: TrainingStep) -> None:
         """Let the fit say how steps are taken; what a resumed run says stands until it has taken some."""
-        if isinstance(steps, Step) and steps.settled is not None:
-            self.fit.mode, self.fit.first_step_seconds = steps.compiler.mode, steps.settled - self.started
+        if isinstance(steps, SVIStep) and steps.first_step_at is not None:
+            self.fit.mode, self.fit.first_step_seconds = steps.compiler.mode, steps.first_step_at - self.started
         self.fit.mode_reason = steps.mode_reason
 
     def _remember_arguments(self) -> None:
         """What the further arguments are at the end is what they are from now on."""
-        seen, history = self.story.seen, self.fit.history
+        seen, history = self.story.training_spec, self.fit.history
         if seen is not None and history:
             extra = self.program.at_step(Batch({}, seen.n), history[-1]["step"]).extra
-            self.story.seen = replace(seen, extra=extra)
+            self.story.training_spec = replace(seen, extra=extra)
 
-    def _steps(self) -> Steps:
+    def _steps(self) -> TrainingStep:
         """What the loop drives: the story's own steps, if it has any, else SVI's."""
         options, own = self.options, getattr(self.story, "training_steps", None)
         if not self.trains:
-            return Still(self.story)
+            return NoTraining(self.story)
         if own is not None:
-            made: Steps = own(self.program, options, self.batches, self.validation)
+            made: TrainingStep = own(self.program, options, self.batches, self.validation)
             return made
         if not (hasattr(self.objective, "differentiable_loss") or hasattr(self.objective, "loss_and_grads")):
             raise TypeError(
-                f"{self.story._name} trains by SVI, and objective is a {type(self.objective).__name__}: pass a Pyro "
+                f"{self.story.name} trains by SVI, and objective is a {type(self.objective).__name__}: pass a Pyro "
                 "ELBO, or one of pyrogen.inference's"
             )
-        return Step(
+        return SVIStep(
             self.program,
             self.objective,
-            Optimizing(options.optimizer, options.schedule, options.clip_norm, options.ema),
+            Optimization(options.optimizer, options.schedule, options.clip_norm, options.ema),
             options.freeze,
             options.precision == "bfloat16",
             self.batches.rows,
             *to_compile(options, self.story, self.batches.steps),
         )
 
-    def _loop(self, steps: Steps, folder: RunFolder | None) -> Loop:
+    def _loop(self, steps: TrainingStep, folder: RunDirectory | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:
             self.fit.best_epoch = loop.best_epoch
             if not self.options.callbacks:
@@ -194,9 +194,9 @@ class Run:
         loop = Loop(
             steps,
             self.batches,
-            self.options.limit if self.trains else Limit(epochs=0),
-            several=steps.several if isinstance(steps, Step) and unwatched else None,
-            validate=self._validate if self.validation is not None and isinstance(steps, Step) else None,
+            self.options.limit if self.trains else StoppingCriterion(epochs=0),
+            run_steps=steps.run_steps if isinstance(steps, SVIStep) and unwatched else None,
+            validate=self._validate if self.validation is not None and isinstance(steps, SVIStep) else None,
             folder=folder,
             config=self.fit.config,
             report=report,
@@ -209,7 +209,7 @@ class Run:
     def _validate(self) -> float:
         assert self.validation is not None
         step = self.fit.history[-1]["step"] if self.fit.history else 0
-        seed = self.options.seed + UNLIKE_TRAINING
+        seed = self.options.seed + VALIDATION_SEED_OFFSET
         return mean_elbo(self.program, self.objective, self.validation, seed, self.divisors, step)
 
     def _prepare(self) -> None:
@@ -218,29 +218,29 @@ class Run:
         A story that was fitted before goes on from where it is, unless its whole fit is to look.
         """
         prepare = getattr(self.story, "prepare", None)
-        if prepare is None or (self.trains and self.story.seen is not None):
+        if prepare is None or (self.trains and self.story.training_spec is not None):
             return
         if isinstance(self.batches, LoaderBatches):
             raise ValueError(
-                f"{self.story._name} prepares on the whole training set: pass columns instead of a DataLoader"
+                f"{self.story.name} prepares on the whole training set: pass columns instead of a DataLoader"
             )
         assert self.batches.rows is not None
         columns = self.batches.columns(torch.arange(self.batches.rows, device=self.options.device))
         with torch.no_grad():
             prepare(self.program.named(columns))
         if not self.trains:
-            self.story.seen = self._look()
+            self.story.training_spec = self._look()
         pyro.set_rng_seed(self.options.seed)
 
-    def _look(self) -> Seen:
+    def _look(self) -> TrainingSpec:
         """What there is to remember of the data where no step shows it."""
         recording = Recording(self.batches.first())
-        if "density" not in self.story.without:
-            with probed(self.story):
+        if "density" not in self.story.unsupported:
+            with isolated_run(self.story):
                 recording.model.around(self.program.model)(recording.batch)
-        return recording.seen()
+        return recording.training_spec()
 
-    def _checkpoint(self, folder: RunFolder | None) -> dict[str, Any] | None:
+    def _checkpoint(self, folder: RunDirectory | None) -> dict[str, Any] | None:
         """The state to go on from, if there is one and it is this run's.
 
         Raises:
@@ -268,17 +268,17 @@ class Run:
         mine.update({**config, "limit": limit})
         return dict(state)
 
-    def _restore(self, steps: Steps, loop: Loop, state: dict[str, Any], folder: RunFolder | None) -> None:
-        seen = seen_from(state["about"]["seen"]) if state["about"]["seen"] else None
-        if isinstance(steps, Step) and seen is not None:
+    def _restore(self, steps: TrainingStep, loop: Loop, state: dict[str, Any], folder: RunDirectory | None) -> None:
+        seen = spec_from_json(state["about"]["seen"]) if state["about"]["seen"] else None
+        if isinstance(steps, SVIStep) and seen is not None:
             # The first rows, not placeholders: a program may need data that make sense.
-            with probed(self.story, keep=True):
+            with isolated_run(self.story, keep=True):
                 recording = Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
-            steps.meet(recording)
+            steps.register_parameters(recording)
             objective = getattr(self.objective, "base", self.objective)
             if getattr(objective, "max_plate_nesting", None) == math.inf:
                 objective.max_plate_nesting = recording.nesting  # found by drawing, where a run begins
-        self.story.seen, self.fit.mode = seen, state["about"]["mode"]
+        self.story.training_spec, self.fit.mode = seen, state["about"]["mode"]
         loop.restore(state)
         if folder is not None:
             folder.restore_files(loop.history, self.fit.config)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pyrogen.story import Batch
 
-__all__ = ["Steps"]
+__all__ = ["TrainingStep"]
 
 
-class Steps(Protocol):
+class TrainingStep(Protocol):
     """What a loop drives: SVI, or two players in turn."""
 
     elbo: bool
@@ -30,7 +30,7 @@ class Steps(Protocol):
     def mode_reason(self) -> str:
         """Why steps are not compiled, where they are not."""
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Raise FloatingPointError if a loss was not finite; losses need not be looked at as they come."""
 
     def figures(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.shapes import Shape, as_shape, fold, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape, flatten_batch
 
 __all__ = [
     "ConvDecoder",
@@ -93,7 +93,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
-        lead = leading(x, self._in, "ConvEncoder")
+        lead = batch_shape(x, self._in, "ConvEncoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
         return out.reshape((*lead, *self._out))
 
@@ -143,7 +143,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
-        lead = leading(x, self._in, "ConvDecoder")
+        lead = batch_shape(x, self._in, "ConvDecoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), math.prod(self._in)))
         return out.reshape((*lead, *self._out))
 
@@ -187,7 +187,7 @@ class ConvNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for `x`."""
-        return fold(self.layers, x, self._in)
+        return flatten_batch(self.layers, x, self._in)
 
 
 def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from pyrogen.nn.conv.conv import halvings, strided
 from pyrogen.nn.conv.generators import image_shape
 from pyrogen.nn.dense import hidden_layers
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Critic"]
 
@@ -86,7 +86,7 @@ class Critic(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The features f(x), (..., hidden[-1]), of `x` (..., *event_shape)."""
-        lead = leading(x, self._event, "Critic")
+        lead = batch_shape(x, self._event, "Critic")
         out: Tensor = self.layers(x.reshape(math.prod(lead), *(self._event or (1,))))
         return out.reshape((*lead, self.hidden[-1]))
 

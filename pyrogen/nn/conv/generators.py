@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrogen.nn.conv.conv import doublings, halvings
 from pyrogen.nn.dense import hidden_layers
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Generator", "image_shape"]
 
@@ -68,7 +68,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The data for `z`."""
-        lead = leading(z, self._in, "Generator")
+        lead = batch_shape(z, self._in, "Generator")
         out: Tensor = self.layers(z.reshape(math.prod(lead), math.prod(self._in)))
         return out.reshape((*lead, *self._out))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pyrogen.nn.conv.conv import doublings, halvings, residuals, strided
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["GridDecoder", "GridEncoder"]
 
@@ -54,7 +54,7 @@ class GridEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The grid for `x`."""
-        lead = leading(x, self._in, "GridEncoder")
+        lead = batch_shape(x, self._in, "GridEncoder")
         out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
         return out.permute(0, 2, 3, 1).reshape(*lead, *self.grid, self.features)
 
@@ -98,7 +98,7 @@ class GridDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """The image for the grid `z`."""
         event = (*self.grid, self.features)
-        lead = leading(z, event, "GridDecoder")
+        lead = batch_shape(z, event, "GridDecoder")
         out: Tensor = self.layers(z.reshape(math.prod(lead), *event).permute(0, 3, 1, 2))
         return out.reshape(*lead, *self._out)
 

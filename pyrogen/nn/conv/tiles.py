@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyrogen.nn.dense import Dense
 from pyrogen.nn.sequence.tokens import Tokens
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["TileDecoder", "TileEncoder"]
 
@@ -52,7 +52,7 @@ class TileEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The grid for `x`."""
-        lead = leading(x, self._in, "TileEncoder")
+        lead = batch_shape(x, self._in, "TileEncoder")
         out: Tensor = self.network(self._tokens(x))
         return out.reshape(*lead, *self.grid, self.features)
 
@@ -94,6 +94,6 @@ class TileDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The image for the grid `z`."""
-        lead = leading(z, (*self.grid, self.features), "TileDecoder")
+        lead = batch_shape(z, (*self.grid, self.features), "TileDecoder")
         out: Tensor = self.network(z.reshape(math.prod(lead), self._tokens.length, self.features))
         return self._tokens.join(out).reshape(*lead, *self._out)

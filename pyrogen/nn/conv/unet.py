@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrogen.nn.conv.denoisers import Told
 from pyrogen.nn.sequence.attention import AttentionBlock
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["UNet"]
 
@@ -105,7 +105,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """The outputs for `x` at `time`."""
-        lead = leading(x, self._event, "UNet")
+        lead = batch_shape(x, self._event, "UNet")
         told = self.told(time, label, lead)
         out = self._image(x.reshape(math.prod(lead), *self._event), told.reshape(math.prod(lead), self.width))
         return out.reshape(x.shape)

@@ -12,7 +12,7 @@ from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad
 
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Brush", "MaskedConv2d", "MaskedDense", "Painted", "painted"]
 
@@ -73,7 +73,7 @@ class MaskedDense(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The outputs for `x`."""
-        leading(x, self._in, "MaskedDense")
+        batch_shape(x, self._in, "MaskedDense")
         out: Tensor = self.network(x.flatten(1), *([] if context is None else [context]))
         return out[..., None] if self.outputs == 1 else out.transpose(1, 2)
 

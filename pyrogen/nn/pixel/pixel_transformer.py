@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.nn.sequence.causal import CausalTransformer
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["PixelTransformer"]
 
@@ -65,7 +65,7 @@ class PixelTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The outputs for `x`."""
-        leading(x, self._in, "PixelTransformer")
+        batch_shape(x, self._in, "PixelTransformer")
         out: Tensor = self.network(self._levels(x.movedim(1, -1)), context)
         return out
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, pad
 
 from pyrogen.nn.pixel.pixels import Told
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["PixelCNNPlusPlus"]
 
@@ -81,7 +81,7 @@ class PixelCNNPlusPlus(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The outputs for `x`."""
-        leading(x, self._in, "PixelCNNPlusPlus")
+        batch_shape(x, self._in, "PixelCNNPlusPlus")
         return self._outputs(x, context)
 
     def steps(self, rows: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from pyrogen.nn.pixel.masked import Brush, MaskedConv2d, Painted, painted
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Canvas", "PixelNetwork", "ResidualPixelNetwork", "Told"]
 
@@ -104,7 +104,7 @@ class PixelNetwork(nn.Module, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The outputs (rows, height, width, channels, outputs) for `x`."""
-        leading(x, self._in, type(self).__name__)
+        batch_shape(x, self._in, type(self).__name__)
         out: Tensor = self.last(self._states(self._image(x), context))
         return out.unflatten(1, (self._channels, self.outputs)).permute(0, 3, 4, 1, 2)
 

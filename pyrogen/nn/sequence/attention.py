@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pyrogen.nn.sequence.tokens import Tokens
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["AttentionBlock", "Seen", "TransformerEncoder"]
+__all__ = ["AttentionBlock", "KVCache", "TransformerEncoder"]
 
 
-class Seen:
+class KVCache:
     """The keys and values of the tokens that a layer of causal attention has seen, (rows, heads, length, features)."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class AttentionBlock(nn.Module):
             nn.Linear(self.width, 4 * self.width), nn.GELU(), nn.Linear(4 * self.width, self.width)
         )
 
-    def forward(self, tokens: Tensor, kept: Seen | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, kept: KVCache | None = None) -> Tensor:
         """The tokens one layer on; with `kept`, those that come after what it has seen, one at a time."""
         parts = self.look(self.norms[0](tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
@@ -126,4 +126,4 @@ class TransformerEncoder(nn.Module):
         """The outputs for `x`."""
         tokens = self.norm(self.blocks(self.first(self._tokens(x)) + self.places))
         out: Tensor = self.last(tokens.mean(1))
-        return out.reshape((*leading(x, self._in, "TransformerEncoder"), *self._out))
+        return out.reshape((*batch_shape(x, self._in, "TransformerEncoder"), *self._out))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrogen.nn.sequence.attention import AttentionBlock, Seen
+from pyrogen.nn.sequence.attention import AttentionBlock, KVCache
 
 __all__ = ["CausalNetwork", "CausalRecurrent", "CausalTransformer"]
 
@@ -139,8 +139,8 @@ class CausalTransformer(CausalNetwork):
         state: Tensor = self.norm(tokens)
         return state
 
-    def _next(self, place: int, token: Tensor, kept: list[Seen] | None) -> tuple[Tensor, list[Seen]]:
-        kept = [Seen() for _ in self.blocks] if kept is None else kept
+    def _next(self, place: int, token: Tensor, kept: list[KVCache] | None) -> tuple[Tensor, list[KVCache]]:
+        kept = [KVCache() for _ in self.blocks] if kept is None else kept
         token = token + self.places[place]
         for block, seen in zip(self.blocks, kept, strict=True):
             token = block(token, seen)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pyrogen.nn.sequence.tokens import Tokens
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["RecurrentEncoder"]
 
@@ -57,4 +57,4 @@ class RecurrentEncoder(nn.Module):
         """The outputs for `x`."""
         states, _ = self.gru(self._tokens(x))
         out: Tensor = self.last(states[:, -1])
-        return out.reshape((*leading(x, self._in, "RecurrentEncoder"), *self._out))
+        return out.reshape((*batch_shape(x, self._in, "RecurrentEncoder"), *self._out))

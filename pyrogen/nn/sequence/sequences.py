@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.nn.sequence.attention import AttentionBlock
-from pyrogen.nn.shapes import leading
+from pyrogen.nn.shapes import batch_shape
 
 __all__ = ["HiddenTokens", "SequenceEncoder", "elements", "without_padding"]
 
@@ -65,7 +65,7 @@ class SequenceEncoder(nn.Module):
     def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
         """The outputs for `x`."""
         unit = () if self.symbols else (self.features,)
-        *lead, places = leading(x, unit, "SequenceEncoder")
+        *lead, places = batch_shape(x, unit, "SequenceEncoder")
         rows = math.prod(lead)
         length = torch.full((), places, device=x.device) if length is None else length
         length = length.expand(lead).reshape(rows)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from pyrogen.nn.shapes import Shape, as_shape, leading
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 __all__ = ["Tokens"]
 
@@ -54,7 +54,7 @@ class Tokens:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The tokens (rows, length, features) of `x` (..., *event_shape), its leading dimensions folded into one."""
-        rows = math.prod(leading(x, as_shape(self.event_shape), self.who))
+        rows = math.prod(batch_shape(x, as_shape(self.event_shape), self.who))
         cut = x.reshape(rows, *self._grid).permute(0, 2, 4, 1, 3, 5)
         return cut.reshape(rows, self.length, self.features)
 

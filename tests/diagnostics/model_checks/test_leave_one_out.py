@@ -1,0 +1,109 @@
+"""Leave-one-out densities in closed form, and the two ways that are wrong."""
+
+import math
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyrogen import fit
+from pyrogen.diagnostics import loo, to_datatree
+from pyrogen.models import VAE
+from tests.helpers.linear_gaussian import ppca, scaled
+from tests.helpers.statistics import assert_within
+from tests.helpers.stories import Location, coin_guide, coin_model, schools, schools_model
+
+
+def location(x, c):
+    """One shared mean, whose guide is the exact posterior but c times as wide."""
+    run = fit(Location(), {"x": x}, steps=1, progress=False)
+    with torch.no_grad():
+        run.story.guide.locs.mu.copy_(x.sum() / (len(x) + 0.01))
+        run.story.guide.scales.mu = torch.tensor(c / math.sqrt(len(x) + 0.01))
+    return run
+
+
+def exact_loo(x):
+    """Log p(x_i | x_-i) for N(mu, 1) data under mu ~ N(0, 100)."""
+    variance = 1 / (len(x) - 1 + 0.01)
+    return dist.Normal((x.sum() - x) * variance, math.sqrt(1 + variance)).log_prob(x).double().numpy()
+
+
+@pytest.mark.parametrize("c", [1.0, 2.0])
+def test_shared_latents_are_weighed(c, seed):
+    import arviz_stats
+
+    x, samples = torch.randn(40), 1000
+    run, exact = location(x, c), exact_loo(x)
+    found = loo(run, x, samples, seed=seed)
+    assert found.kind == "approximate posterior"
+    assert not found.unreliable.any()
+    assert abs(found.elpd.value - exact.sum()) < 0.1
+    np.testing.assert_allclose(found.pointwise, exact, atol=0.02)
+    assert found.elpd.error == pytest.approx(found.pointwise.std(ddof=1) * math.sqrt(40))
+    tree = to_datatree(run, x, samples, seed=seed, groups=["posterior", "log_likelihood", "sample_stats"])
+    stats = tree["sample_stats"]
+    if c == 2.0:
+        theirs = arviz_stats.loo_approximate_posterior(tree, stats["lp"], stats["log_q"], pointwise=True)
+        np.testing.assert_allclose(found.pointwise, theirs.elpd_i.values, atol=1e-4)
+        np.testing.assert_allclose(found.khat, theirs.pareto_k.values, atol=0.02)
+        plain = arviz_stats.loo(tree, pointwise=True)
+        assert plain.pareto_k.max() < 0.5  # which looks good
+        assert plain.elpd < exact.sum() - 1  # and is wrong
+
+
+def test_plain_loo_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="plain leave-one-out is refused: it takes draws to be the posterior's"):
+        loo(location(torch.randn(9), 1.0), torch.randn(9), kind="plain")
+
+
+def test_the_conditional_one_would_be_wrong_and_is_refused(seed):
+    story = ppca(sigma=0.3)
+    x = story.sample(40)
+    with pytest.raises(ValueError, match="conditional leave-one-out is refused: given its own latents"):
+        loo(story, x, kind="conditional")
+    tree = to_datatree(story, x, 1000, seed=seed)
+    told = tree["log_likelihood"]["x"].values[0]
+    harmonic = -(np.logaddexp.reduce(-told, 0) - math.log(1000))
+    exact = story.log_prob(x).detach().numpy()
+    assert harmonic.sum() > exact.sum() + 20
+    assert "harmonic mean" in tree["log_likelihood"].attrs["about"]
+    found = loo(story, x, seed=seed)
+    assert found.kind == "marginal"
+    np.testing.assert_allclose(found.pointwise, exact, atol=1e-10)
+    assert np.isneginf(found.khat).all()
+    assert "nats (marginal); k-hat above 0.67 for 0.0% of the data" in str(found)
+
+
+def test_without_an_exact_likelihood_the_marginal_one_is_weighed(monkeypatch, seed):
+    story = scaled(ppca(), 1.2)
+    x = story.sample(30)
+    exact = story.log_prob(x).detach()
+    monkeypatch.delattr(type(story), "log_prob")
+    found = loo(story, x, 2000, seed=seed)
+    assert_within(found.pointwise.mean(), exact.mean(), 0.02 / 4.27)
+    assert found.khat.shape == (30,)
+    assert np.isfinite(found.khat).all()
+
+
+def test_latents_shared_and_not_leave_nothing_out():
+    from pyro.infer.autoguide import AutoNormal
+
+    run = fit((schools_model, AutoNormal(schools_model)), schools(), steps=1, progress=False)
+    with pytest.raises(ValueError, match="latent 'theta' belongs to a datum, and others are shared"):
+        loo(run, schools())
+
+
+def test_the_kind_must_be_right():
+    x = torch.rand(5, 1, 4, 4).round()
+    with pytest.raises(ValueError, match="kind='approximate posterior' is not for this story: pass 'marginal'"):
+        loo(VAE((1, 4, 4), 2), x, kind="approximate posterior")
+
+
+def test_a_coin_is_left_out_in_one_line(seed):
+    flips = torch.tensor([1.0] * 6 + [0.0] * 4)
+    run = fit((coin_model, coin_guide), {"flips": flips}, steps=1, progress=False)
+    found = loo(run, flips, 500, seed=seed)
+    exact = np.log(np.where(flips.numpy() == 1, 7 / 13, 5 / 13))
+    np.testing.assert_allclose(found.pointwise, exact, atol=0.05)
