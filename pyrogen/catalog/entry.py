@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from pyrogen.inference.program.input_checks import nearest
+from pyrogen.messages import did_you_mean
 from pyrogen.story import Story
 
 __all__ = ["GIVEN", "Entry", "chosen", "sizes"]
@@ -58,7 +58,7 @@ class Entry:
         parameters = inspect.signature(self.build).parameters
         for name in settings:
             if name not in parameters:
-                hint = nearest(name, self.settings)
+                hint = did_you_mean(name, self.settings)
                 raise ValueError(
                     f"{self.name} has no setting '{name}'{hint} (it has: {', '.join(self.settings) or 'none'})"
                 )

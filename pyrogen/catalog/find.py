@@ -21,7 +21,7 @@ from pyrogen.catalog.stories import (
     mixtures,
     sequences,
 )
-from pyrogen.inference.program.input_checks import nearest
+from pyrogen.messages import did_you_mean
 from pyrogen.story import Story
 
 __all__ = ["CATALOG", "find"]
@@ -52,7 +52,7 @@ def find(name: str) -> Entry:
     if ".py:" in name or name.endswith(".py"):
         return _from_file(name)
     if name not in CATALOG:
-        hint = nearest(name, CATALOG)
+        hint = did_you_mean(name, CATALOG)
         raise ValueError(
             f"no story is called '{name}'{hint} (have: {', '.join(CATALOG)}; your own: path/to/file.py:Class)"
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import typer
 
-__all__ = ["UsageError", "nearest", "one_line", "usage_line"]
+from pyrogen.messages import did_you_mean
+
+__all__ = ["UsageError", "one_line", "usage_line"]
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for wrong usage. Typer has it from Click, newer versions from a Click of their own."""
@@ -34,13 +33,7 @@ def usage_line(error: Exception) -> str:
     text = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
     if wrong is not None and text.startswith("No such option"):
         known = [name for parameter in ctx.command.params for name in parameter.opts] if ctx is not None else []
-        text = f"no such option {wrong}{nearest(str(wrong), [*known, '--debug', '--help'])}"
+        text = f"no such option {wrong}{did_you_mean(str(wrong), [*known, '--debug', '--help'])}"
     text = text.replace("Value error, ", "")
     place = f" (see {ctx.command_path} --help)" if ctx is not None else ""
     return " ".join((text[:1].lower() + text[1:]).split()) + place
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known name is near, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""

@@ -10,8 +10,8 @@ import typer
 from pyro.infer import TraceMeanField_ELBO
 
 from pyrogen.adversarial import AdversarialLoss, Hinge, NonSaturating, Wasserstein
-from pyrogen.cli.errors import nearest
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO
+from pyrogen.messages import did_you_mean
 
 __all__ = ["parse_objective", "parse_pairs"]
 
@@ -36,7 +36,7 @@ def parse_objective(text: str) -> Any:
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if name not in _KNOWN:
-            raise _wrong(f"no objective is called '{name}'{nearest(name, _KNOWN)} (write {_FORMS})")
+            raise _wrong(f"no objective is called '{name}'{did_you_mean(name, _KNOWN)} (write {_FORMS})")
         if name in asked:
             raise _wrong(f"'{name}' is said twice")
         asked[name] = _number(name, value) if equals or name not in (*_SWITCHES, "wasserstein") else None

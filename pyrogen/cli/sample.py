@@ -19,8 +19,8 @@ from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
 from pyrogen.data import as_text
 from pyrogen.inference import Fit
-from pyrogen.inference.program.input_checks import nearest
 from pyrogen.inference.program.rng import seeded
+from pyrogen.messages import did_you_mean
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
 
@@ -74,7 +74,7 @@ def _drawn(story: Any, n: int, told: Mapping[str, Tensor], how: Mapping[str, Any
     ways = [name for name in inspect.signature(story.draw).parameters if name not in {"n", *told}]
     for name in how:
         if name not in ways:
-            raise ValueError(f"--draw {name}: {story.name} knows {', '.join(ways)}{nearest(name, ways)}")
+            raise ValueError(f"--draw {name}: {story.name} knows {', '.join(ways)}{did_you_mean(name, ways)}")
     return story.draw(n, **told, **how)
 
 

@@ -11,9 +11,10 @@ from pyrogen.data import images, synthetic
 from pyrogen.data.arrays import read_numpy
 from pyrogen.data.draws import check_seed
 from pyrogen.data.folders import read_folder
-from pyrogen.data.splits import Splits, check_mode, nearest
+from pyrogen.data.splits import Splits, check_mode
 from pyrogen.data.tables import read_csv
 from pyrogen.data.texts import read_text
+from pyrogen.messages import did_you_mean
 
 __all__ = ["data_root", "describe", "load", "user_cache"]
 
@@ -137,7 +138,7 @@ def _find(name: str, root: str | os.PathLike[str] | None) -> Path:
     names = ", ".join(_SOURCES)
     raise ValueError(
         f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv, .txt or a folder of images"
-        f"{nearest(name, _SOURCES)}"
+        f"{did_you_mean(name, _SOURCES)}"
     )
 
 

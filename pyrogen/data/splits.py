@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,6 +12,7 @@ from torch import Tensor
 from pyrogen.data.columns import Columns, chunks
 from pyrogen.data.draws import check_seed
 from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization, binarized_once, dequantized_once
+from pyrogen.messages import did_you_mean
 
 __all__ = ["Splits", "Truth", "check_mode", "nearest"]
 
@@ -86,7 +85,7 @@ class Splits:
         """The columns of ``train``, ``validation`` or ``test``; another name is a ``ValueError``."""
         known = dict(zip(_SPLITS, self._parts(), strict=True))
         if name not in known:
-            raise ValueError(f"split: expected {', '.join(known)}, got {name!r}{nearest(name, known)}")
+            raise ValueError(f"split: expected {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
         return known[name]
 
     def protocol(self) -> dict[str, Any]:
@@ -193,17 +192,7 @@ class Splits:
 def check_mode(mode: str) -> None:
     """Refuses an unknown binarization with a ``ValueError`` that names the nearest known one."""
     if mode not in MODES:
-        raise ValueError(f"binarize: expected one of {', '.join(MODES)}, got {mode!r}{nearest(mode, MODES)}")
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """``; did you mean 'mnist'?`` for the known name that is nearest, or nothing.
-
-    >>> nearest("mnsit", ["digits", "mnist"])
-    "; did you mean 'mnist'?"
-    """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"binarize: expected one of {', '.join(MODES)}, got {mode!r}{did_you_mean(mode, MODES)}")
 
 
 def _extremes(x: Tensor) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pyrogen.inference.prediction.activity import ActiveUnits, active_units
 from pyrogen.inference.prediction.encode_decode import decode, encode, reconstruct
 from pyrogen.inference.prediction.imputation import Imputation, impute
 from pyrogen.inference.prediction.predictive import posterior, posterior_predictive, prior, prior_predictive
+from pyrogen.inference.program.evaluation_context import EvaluationContext, evaluation_context
 from pyrogen.inference.program.row_log_weights import NoWeights
 from pyrogen.inference.svi.pyro_svi import SVI
 from pyrogen.inference.training.callbacks import TensorBoard
@@ -20,6 +21,7 @@ __all__ = [
     "SVI",
     "ActiveUnits",
     "Classification",
+    "EvaluationContext",
     "Fit",
     "ImportanceWeightedELBO",
     "Imputation",
@@ -36,6 +38,7 @@ __all__ = [
     "cosine",
     "decode",
     "encode",
+    "evaluation_context",
     "fit",
     "held_out_elbo",
     "impute",

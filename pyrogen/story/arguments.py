@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from pyro.poutine.messenger import unwrap
 from torch import Tensor, nn
+
+from pyrogen.messages import did_you_mean
 
 __all__ = ["RESERVED", "Batch", "Signature"]
 
@@ -133,12 +134,10 @@ class Signature:
         if name in RESERVED:
             return f"{self.who} asks for '{name}', which is not known for this data: pass it with fit(arguments=...)"
         columns = [str(key) for key in batch.columns]
-        near = difflib.get_close_matches(name, columns, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
         have = ", ".join(columns) or "none"
         return (
             f"{self.who} asks for '{name}', and the data has no such column (columns: {have}; always there: n, total, "
-            f"index){hint}: rename the parameter, give it a default, or add the column"
+            f"index){did_you_mean(name, columns)}: rename the parameter, give it a default, or add the column"
         )
 
 

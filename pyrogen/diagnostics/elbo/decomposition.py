@@ -13,9 +13,7 @@ from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.log_densities import by_row, score
 from pyrogen.diagnostics.core.posterior_draws import anatomies
 from pyrogen.diagnostics.core.program_structure import Anatomy
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
+from pyrogen.inference import evaluation_context
 from pyrogen.story import latent_sites
 
 __all__ = ["Decomposition", "check_local", "decompose"]
@@ -70,9 +68,10 @@ def decompose(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) 
     """
     pieces: list[dict[tuple[str, str], Estimates]] = []
     closed: dict[str, bool] = {}
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         story.require("density")
-        batch = whole_batch(story, Program(story), data)
+        batch = context.batch(data)
         for anatomy in anatomies(story, batch, num_samples, held=num_samples):
             check_local(anatomy, story.name)
             pieces.append(

@@ -15,11 +15,9 @@ from pyrogen.diagnostics.core.log_densities import by_row, score
 from pyrogen.diagnostics.core.posterior_draws import some_rows, takes_any_rows
 from pyrogen.diagnostics.core.program_structure import Anatomy, examine
 from pyrogen.diagnostics.elbo.decomposition import check_local
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.likelihood.memory_budget import max_rows
 from pyrogen.inference.prediction.encode_decode import FixedLatents
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import latent_sites
 
 __all__ = ["Surgery", "elbo_surgery"]
@@ -83,8 +81,9 @@ def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 
     References:
         Hoffman, Johnson 2016, "ELBO surgery: yet another way to carve up the variational evidence lower bound".
     """
-    with answering(fitted, seed) as story:
-        batch = some_rows(whole_batch(story, Program(story), data), rows)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = some_rows(context.batch(data), rows)
         anatomy = examine(story, batch)
         check_local(anatomy, story.name)
         if not takes_any_rows(story, batch, 2):

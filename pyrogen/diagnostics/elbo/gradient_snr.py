@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.batching.row_batches import batches_of, fetched
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program, divisor_for
 from pyrogen.inference.training.defaults import default_objective
-from pyrogen.inference.training.result import answering
 
 __all__ = ["GradientNoise", "gradient_noise"]
 
@@ -91,7 +91,8 @@ def gradient_noise(
     """
     if num_samples < 2 * BLOCKS:
         raise ValueError(f"num_samples must be at least {2 * BLOCKS}, got {num_samples}")
-    with answering(fitted, seed) as story, torch.enable_grad():
+    with evaluation_context(fitted, seed) as context, torch.enable_grad():
+        story = context.story
         program, dtype = Program(story), story_dtype(story, torch.get_default_dtype())
         total = story.training_spec.total if story.training_spec is not None else None
         options: dict[str, Any] = {"batch_size": batch_size, "device": story.device, "dtype": dtype, "total": total}

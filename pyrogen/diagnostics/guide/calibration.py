@@ -15,10 +15,8 @@ from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import anatomies, from_prior, taken, takes_any_rows, with_new
 from pyrogen.diagnostics.core.program_structure import Anatomy, examine
 from pyrogen.diagnostics.guide.rank_uniformity import normal_scores, rank_band, rank_p_values
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import rows_first
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, Story
 
 if TYPE_CHECKING:
@@ -140,10 +138,11 @@ def check_calibration(
     """
     if simulations < 1 or draws < 1:
         raise ValueError(f"simulations and draws must be at least 1, got {simulations} and {draws}")
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         story.require("guide")
         story.require("sample")
-        batch = whole_batch(story, Program(story), data)
+        batch = context.batch(data)
         _check(story, batch)
         rows = torch.randperm(simulations, device=story.device) % batch.n
         many = taken(batch, rows)

@@ -13,10 +13,8 @@ from torch import Tensor
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import shelved
 from pyrogen.diagnostics.guide.importance import khat_threshold, smoothed
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.row_log_weights import NoWeights
-from pyrogen.inference.training.result import answering
 
 __all__ = ["Expectation", "corrected_expectations"]
 
@@ -81,8 +79,9 @@ def corrected_expectations(
         Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
     """
     parts: list[dict[str, Expectation]] = []
-    with answering(fitted, seed) as story:
-        batch = whole_batch(story, Program(story), data)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = context.batch(data)
         for shelf, rows in shelved(story, batch, {"posterior", "importance"}, num_samples, held=num_samples):
             if "importance" not in shelf.groups or "posterior" not in shelf.groups:
                 raise NoWeights(

@@ -11,9 +11,7 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import collect
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, smoothed
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
+from pyrogen.inference import evaluation_context
 
 __all__ = ["Moments", "shared_moments"]
 
@@ -75,8 +73,9 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
     References:
         Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
     """
-    with answering(fitted, seed) as story:
-        batch = whole_batch(story, Program(story), data)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = context.batch(data)
         if batch.n != batch.total:
             raise ValueError(
                 f"{story.name}: data share latents, whose posterior is given the {batch.total} rows of the training "

@@ -12,10 +12,7 @@ import numpy as np
 from pyrogen.diagnostics.core.draw_arrays import Variable
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import collect
-from pyrogen.inference import NoWeights, log_weights
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
+from pyrogen.inference import NoWeights, evaluation_context, log_weights
 
 __all__ = ["ImportanceWeights", "importance_weights", "khat_threshold", "smoothed", "summary"]
 
@@ -146,8 +143,9 @@ class ImportanceWeights:
 
 def _joint_log_weights(fitted: Any, data: Any, num_samples: int, seed: int) -> Array | None:
     """(S, 1) log p(x, z) - log q(z) of all data and latents together; None where the guide does not draw them all."""
-    with answering(fitted, seed) as story:
-        batch = whole_batch(story, Program(story), data)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = context.batch(data)
         stats = collect(story, batch, {"sample_stats"}, num_samples)[0].groups.get("sample_stats")
     if stats is None:
         return None

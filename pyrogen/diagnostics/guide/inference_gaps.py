@@ -16,10 +16,9 @@ from pyrogen.diagnostics.core.posterior_draws import anatomies, some_rows
 from pyrogen.diagnostics.core.program_structure import Anatomy
 from pyrogen.diagnostics.elbo.decomposition import check_local
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
-from pyrogen.inference.likelihood.marginal_likelihood import log_likelihood, whole_batch
-from pyrogen.inference.program.program import Program
+from pyrogen.inference import evaluation_context
+from pyrogen.inference.likelihood.marginal_likelihood import log_likelihood
 from pyrogen.inference.program.row_log_weights import row_log_weights
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, Story, latent_sites
 
 __all__ = ["InferenceGaps", "inference_gaps"]
@@ -103,8 +102,9 @@ def inference_gaps(
         Cremer, Li, Duvenaud 2018, arXiv:1801.03558.
     """
     pieces: list[tuple[Array, Array]] = []
-    with answering(fitted, seed) as story:
-        batch = some_rows(whole_batch(story, Program(story), data), rows)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = some_rows(context.batch(data), rows)
         for anatomy in anatomies(story, batch, 1, held=_TOGETHER):
             check_local(anatomy, story.name)
             family = _Family(story, anatomy)

@@ -15,9 +15,8 @@ from pyro import poutine
 from pyro.infer import MCMC, NUTS
 
 from pyrogen.diagnostics.core.estimates import Array
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, Story, data_plate, latent_sites, outside
 
 __all__ = ["Reference", "sample_reference"]
@@ -92,12 +91,13 @@ def sample_reference(
     References:
         Hoffman, Gelman 2014, JMLR 15, arXiv:1111.4246.
     """
-    with answering(fitted, None) as story:
-        pass  # a story at home takes its frozen parameters along, so they are frozen before it goes there
-    with _frozen(story), answering(story, seed), torch.enable_grad(), warnings.catch_warnings():
+    with evaluation_context(fitted) as context:
+        story = context.story
+        # a story at home takes its frozen parameters along, so they are frozen before it goes there
+    with _frozen(story), evaluation_context(story, seed), torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.trace` is deprecated", category=FutureWarning)
-        program = Program(story)
-        batch = _alone(program, whole_batch(story, program, data))
+        program = context.program
+        batch = _alone(program, context.batch(data))
         found = []
         for chain in range(chains):
             pyro.set_rng_seed(seed + chain)

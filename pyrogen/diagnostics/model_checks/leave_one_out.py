@@ -12,10 +12,8 @@ from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.posterior_draws import collect
 from pyrogen.diagnostics.core.program_structure import examine
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, smoothed
-from pyrogen.inference import log_likelihood, log_weights
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import Fit, answering
+from pyrogen.inference import evaluation_context, log_likelihood, log_weights
+from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside
 
 __all__ = ["LeaveOneOut", "loo"]
@@ -96,8 +94,9 @@ def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = N
 
 
 def _right_kind(fitted: Any, data: Any) -> str:
-    with answering(fitted, 0) as story:
-        anatomy = examine(story, whole_batch(story, Program(story), data))
+    with evaluation_context(fitted, 0) as context:
+        story = context.story
+        anatomy = examine(story, context.batch(data))
         sites = anatomy.run()[1].nodes
     if anatomy.local:
         return "marginal"
@@ -123,8 +122,9 @@ def _marginal(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOu
 
 def _shared(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOut:
     """With draws of the posterior given all data, p(x_i | x_-i) = 1 / E 1 / p(x_i | z); these are the guide's."""
-    with answering(fitted, seed) as story:
-        batch = whole_batch(story, Program(story), data)
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        batch = context.batch(data)
         groups = collect(story, batch, {"log_likelihood", "sample_stats"}, num_samples)[0].groups
     told = np.sum([v.values[0].astype(np.float64) for v in groups["log_likelihood"].values()], 0)
     lp, log_q = (groups["sample_stats"][name].values[0].astype(np.float64)[:, None] for name in ("lp", "log_q"))

@@ -15,10 +15,8 @@ from torch import Tensor
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import anatomies, new_data
 from pyrogen.diagnostics.core.program_structure import Anatomy
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import one_or_all
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 
 __all__ = ["PredictiveCheck", "predictive_check"]
 
@@ -96,9 +94,10 @@ def predictive_check(
         raise ValueError(f"under is 'posterior' or 'prior', got {under!r}")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         story.require("sample")
-        pieces = list(anatomies(story, whole_batch(story, Program(story), data), num_samples))
+        pieces = list(anatomies(story, context.batch(data), num_samples))
         if under == "posterior" and not pieces[0].guided:
             raise ValueError(f"{story.name}: its guide does not draw every latent: pass under='prior'")
         seen = next(_data_sets([anatomy.run()[1] for anatomy in pieces], pieces))

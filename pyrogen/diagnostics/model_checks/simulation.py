@@ -15,10 +15,8 @@ from pyrogen.diagnostics.core.log_densities import by_row, score
 from pyrogen.diagnostics.core.posterior_draws import anatomies, from_prior, new_data, taken, with_new
 from pyrogen.diagnostics.core.program_structure import examine
 from pyrogen.diagnostics.elbo.decomposition import check_local
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import FixedLatents
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch
 
 __all__ = ["prior_elbo", "simulated_data"]
@@ -40,9 +38,10 @@ def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float(
     Raises:
         ValueError: the story declines to sample, or an observed site is no column of the data.
     """
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         story.require("sample")
-        batch, start = whole_batch(story, Program(story), data), time.perf_counter()
+        batch, start = context.batch(data), time.perf_counter()
         chosen = torch.cat([torch.randperm(batch.n) for _ in range(-(-rows // batch.n))])[:rows]
         found: list[Batch] = []
         for part in chosen.split(_ROWS):
@@ -77,8 +76,9 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
         True
     """
     pieces = []
-    with answering(fitted, seed) as story:
-        for anatomy in anatomies(story, whole_batch(story, Program(story), data), num_samples):
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
+        for anatomy in anatomies(story, context.batch(data), num_samples):
             check_local(anatomy, story.name)
             found: list[Tensor] = []
             while sum(map(len, found)) < num_samples:

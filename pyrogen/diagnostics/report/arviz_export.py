@@ -12,11 +12,10 @@ from torch import nn
 from pyrogen.diagnostics.core.datatree import GROUPS, built
 from pyrogen.diagnostics.core.posterior_draws import collect
 from pyrogen.diagnostics.guide.importance import summary
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.persistence.run_directory import describe_story, versions
 from pyrogen.inference.program.input_checks import nearest
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import Fit, answering
+from pyrogen.inference.training.result import Fit
 from pyrogen.story import Story
 
 if TYPE_CHECKING:
@@ -86,8 +85,9 @@ def to_datatree(
     asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
     shelves = []
     for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
-        with answering(run, seed + chain) as story:
-            shelf, rows = collect(story, whole_batch(story, Program(story), data), asked, num_samples)
+        with evaluation_context(run, seed + chain) as context:
+            story = context.story
+            shelf, rows = collect(story, context.batch(data), asked, num_samples)
         shelves.append(shelf)
     if not shelves:
         raise ValueError("expected a story, a pair or a Fit, or a list of them, got an empty list")

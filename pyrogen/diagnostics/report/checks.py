@@ -24,10 +24,7 @@ from pyrogen.diagnostics.model_checks.predictive_checks import Statistic, predic
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
 from pyrogen.diagnostics.samples.features import suited_features
 from pyrogen.diagnostics.samples.sample_quality import draw_samples, sample_quality
-from pyrogen.inference import Fit, active_units, log_likelihood
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
+from pyrogen.inference import Fit, active_units, evaluation_context, log_likelihood
 
 if TYPE_CHECKING:
     from pyrogen.diagnostics.report.examination import Examination
@@ -154,8 +151,8 @@ def _training(e: Examination) -> Found:
     """The bound of training data beside that of the data."""
     if e.training is None or e.of_training:
         raise ValueError("no training data were given besides the data")
-    with answering(e.fitted, e.seed) as story:
-        rows = some_rows(whole_batch(story, Program(story), e.training), e.rows.n)
+    with evaluation_context(e.fitted, e.seed) as context:
+        rows = some_rows(context.batch(e.training), e.rows.n)
     found = log_likelihood(e.fitted, rows, _TRAINING, seed=e.seed)
     if "weights" not in e.results:
         return {"training": (found.value.double().numpy(), e.results["exact"].value), "bound": "log p"}

@@ -15,11 +15,9 @@ from pyrogen.diagnostics.core.program_structure import examine
 from pyrogen.diagnostics.report.checks import TESTS
 from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.report.findings import in_order, ruled
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.persistence.run_directory import versions
 from pyrogen.inference.program.input_checks import is_auto
-from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, inside, is_point
 
 __all__ = ["BUDGETS", "Budget", "Examination", "diagnose"]
@@ -76,8 +74,8 @@ def diagnose(
     data, refinement of its posterior. Latents that all data share: weights of all of them together, leave-one-out.
     No latents, but a density: its fit to data. No density: the quality of its samples alone.
 
-    A figure is judged bad if it is beyond its tolerance by more than chance explains (see `pyrogen.diagnostics.report.thresholds`
-    for both); an exact guide of the right model is called wrong in less than 1 % of examinations.
+    A figure is judged bad if it is beyond its tolerance by more than chance explains (both in
+    `pyrogen.diagnostics.report.thresholds`); an exact guide of the right model is called wrong in less than 1 % of examinations.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
@@ -137,14 +135,15 @@ class Examination:
         self.results: dict[str, Any] = {}
         self.skipped: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
-        with answering(fitted, seed) as story:
-            self.story, program = story, Program(story)
+        with evaluation_context(fitted, seed) as context:
+            story = context.story
+            self.story = story
             # The posterior that an AutoGuide stands for is that of the training data, row by row.
             self.of_training = is_auto(story) and training is not None
-            rows = whole_batch(story, program, training if self.of_training else data)
+            rows = context.batch(training if self.of_training else data)
             self._look(rows)
             if self.kind == "shared" and training is not None and not self.of_training:
-                rows, self.of_training = whole_batch(story, program, training), True
+                rows, self.of_training = context.batch(training), True
             self.fixed = self.kind == "local" and not takes_any_rows(story, rows.rows(0, 2), 2)
             whole = self.kind not in ("local", "exact") or self.fixed
             self.rows = rows if whole else some_rows(rows, budget.rows)

@@ -16,8 +16,8 @@ from pyrogen.diagnostics.samples.features import Features, Pixels
 from pyrogen.diagnostics.samples.frechet import frechet_distance
 from pyrogen.diagnostics.samples.prdc import density_coverage, memorization, precision_recall
 from pyrogen.diagnostics.samples.two_sample import classifier_two_sample, kernel_distance
+from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.rng import seeded
-from pyrogen.inference.training.result import answering
 
 __all__ = ["SampleQuality", "draw_samples", "sample_quality"]
 
@@ -153,7 +153,8 @@ def draw_samples(fitted: Any, data: Any, num_samples: int | None = None, *, seed
     columns = _columns(data, seed)
     name = _compared(columns)
     n = len(columns[name]) if num_samples is None else num_samples
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         sites = story.training_spec.sites if story.training_spec is not None else ()
         wants = story.signatures()[0].wants
         given = {k: c.to(story.device) for k, c in columns.items() if k != name and k not in sites and wants(k)}

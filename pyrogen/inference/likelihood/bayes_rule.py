@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, log_likelihood
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.rng import seeded
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Story, as_story
 
 __all__ = ["Classification", "classify", "conditional_likelihood"]
@@ -137,7 +137,8 @@ def conditional_likelihood(
     y = torch.as_tensor(data["y"])
     of_x = log_likelihood(story, {"x": data["x"]}, num_samples, seed=seed)
     if reference is None:
-        with answering(story, seed) as told:
+        with evaluation_context(story, seed) as context:
+            told = context.story
             reference = told.sample(num_samples)
     others = torch.as_tensor(reference["x"] if isinstance(reference, Mapping) else reference)
     log_marginal, error = torch.zeros(len(y), dtype=torch.float64), torch.zeros(len(y), dtype=torch.float64)
@@ -157,7 +158,7 @@ def _label_log_prob(classifier: Any, x: Tensor, y: Tensor) -> Tensor:
     told = getattr(classifier, "story", classifier)
     if not isinstance(told, Story):
         return torch.as_tensor(told.log_prob(y=y, x=x)).detach().cpu().double()
-    with answering(told, None):
+    with evaluation_context(told):
         return told.log_prob(y=y.to(told.device), x=x.to(told.device)).cpu().double()
 
 

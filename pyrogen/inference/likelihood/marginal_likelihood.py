@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.row_batches import as_columns, batches_of
+from pyrogen.inference.batching.row_batches import batches_of
 from pyrogen.inference.likelihood.memory_budget import max_rows, pieces
 from pyrogen.inference.likelihood.weights import LogWeightEvaluator
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import NoWeights, kind_of_estimate, row_log_weights
 from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
-from pyrogen.inference.training.result import answering
 from pyrogen.inference.training.validation import mean_elbo
-from pyrogen.story import Batch, Signature, Story
+from pyrogen.story import Batch, Signature
 
-__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "weighed", "whole_batch"]
+__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "weighed"]
 
 ROWS = 256
 """Rows whose ELBO is estimated at once, where each has its own."""
@@ -59,27 +59,6 @@ class LogLikelihood:
     def mean_elbo(self) -> tuple[float, float]:
         """Mean ELBO over data, and its Monte Carlo standard error."""
         return float(self.elbo.mean()), float(self.elbo_error.square().sum().sqrt()) / len(self.elbo_error)
-
-
-def whole_batch(story: Story, program: Program, data: Any) -> Batch:
-    """All of the data as one batch on the story's device, in the story's floating type."""
-    batch = data
-    if not isinstance(data, Batch):
-        check = getattr(story, "check", None)
-        dtype = story_dtype(story, torch.get_default_dtype())
-        columns = as_columns(data, dtype, program.wants)
-        transform = getattr(data, "transform", None)
-        if transform is not None:
-            columns = dict(transform(columns))
-        if check is not None:
-            check(program.named(columns))
-        n = len(next(iter(columns.values())))
-        seen = story.training_spec
-        total = seen.total if seen is not None and seen.total is not None else n
-        batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
-        for signature in program.signatures:
-            signature.bind(batch)  # what is missing is said in one line, before Pyro's trace adds its own
-    return batch.to(story.device)
 
 
 def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
@@ -216,7 +195,8 @@ def held_out_elbo(
             marked.
         batch_size: rows taken at once; None: 256 where every latent sits in the data plate, else all of them.
     """
-    with answering(story, None) as told:
+    with evaluation_context(story) as context:
+        told = context.story
         program = Program(told, told.training_spec.extra if told.training_spec is not None else None)
         dtype = story_dtype(told, torch.get_default_dtype())
         total = told.training_spec.total if told.training_spec is not None else None
@@ -250,10 +230,11 @@ def _exact(story: Any, batch: Batch) -> Tensor:
 @contextmanager
 def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program, Batch]]:
     """The program at home and predicting, and all of the data as one batch."""
-    with answering(fitted, seed) as story:
+    with evaluation_context(fitted, seed) as context:
+        story = context.story
         story.require("density")
-        program = Program(story)
-        yield program, whole_batch(story, program, data)
+        program = context.program
+        yield program, context.batch(data)
 
 
 def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:

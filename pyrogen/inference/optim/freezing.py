@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from pyrogen.inference.program.input_checks import nearest
 from pyrogen.inference.program.program import Recording
+from pyrogen.messages import did_you_mean
 
 __all__ = ["frozen_by", "modules_named", "still"]
 
@@ -39,7 +39,7 @@ def frozen_by(
         if not found and entry not in modules:
             known = {"model", "guide", *parameters, *(n.split(".")[0].split("$$$")[0] for n in (*parameters, *modules))}
             raise ValueError(
-                f"freeze: '{entry}' names no submodule or parameter{nearest(entry, known)} (have: model, guide, "
+                f"freeze: '{entry}' names no submodule or parameter{did_you_mean(entry, known)} (have: model, guide, "
                 f"{', '.join(sorted(known - {'model', 'guide'}))})"
             )
         frozen |= found

@@ -10,12 +10,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
 from pyrogen.inference.likelihood.memory_budget import pieces
 from pyrogen.inference.prediction.encode_decode import codes_of, rows_first
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, data_plate
 
 __all__ = ["ActiveUnits", "active_units"]
@@ -79,11 +78,12 @@ def active_units(
     References:
         Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
     """
-    with answering(story, seed) as told:
+    with evaluation_context(story, seed) as context:
+        told = context.story
         if "guide" in told.unsupported:
             return ActiveUnits({}, threshold)
-        program = Program(told)
-        batch = whole_batch(told, program, data)
+        program = context.program
+        batch = context.batch(data)
         if batch.n > rows and not is_auto(told):  # an AutoGuide knows the training data's rows alone
             index = torch.randperm(batch.n)[:rows]
             batch = replace(batch.map(lambda column: column[index]), n=rows)

@@ -11,10 +11,9 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
 from pyrogen.inference.likelihood.memory_budget import pieces
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
 __all__ = ["FixedLatents", "ModeLatents", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
@@ -41,10 +40,11 @@ def encode(story: Any, data: Any) -> Any:
         >>> encode(PPCA(5, latent=2), torch.randn(7, 5)).shape
         torch.Size([7, 2])
     """
-    with answering(story, None) as told:
-        program = Program(told)
+    with evaluation_context(story) as context:
+        told = context.story
+        program = context.program
         encoded = functools.partial(_encoded, program)
-        found = [encoded(rows) for rows in pieces(told, encoded, whole_batch(told, program, data))]
+        found = [encoded(rows) for rows in pieces(told, encoded, context.batch(data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 
@@ -65,7 +65,8 @@ def decode(story: Any, codes: Any, **given: Any) -> Any:
     Raises:
         ValueError: codes of no latent of the model; or the model needs a column that is not given.
     """
-    with answering(story, None) as told:
+    with evaluation_context(story) as context:
+        told = context.story
         if "guide" in told.unsupported and hasattr(told, "decode"):
             return point(told.decode(torch.as_tensor(codes).to(told.device), **given)).cpu()
         named = codes if isinstance(codes, Mapping) else {None: codes}
@@ -91,10 +92,11 @@ def reconstruct(story: Any, data: Any) -> Any:
     Returns:
         (N, *event shape) on the CPU; a dict by site where several are observed.
     """
-    with answering(story, None) as told:
-        program = Program(told)
+    with evaluation_context(story) as context:
+        told = context.story
+        program = context.program
         reconstructed = functools.partial(_reconstructed, program)
-        found = [reconstructed(rows) for rows in pieces(told, reconstructed, whole_batch(told, program, data))]
+        found = [reconstructed(rows) for rows in pieces(told, reconstructed, context.batch(data))]
     return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
 
 

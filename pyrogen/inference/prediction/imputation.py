@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.likelihood.marginal_likelihood import weighed, whole_batch
+from pyrogen.inference.likelihood.marginal_likelihood import weighed
 from pyrogen.inference.likelihood.memory_budget import pieces
 from pyrogen.inference.prediction.encode_decode import FixedLatents, mean_of
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, enumerated, latent_sites, observed_sites
 
 __all__ = ["Imputation", "impute"]
@@ -76,12 +76,13 @@ def impute(
     for name, number in (("chains", chains), ("steps", steps)):
         if number < 2:
             raise ValueError(f"impute needs at least 2 {name}, got {name}={number}")
-    with answering(story, seed) as told:
+    with evaluation_context(story, seed) as context:
+        told = context.story
         for part in ("guide", "density", "sample"):
             told.require(part)
-        program = Program(told)
+        program = context.program
         columns, mask = _hidden(data, missing)
-        batch = whole_batch(told, program, columns)
+        batch = context.batch(columns)
         batch = replace(batch, columns={**batch.columns, _MASK: mask.to(told.device)})
         found = [_Chains(program, rows, chains).run(steps) for rows in pieces(told, weighed(program), batch, chains)]
     joined = {name: [getattr(part, name) for part in found] for name in Imputation.__dataclass_fields__}

@@ -10,9 +10,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.likelihood.marginal_likelihood import whole_batch
+from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.inference.training.result import answering
 from pyrogen.story import Batch, latent_sites, observed_sites
 from pyrogen.story.sampling import Unobserved
 
@@ -136,9 +135,10 @@ def _stacked(
 ) -> Draws:
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    with answering(story, seed) as told:
+    with evaluation_context(story, seed) as context:
+        told = context.story
         told.require(needs)
-        program = Program(told)
-        batch = whole_batch(told, program, data)
+        program = context.program
+        batch = context.batch(data)
         draws = [draw(program, batch) for _ in range(num_samples)]
     return {name: torch.stack([d[name] for d in draws]) for name in draws[0]}

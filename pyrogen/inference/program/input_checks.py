@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -21,15 +20,8 @@ __all__ = [
     "explain",
     "is_auto",
     "locate_nonfinite_site",
-    "nearest",
     "resolve_device",
 ]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known name is near, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

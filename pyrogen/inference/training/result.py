@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ from torch import Tensor
 
 from pyrogen.inference.persistence.run_directory import RunDirectory, spec_from_json, spec_to_json
 from pyrogen.inference.program.program import Program, Recording, isolated_run, shape_lazy_parameters
-from pyrogen.inference.program.rng import seeded
-from pyrogen.story import Store, Story, TrainingSpec, as_story
+from pyrogen.story import Story, TrainingSpec
 
 __all__ = ["Fit"]
 
@@ -80,30 +77,6 @@ class Fit:
         put_weights(story, weights, seen, folder.path)
         story.training_spec = seen
         return cls(story, folder.history(), about["best_epoch"], about["mode"], config=config)
-
-
-@contextmanager
-def answering(fitted: Any, seed: int | None) -> Iterator[Story]:
-    """The story of a `Fit`, a story or a pair, at home and predicting; drawing from `seed`, or on from where torch is.
-
-    A bare pair is one that stock SVI trained: its parameters are looked for in Pyro's own store.
-
-    Raises:
-        ValueError: a bare pair makes parameters only now, so that what it says would be of their initial values.
-    """
-    story = fitted.story if isinstance(fitted, Fit) else as_story(fitted)
-    if isinstance(fitted, tuple):
-        story._store.update(Store.current())
-    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
-        known = {id(p) for module in story.all_modules() for p in module.parameters(recurse=False)}
-        known |= {id(p) for p in story.trainable().values()}
-        yield story
-        new = [name for name, p in story.trainable().items() if id(p) not in known]
-        if new and isinstance(fitted, tuple):
-            raise ValueError(
-                f"the pair {story.name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
-                "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
-            )
 
 
 def put_weights(story: Story, weights: dict[str, Tensor], seen: TrainingSpec | None, path: Path) -> None:

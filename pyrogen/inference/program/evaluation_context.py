@@ -1,0 +1,119 @@
+"""A trained story ready to answer questions: evaluation mode, its own parameter store, a seed, data as one batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pyrogen.inference.batching.row_batches import as_columns
+from pyrogen.inference.program.precision import story_dtype
+from pyrogen.inference.program.program import Program
+from pyrogen.inference.program.rng import seeded
+from pyrogen.story import Batch, Store, Story, as_story
+
+__all__ = ["EvaluationContext", "evaluation_context", "story_of"]
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """What `evaluation_context` gives.
+
+    Args:
+        story: the story, in evaluation mode and in its own parameter store.
+    """
+
+    story: Story
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """Model and guide as functions of a batch."""
+        return Program(self.story)
+
+    def batch(self, data: Any) -> Batch:
+        """All of the data as one batch, on the story's device and in its floating-point type.
+
+        Args:
+            data: a `Batch`, or whatever `fit` takes but a `DataLoader`.
+
+        Returns:
+            The batch; `total` is that of the training set, where the story has seen one.
+
+        Raises:
+            TypeError: `data` is of no kind that `fit` knows.
+            ValueError: a column is missing, empty, not finite, or refused by the story's `check`.
+        """
+        if isinstance(data, Batch):
+            return data.to(self.story.device)
+        columns = as_columns(data, story_dtype(self.story, torch.get_default_dtype()), self.program.wants)
+        transform = getattr(data, "transform", None)
+        if transform is not None:
+            columns = dict(transform(columns))
+        check = getattr(self.story, "check", None)
+        if check is not None:
+            check(self.program.named(columns))
+        n, spec = len(next(iter(columns.values()))), self.story.training_spec
+        total = spec.total if spec is not None and spec.total is not None else n
+        batch = Batch(columns, n, total, torch.arange(n), spec.extra if spec is not None else {})
+        for signature in self.program.signatures:
+            signature.bind(batch)  # a missing column is reported in one line, before Pyro's trace adds its own
+        return batch.to(self.story.device)
+
+
+def story_of(fitted: Any) -> Story:
+    """The story of a `Fit`, a story itself, or a pair of Pyro functions as a story.
+
+    Args:
+        fitted: a `Fit`, a `Story`, or a pair `(model, guide)`.
+
+    Returns:
+        The story.
+
+    Raises:
+        TypeError: none of the three.
+    """
+    inner = getattr(fitted, "story", None)
+    return inner if isinstance(inner, Story) and not isinstance(fitted, Story) else as_story(fitted)
+
+
+@contextmanager
+def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[EvaluationContext]:
+    """Run a trained story: evaluation mode, no gradients, its own parameter store and device, draws from `seed`.
+
+    On leaving, mode, parameter store and, where a seed was given, random state are as they were. A bare pair is one
+    that stock SVI trained: its parameters are looked up in Pyro's global store.
+
+    Args:
+        fitted: a `Fit`, a `Story`, or a pair `(model, guide)`.
+        seed: of the draws; None continues torch's own generators.
+
+    Yields:
+        The context: `.story`, `.program`, and `.batch(data)`.
+
+    Raises:
+        TypeError: `fitted` is none of the three.
+        ValueError: a bare pair makes parameters only now, so that it was never trained.
+
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> with evaluation_context(PPCA(3, latent=1), seed=0) as context:
+        ...     context.batch(torch.randn(5, 3)).n
+        5
+    """
+    story = story_of(fitted)
+    if isinstance(fitted, tuple):
+        story._store.update(Store.current())
+    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
+        known = {id(p) for module in story.all_modules() for p in module.parameters(recurse=False)}
+        known |= {id(p) for p in story.trainable().values()}
+        yield EvaluationContext(story)
+        new = [name for name, p in story.trainable().items() if id(p) not in known]
+        if new and isinstance(fitted, tuple):
+            raise ValueError(
+                f"the pair {story.name} was not trained: its parameter '{new[0]}' is not in Pyro's parameter store. "
+                "Pass what fit((model, guide), data) returned, which keeps the pair's parameters"
+            )
