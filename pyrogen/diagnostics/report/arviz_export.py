@@ -14,8 +14,8 @@ from pyrogen.diagnostics.core.posterior_draws import collect
 from pyrogen.diagnostics.guide.importance import summary
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.persistence.run_directory import describe_story, versions
-from pyrogen.inference.program.input_checks import nearest
 from pyrogen.inference.training.result import Fit
+from pyrogen.messages import did_you_mean
 from pyrogen.story import Story
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
     wanted = GROUPS if groups is None else (groups,) if isinstance(groups, str) else tuple(groups)
     for group in wanted:
         if group not in GROUPS:
-            hint = nearest(str(group), GROUPS)
+            hint = did_you_mean(str(group), GROUPS)
             raise ValueError(f"groups: there is no group '{group}'{hint} (have: {', '.join(GROUPS)})")
     return tuple(group for group in GROUPS if group in wanted)
 
