@@ -116,7 +116,7 @@ class LanguageModel(Story):
         self.likelihood.check(x)
         with self.predicting():
             length = torch.full((len(x),), self.event_shape[0]) if length is None else length
-            return self.density(length.to(self.device)).sample(given=x.to(self.device))
+            return self.density(length.to(self.device)).sample(prefix=x.to(self.device))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
         """The first part of texts `x` (n, places), for `complete`."""

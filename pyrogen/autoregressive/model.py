@@ -92,7 +92,7 @@ class AutoregressiveModel(Story):
         _check_part(self, x)
         with self.predicting():
             density, x = self.density(), x.to(self.device)
-            return density.sample((len(x),), given=density.elements(x))
+            return density.sample((len(x),), prefix=density.elements(x))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
         """The first part of data `x` (n, *event_shape), for `complete`."""
@@ -178,7 +178,7 @@ class ConditionalAutoregressiveModel(Labelled):
         y = self.label.checked(self.name, y, len(x)).to(self.device)
         with self.predicting():
             density, x = self.density(y), x.to(self.device)
-            return density.sample(given=density.elements(x))
+            return density.sample(prefix=density.elements(x))
 
     def beginning(self, x: Tensor, part: float = 0.5) -> Tensor:
         """The first part of data `x` (n, *event_shape), for `complete`."""

@@ -8,7 +8,7 @@ whose layers apply an `Elementwise` map. A new one is one class: stories take an
 
 from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOutBandwidth, Scott, Silverman, squared_distances
-from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, over_events
+from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, reshape_events
 from pyrogen.distributions.diffusion.noise_schedules import (
     CosineSchedule,
     LinearBetaSchedule,
@@ -16,10 +16,14 @@ from pyrogen.distributions.diffusion.noise_schedules import (
     NoiseSchedule,
 )
 from pyrogen.distributions.diffusion.predictions import Prediction, PredictNoise, PredictV, PredictX
-from pyrogen.distributions.diffusion.reconstruction import check_readable, readable_snr, reconstruction_distribution
+from pyrogen.distributions.diffusion.reconstruction import (
+    check_reconstruction_likelihood,
+    reconstruction_distribution,
+    reconstruction_log_snr,
+)
 from pyrogen.distributions.discrete.logistic_mixture import LogisticMixture
 from pyrogen.distributions.discrete.quantized import Codebook, Quantized
-from pyrogen.distributions.family import Family, stacked, unstack, widened
+from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
 from pyrogen.distributions.flows.couplings import Autoregressive, Coupling
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
@@ -89,13 +93,13 @@ __all__ = [
     "Transforms",
     "VampPrior",
     "check_outputs",
-    "check_readable",
-    "over_events",
+    "check_reconstruction_likelihood",
     "precision_weighted",
-    "readable_snr",
+    "promote_outputs",
     "reconstruction_distribution",
+    "reconstruction_log_snr",
+    "reshape_events",
     "squared_distances",
-    "stacked",
+    "stacked_shape",
     "unstack",
-    "widened",
 ]

@@ -130,21 +130,21 @@ class AutoregressiveDistribution(TorchDistribution):
         return self.sample()
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = (), given: Tensor | None = None) -> Tensor:
+    def sample(self, sample_shape: Any = (), prefix: Tensor | None = None) -> Tensor:
         """Draws (*sample_shape, *batch_shape, *event_shape), element by element.
 
         Args:
             sample_shape: of independent draws.
-            given: the first elements in order, (places given, *unit) with any leading dimensions that broadcast, which
+            prefix: the first elements in order, (places given, *unit) with any leading dimensions that broadcast, which
                 are kept, such as the `elements` of the upper half of an image; the rest is drawn given them.
         """
         lead = (*torch.Size(sample_shape), *self.batch_shape)
         rows = math.prod(lead)
         conditional = self._conditional(rows, lead)
         known = None
-        if given is not None:
-            inner = given.shape[given.dim() - 1 - len(self.unit) :]
-            known = given.expand(*lead, *inner).reshape(rows, *inner)
+        if prefix is not None:
+            inner = prefix.shape[prefix.dim() - 1 - len(self.unit) :]
+            known = prefix.expand(*lead, *inner).reshape(rows, *inner)
         x = self._blank(rows, known)
         for place in range(self._places):
             outputs = conditional(place, x)

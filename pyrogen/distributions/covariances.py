@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions.transforms import ReshapeTransform
 
-__all__ = ["Covariance", "Diagonal", "Full", "Spherical", "over_events"]
+__all__ = ["Covariance", "Diagonal", "Full", "Spherical", "reshape_events"]
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ class Spherical(Diagonal):
         return self._raw(x.double().var(0, correction=0).mean(0, keepdim=True)).to(x.dtype)
 
 
-def over_events(vectors: dist.TorchDistribution, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+def reshape_events(vectors: dist.TorchDistribution, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
     """A distribution of vectors (D,) as one of events that flatten to them.
 
     Example:
-        >>> over_events(Full()(torch.zeros(4), torch.zeros(4, 4)), (1, 2, 2)).sample((3,)).shape
+        >>> reshape_events(Full()(torch.zeros(4), torch.zeros(4, 4)), (1, 2, 2)).sample((3,)).shape
         torch.Size([3, 1, 2, 2])
     """
     if tuple(vectors.event_shape) == event_shape:

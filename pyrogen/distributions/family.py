@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrogen.nn import batch_shape
 
-__all__ = ["Family", "stacked", "unstack", "widened", "without_autocast"]
+__all__ = ["Family", "promote_outputs", "stacked_shape", "unstack", "without_autocast"]
 
 
 class Family(ABC):
@@ -48,11 +48,11 @@ class Family(ABC):
         """Start from the training data `x`, before the first step."""
 
 
-def stacked(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+def stacked_shape(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of `parts` tensors of `event_shape` behind each other along its first dimension, as channels are.
 
     Example:
-        >>> stacked(2, (3, 32, 32)), stacked(2, (10,)), stacked(2, ())
+        >>> stacked_shape(2, (3, 32, 32)), stacked_shape(2, (10,)), stacked_shape(2, ())
         ((6, 32, 32), (20,), (2,))
     """
     first, *rest = event_shape or (1,)
@@ -60,16 +60,16 @@ def stacked(parts: int, event_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def unstack(outputs: Tensor, parts: int, event_shape: tuple[int, ...], who: str) -> tuple[Tensor, ...]:
-    """The `parts` tensors (..., *event_shape) in `outputs`, (..., *stacked(parts, event_shape)), in float32 or better.
+    """The `parts` tensors (..., *event_shape) in `outputs`, (..., *stacked_shape(parts, event_shape)), in float32 or better.
 
     Raises:
         ValueError: the outputs have another shape.
     """
-    outputs, lead = widened(outputs, stacked(parts, event_shape), f"{who} over {event_shape}")
+    outputs, lead = promote_outputs(outputs, stacked_shape(parts, event_shape), f"{who} over {event_shape}")
     return outputs.reshape((*lead, parts, *event_shape)).unbind(len(lead))
 
 
-def widened(outputs: Tensor, size: tuple[int, ...], who: str) -> tuple[Tensor, tuple[int, ...]]:
+def promote_outputs(outputs: Tensor, size: tuple[int, ...], who: str) -> tuple[Tensor, tuple[int, ...]]:
     """A network's outputs (..., *size) in float32 or better, and their leading dimensions.
 
     Under autocast networks give bfloat16, in which log densities would be off by whole nats.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategorical, LevelLogistic
-from pyrogen.distributions.family import Family, stacked, unstack, widened
+from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
 from pyrogen.nn import Shape, as_shape
 
 __all__ = [
@@ -88,7 +88,7 @@ class Gaussian(Family):
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The event shape of the network's outputs."""
-        return stacked(2 if self.scale is None else 1, event_shape)
+        return stacked_shape(2 if self.scale is None else 1, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
@@ -142,7 +142,7 @@ class SharedScaleGaussian(nn.Module, Family):
         self.raw_scale.fill_(x.std(correction=0).clamp(min=self.floor).log())
 
 
-class OfLevels(Family):
+class GreyLevelLikelihood(Family):
     """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}; scored as they are, not dequantized."""
 
     levels: int
@@ -163,7 +163,7 @@ class OfLevels(Family):
 
 
 @dataclass(frozen=True)
-class DiscretizedLogistic(OfLevels):
+class DiscretizedLogistic(GreyLevelLikelihood):
     """x_i: the grey level nearest to y_i ~ Logistic(mean_i, scale_i), independent, for images.
 
     The network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r). Probabilities sum to
@@ -194,7 +194,7 @@ class DiscretizedLogistic(OfLevels):
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Means and raw log-scales."""
-        return stacked(2, event_shape)
+        return stacked_shape(2, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
@@ -203,7 +203,7 @@ class DiscretizedLogistic(OfLevels):
 
 
 @dataclass(frozen=True)
-class DiscretizedCategorical(OfLevels):
+class DiscretizedCategorical(GreyLevelLikelihood):
     """x_i: a grey level of free probabilities softmax(l_i), independent, for images.
 
     The network gives the logits, those of the first level for all elements, then those of the second, and so on.
@@ -226,11 +226,11 @@ class DiscretizedCategorical(OfLevels):
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Logits of every level."""
-        return stacked(self.levels, event_shape)
+        return stacked_shape(self.levels, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
-        outputs, lead = widened(outputs, self.size(event_shape), f"DiscretizedCategorical over {event_shape}")
+        outputs, lead = promote_outputs(outputs, self.size(event_shape), f"DiscretizedCategorical over {event_shape}")
         logits = outputs.reshape((*lead, self.levels, *event_shape)).movedim(len(lead), -1)
         return LevelCategorical(logits).to_event(len(event_shape))
 
@@ -262,7 +262,7 @@ class Categorical(Family):
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The event shape of the network's outputs."""
-        return stacked(self.count, event_shape)
+        return stacked_shape(self.count, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""

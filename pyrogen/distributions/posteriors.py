@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrogen.distributions.family import Family, stacked, unstack, widened
+from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
 
 __all__ = ["DiagonalNormal", "FullNormal", "precision_weighted"]
 
@@ -47,7 +47,7 @@ class DiagonalNormal(Family):
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Means and, where they are learned, raw log-scales."""
-        return stacked(2 if self.scale is None else 1, event_shape)
+        return stacked_shape(2 if self.scale is None else 1, event_shape)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
@@ -91,7 +91,7 @@ class FullNormal(Family):
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
-        outputs, _ = widened(outputs, self.size(event_shape), f"FullNormal over {event_shape}")
+        outputs, _ = promote_outputs(outputs, self.size(event_shape), f"FullNormal over {event_shape}")
         (latent,) = event_shape
         mean, raw, below = outputs.split([latent, latent, outputs.shape[-1] - 2 * latent], -1)
         scale = (self.floor + raw.exp()).diag_embed()

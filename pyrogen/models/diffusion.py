@@ -21,9 +21,9 @@ from pyrogen.distributions import (
     Prediction,
     PredictV,
     StandardNormal,
-    check_readable,
-    readable_snr,
+    check_reconstruction_likelihood,
     reconstruction_distribution,
+    reconstruction_log_snr,
 )
 from pyrogen.models.forward_process import Level, Noising, is_between
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
@@ -91,10 +91,10 @@ class Diffusion(Story):
     ) -> None:
         super().__init__()
         _check_levels(depth, drawn, simple)
-        check_readable(self.name, likelihood)
+        check_reconstruction_likelihood(self.name, likelihood)
         self.event_shape, self.depth, self.drawn, self.simple = as_shape(event_shape), depth, drawn, simple
         self.likelihood, self.prediction = likelihood, prediction
-        schedule = CosineSchedule(high=readable_snr(likelihood)) if schedule is None else schedule
+        schedule = CosineSchedule(high=reconstruction_log_snr(likelihood)) if schedule is None else schedule
         self.noising = Noising(depth, schedule, len(self.event_shape))
         self.prior = StandardNormal(self.event_shape)
         self.network = DenseDenoiser(self.event_shape, hidden) if network is None else network

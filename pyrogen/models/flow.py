@@ -55,7 +55,7 @@ class Flow(Story):
         super().__init__()
         self.event_shape = as_shape(event_shape)
         self.flow = NormalizingFlow(self.event_shape, _default(transforms, self.event_shape), base)
-        self.flow.try_out()
+        self.flow.check_invertible()
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(x)."""
@@ -128,7 +128,7 @@ class ConditionalFlow(Labelled):
         self.event_shape, self.label, self.classes = as_shape(event_shape), Label(classes, condition), classes
         definitions = _default(transforms, self.event_shape)
         self.flow = NormalizingFlow(self.event_shape, definitions, base, self.label.size)
-        self.flow.try_out(self.label.eye[0])
+        self.flow.check_invertible(self.label.eye[0])
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
         """p(x | y)."""
@@ -166,7 +166,7 @@ class ConditionalFlow(Labelled):
 def _default(transforms: Transforms | None, event_shape: tuple[int, ...]) -> Transforms:
     if transforms is not None:
         return transforms
-    return MultiScale() if MultiScale.takes(event_shape) else Coupling()
+    return MultiScale() if MultiScale.supports(event_shape) else Coupling()
 
 
 def _in_parts(story: Flow | ConditionalFlow, x: Tensor, *labels: Tensor) -> Tensor:

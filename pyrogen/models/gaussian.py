@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyrogen.distributions import Covariance, Full, over_events
+from pyrogen.distributions import Covariance, Full, reshape_events
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 
@@ -60,7 +60,7 @@ class MultivariateGaussian(Story):
 
     def density(self) -> TorchDistribution:
         """p(x), event shape that of the datum."""
-        return over_events(self.covariance(self.mean, self.raw_scale), self.event_shape)
+        return reshape_events(self.covariance(self.mean, self.raw_scale), self.event_shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions import Covariance, Full, over_events
+from pyrogen.distributions import Covariance, Full, reshape_events
 from pyrogen.models.kmeans import k_means
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
@@ -63,7 +63,7 @@ class GaussianMixture(Story):
 
     def component(self, k: Tensor | int) -> dist.TorchDistribution:
         """p(x | k), batch shape that of `k`."""
-        return over_events(self.covariance(self.means[k], self.raw_scales[k]), self.event_shape)
+        return reshape_events(self.covariance(self.means[k], self.raw_scales[k]), self.event_shape)
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, k) for each k, (..., K) in nats, for `x` (..., *event_shape)."""

@@ -148,7 +148,7 @@ class VQVAE(Story):
         """The codes nearest to encoder(x)."""
         near = self.encode(x)
         index = self.codebook.nearest(near)
-        self.codebook.learn(near, index)
+        self.codebook.update(near, index)
         z = self.codebook(index)
         with pyro.plate("data", n, dim=-1):
             if self.training:
@@ -203,7 +203,7 @@ class VQVAE(Story):
         """Start the codebook at encodings of training data."""
         self.likelihood.prepare(data["x"])
         some = data["x"][torch.randperm(len(data["x"]))[:_STARTED].to(data["x"].device)]
-        self.codebook.start(torch.cat([self.encode(part) for part in self._parts(some)]))
+        self.codebook.initialize(torch.cat([self.encode(part) for part in self._parts(some)]))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or without a density."""

@@ -97,9 +97,9 @@ def test_frequencies_of_draws_are_the_probabilities(kind):
 
 def test_what_is_given_is_kept_and_the_rest_is_drawn_given_it():
     words = AutoregressiveDistribution(transformer(3), Categorical(3), (3,))
-    given = torch.tensor([2, 1])
-    drawn = words.sample((20_000,), given=given)
-    assert bool((drawn[:, :2] == given).all())
+    prefix = torch.tensor([2, 1])
+    drawn = words.sample((20_000,), prefix=prefix)
+    assert bool((drawn[:, :2] == prefix).all())
     completions = torch.stack([torch.tensor([2, 1, last]) for last in range(3)])
     log_prob = words.log_prob(completions)
     assert_frequencies(torch.bincount(drawn[:, 2], minlength=3), (log_prob - log_prob.logsumexp(0)).exp())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrogen.distributions import Diagonal, Full, Spherical, over_events
+from pyrogen.distributions import Diagonal, Full, Spherical, reshape_events
 
 KINDS = [Full, Diagonal, Spherical]
 
@@ -83,8 +83,8 @@ def test_units_change_the_scales_alone(kind: type) -> None:
 def test_over_events_scores_images_as_their_pixels() -> None:
     x = points()
     vectors = Full()(x.mean(0), Full().estimate(x))
-    images = over_events(vectors, (1, 2, 2))
+    images = reshape_events(vectors, (1, 2, 2))
     assert images.event_shape == (1, 2, 2)
     assert torch.equal(images.log_prob(x.reshape(-1, 1, 2, 2)), vectors.log_prob(x))
-    assert over_events(vectors, (4,)) is vectors
-    assert over_events(Diagonal()(torch.zeros(1), torch.zeros(1)), ()).sample((3,)).shape == (3,)
+    assert reshape_events(vectors, (4,)) is vectors
+    assert reshape_events(Diagonal()(torch.zeros(1), torch.zeros(1)), ()).sample((3,)).shape == (3,)

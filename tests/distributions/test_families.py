@@ -18,7 +18,7 @@ from pyrogen.distributions import (
     FullNormal,
     Gaussian,
     SharedScaleGaussian,
-    stacked,
+    stacked_shape,
     unstack,
 )
 
@@ -122,7 +122,7 @@ def test_refuses_outputs_of_another_size(name: str) -> None:
 def test_stacked_parts_come_back() -> None:
     parts = torch.randn(3, 5, 2, 4, 4)
     found = unstack(torch.cat(list(parts), 1), 3, (2, 4, 4), "it")
-    assert stacked(3, (2, 4, 4)) == (6, 4, 4)
+    assert stacked_shape(3, (2, 4, 4)) == (6, 4, 4)
     assert torch.equal(torch.stack(found), parts)
 
 

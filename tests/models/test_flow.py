@@ -181,7 +181,7 @@ def test_pyros_transforms_train_as_they_are(kind: str) -> None:
         assert not torch.equal(value, before[name]), name
     with torch.no_grad():
         assert run.story.log_prob(x).mean() > start + 0.1
-    inside = run.story.flow.definitions
+    inside = run.story.flow.transforms
     if kind != "mixed":
         stock = dist.TransformedDistribution(dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1), inside)
         torch.testing.assert_close(run.story.log_prob(x), stock.log_prob(x.clone()))
@@ -243,8 +243,8 @@ def test_images_by_default_are_taken_scale_by_scale(shape: tuple[int, ...]) -> N
         found = story.log_prob(held_out.reshape(-1, *shape)).mean()
     assert independent < found < truth.log_prob(held_out).mean()
     assert story.sample(3).shape == (3, *shape)
-    assert isinstance(Flow(shape).flow.definitions[0], MultiScale)
-    assert isinstance(Flow((1, 5, 5)).flow.definitions[0], Coupling)
+    assert isinstance(Flow(shape).flow.transforms[0], MultiScale)
+    assert isinstance(Flow((1, 5, 5)).flow.transforms[0], Coupling)
 
 
 def test_many_rows_are_scored_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def learned(story, x, steps):
     story.prepare({"x": x})
     for _ in range(steps):
         near = story.encode(x)
-        story.codebook.learn(near, story.codebook.nearest(near))
+        story.codebook.update(near, story.codebook.nearest(near))
     return story
 
 
@@ -116,11 +116,11 @@ def test_fit_finds_what_k_means_finds():
 def test_dead_codes_live_again():
     x = points(torch.tensor([[0.0, 0.0], [50.0, 0.0]]))
     story = of_points(4, decay=0.5)
-    story.codebook.start(x[:1])  # all at one point of the first group
+    story.codebook.initialize(x[:1])  # all at one point of the first group
     story.codebook.vectors[1:] = 1e3
     for _ in range(30):
         near = story.encode(x)
-        story.codebook.learn(near, story.codebook.nearest(near))
+        story.codebook.update(near, story.codebook.nearest(near))
     assert story.usage(x).used == 4
 
 

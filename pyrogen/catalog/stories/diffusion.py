@@ -10,7 +10,7 @@ from pyrogen import distributions, models, nn
 from pyrogen.catalog import examples
 from pyrogen.catalog.components import Sizes
 from pyrogen.catalog.entry import Entry, chosen, sizes
-from pyrogen.distributions import Bernoulli, DiscretizedCategorical, Family, readable_snr
+from pyrogen.distributions import Bernoulli, DiscretizedCategorical, Family, reconstruction_log_snr
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -77,8 +77,8 @@ def _likelihood(name: str | None, levels: int | None) -> Family | None:
 
 def _first(likelihood: Family | None, levels: int | None) -> float:
     """The log-SNR to begin with: that of grey levels also where they are told as numbers."""
-    finest = 0.0 if levels is None else readable_snr(DiscretizedCategorical(levels))
-    return max(readable_snr(None), finest) if likelihood is None else readable_snr(likelihood)
+    finest = 0.0 if levels is None else reconstruction_log_snr(DiscretizedCategorical(levels))
+    return max(reconstruction_log_snr(None), finest) if likelihood is None else reconstruction_log_snr(likelihood)
 
 
 def _network(

@@ -41,7 +41,7 @@ def _flow(
         "coupling": lambda: distributions.Coupling(each, steps, sizes("hidden", hidden)),
         "autoregressive": lambda: distributions.Autoregressive(each, steps, sizes("hidden", hidden)),
     }
-    auto = "multiscale" if distributions.MultiScale.takes(event_shape) else "coupling"
+    auto = "multiscale" if distributions.MultiScale.supports(event_shape) else "coupling"
     layers: list[distributions.BijectionConfig] = [chosen("kind", kind, {"auto": table[auto], **table})()]
     if alpha is None and levels is not None:
         alpha = 0.01  # grey levels come dequantized, in (0, 1)

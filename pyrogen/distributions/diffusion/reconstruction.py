@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli, DiscretizedCategorical
 
-__all__ = ["check_readable", "readable_snr", "reconstruction_distribution"]
+__all__ = ["check_reconstruction_likelihood", "reconstruction_distribution", "reconstruction_log_snr"]
 
 
 def reconstruction_distribution(
@@ -47,7 +47,7 @@ def reconstruction_distribution(
     return family((-0.5 * away**2).reshape(*seen.shape[:lead], *family.size(event_shape)), event_shape)
 
 
-def check_readable(who: str, family: Family | None) -> None:
+def check_reconstruction_likelihood(who: str, family: Family | None) -> None:
     """Refuse a likelihood that `reconstruction_distribution` cannot tell.
 
     Raises:
@@ -60,7 +60,7 @@ def check_readable(who: str, family: Family | None) -> None:
         )
 
 
-def readable_snr(family: Family | None) -> float:
+def reconstruction_log_snr(family: Family | None) -> float:
     """The log-SNR from where on `reconstruction_distribution` loses next to nothing, for data between 0 and 1.
 
     Three standard deviations of the noise are then half the way between two levels, where the data's own standard
@@ -71,7 +71,7 @@ def readable_snr(family: Family | None) -> float:
         family: as that of `reconstruction_distribution`.
 
     Example:
-        >>> readable_snr(DiscretizedCategorical(256)), readable_snr(None)
+        >>> reconstruction_log_snr(DiscretizedCategorical(256)), reconstruction_log_snr(None)
         (13.27..., 10.0)
     """
     if family is None:

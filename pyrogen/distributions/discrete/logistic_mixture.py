@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelLogistic
-from pyrogen.distributions.family import widened
-from pyrogen.distributions.likelihoods import OfLevels
+from pyrogen.distributions.family import promote_outputs
+from pyrogen.distributions.likelihoods import GreyLevelLikelihood
 
 __all__ = ["ChainedLevelLogistic", "LogisticMixture"]
 
@@ -90,7 +90,7 @@ class ChainedLevelLogistic(dist.TorchDistribution):
 
 
 @dataclass(frozen=True)
-class LogisticMixture(OfLevels):
+class LogisticMixture(GreyLevelLikelihood):
     """x ~ sum_k w_k `ChainedLevelLogistic`_k, for the channels of a pixel, event shape (C,): their grey levels.
 
     The network gives for each of K components a logit, and for each channel the place of its mean, 1/2 + m/2, a raw
@@ -133,7 +133,7 @@ class LogisticMixture(OfLevels):
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
-        outputs, lead = widened(outputs, self.size(event_shape), f"LogisticMixture over {event_shape}")
+        outputs, lead = promote_outputs(outputs, self.size(event_shape), f"LogisticMixture over {event_shape}")
         channels = event_shape[0]
         outputs = outputs.reshape(*lead, self.components, -1)
         logits, mean, raw, slopes = outputs.split([1, channels, channels, channels * (channels - 1) // 2], -1)

@@ -76,14 +76,14 @@ class Codebook(nn.Module):
         return self.vectors[index]
 
     @torch.no_grad()
-    def start(self, z: Tensor) -> None:
+    def initialize(self, z: Tensor) -> None:
         """Put the vectors at different rows of `z` (..., features), chosen at random, each as often if they are few."""
         self.vectors.copy_(self._some(z.detach().reshape(-1, self.features)))
         self.counts.fill_(1.0)
         self.sums.copy_(self.vectors)
 
     @torch.no_grad()
-    def learn(self, z: Tensor, index: Tensor) -> None:
+    def update(self, z: Tensor, index: Tensor) -> None:
         """Average the vectors `z` (..., features) into those of their codes `index` (...), and revive dead ones."""
         if not self.training:
             return

@@ -14,9 +14,9 @@ from torch.distributions.transforms import _InverseTransform
 
 from pyrogen.nn import batch_shape, flatten
 
-__all__ = ["Actnorm", "Bijection", "BijectionConfig", "Chain", "Flatten", "Moved", "Reorder", "summed"]
+__all__ = ["Actnorm", "Bijection", "BijectionConfig", "Chain", "Flatten", "Reorder", "ValueAndLogDet", "summed"]
 
-Moved = tuple[Tensor, Tensor]
+ValueAndLogDet = tuple[Tensor, Tensor]
 """Where a map takes an event, and its log |det Jacobian| there, of the leading dimensions, or one for all."""
 
 
@@ -52,11 +52,11 @@ class Bijection(nn.Module, ABC):
         self.base_shape = event_shape if base_shape is None else base_shape
 
     @abstractmethod
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
 
     @abstractmethod
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and log |det dx/dz|."""
 
     def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -113,7 +113,9 @@ class _Conditioned(Transform):
         """Of z, for x of `shape`."""
         return torch.Size((*shape[: len(shape) - len(self.bijector.event_shape)], *self.bijector.base_shape))
 
-    def _moved(self, move: Callable[[Tensor, Tensor | None], Moved], event: Tensor, shape: tuple[int, ...]) -> Moved:
+    def _moved(
+        self, move: Callable[[Tensor, Tensor | None], ValueAndLogDet], event: Tensor, shape: tuple[int, ...]
+    ) -> ValueAndLogDet:
         """Event and context with the same leading dimensions, moved."""
         lead, context = batch_shape(event, shape, type(self.bijector).__name__), self.context
         if context is not None:
@@ -139,7 +141,7 @@ class Chain(Bijection):
         super().__init__(listed[0].event_shape, listed[-1].base_shape)
         self.parts = nn.ModuleList(listed)
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
         total = x.new_zeros(())
         for part in self._parts():
@@ -147,7 +149,7 @@ class Chain(Bijection):
             total = total + log_det
         return x, total
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and log |det dx/dz|."""
         total = z.new_zeros(())
         for part in reversed(self._parts()):
@@ -182,11 +184,11 @@ class Actnorm(Bijection):
         shape = (event_shape[0], *(1 for _ in event_shape[1:]))
         self.shift, self.log_scale = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
         return (x + self.shift) * self.log_scale.exp(), self._log_det()
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and log |det dx/dz|."""
         return z * (-self.log_scale).exp() - self.shift, -self._log_det()
 
@@ -211,11 +213,11 @@ class Flatten(Bijection):
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         super().__init__(event_shape, (math.prod(event_shape),))
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and 0."""
         return flatten(x, self.event_shape, "a flow"), x.new_zeros(())
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and 0."""
         return z.reshape((*z.shape[:-1], *self.event_shape)), z.new_zeros(())
 
@@ -234,11 +236,11 @@ class Reorder(Bijection):
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and 0."""
         return x.index_select(-1, self.order), x.new_zeros(())
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and 0."""
         return z.index_select(-1, self.back), z.new_zeros(())
 

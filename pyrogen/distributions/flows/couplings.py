@@ -17,14 +17,14 @@ from pyrogen.distributions.flows.bijections import (
     BijectionConfig,
     Chain,
     Flatten,
-    Moved,
     Reorder,
+    ValueAndLogDet,
     summed,
 )
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
 from pyrogen.nn import Dense, as_shape
 
-__all__ = ["Autoregressive", "Couple", "Coupling"]
+__all__ = ["Autoregressive", "Coupling", "CouplingLayer"]
 
 # Pyro's AffineCoupling, SplineCoupling, AffineAutoregressive and SplineAutoregressive may stand in a flow as they are.
 # They are not what these layers are made of: each is tied to its elementwise map, SplineCoupling takes no context and
@@ -69,13 +69,17 @@ class Coupling(BijectionConfig):
         fixed = size // 2
         layers: list[Bijection] = [Flatten(event_shape)]
         for step in range(self.steps):
-            shape = (size - fixed, self.elementwise.parameters)
+            shape = (size - fixed, self.elementwise.num_parameters)
             network = Dense(fixed + context, shape, self.hidden) if fixed + context else _Constant(shape)
-            layers += [Actnorm((size,)), Reorder(_order(size, step)), Couple((size,), fixed, self.elementwise, network)]
+            layers += [
+                Actnorm((size,)),
+                Reorder(_order(size, step)),
+                CouplingLayer((size,), fixed, self.elementwise, network),
+            ]
         return Chain(layers)
 
 
-class Couple(Bijection):
+class CouplingLayer(Bijection):
     """(z_a, z_b) = (x_a, t(x_b; network(x_a, c))), split along the first dimension of an event.
 
     Args:
@@ -91,13 +95,13 @@ class Couple(Bijection):
         self.fixed, self.elementwise, self.network = fixed, elementwise, network
         start_at_zero(network)
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
         a, b = self._split(x)
         b, log_slopes = self.elementwise(b, self._raw(a, context))
         return torch.cat([a, b], -len(self.event_shape)), summed(log_slopes, len(self.event_shape))
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and log |det dx/dz|."""
         a, b = self._split(z)
         b, log_slopes = self.elementwise.inverse(b, self._raw(a, context))
@@ -114,7 +118,7 @@ class Couple(Bijection):
             a = torch.cat([a, beside], -len(self.event_shape))
         raw: Tensor = self.network(a)
         if rest:
-            raw = raw.unflatten(-3, (self.elementwise.parameters, -1)).movedim(-4, -1)
+            raw = raw.unflatten(-3, (self.elementwise.num_parameters, -1)).movedim(-4, -1)
         return raw.to(a.dtype)
 
 
@@ -122,14 +126,14 @@ class Couple(Bijection):
 class Autoregressive(BijectionConfig):
     """Layers z_i = t(x_i; network(x_1, ..., x_i-1, c)) of a masked network, the order turning around between them.
 
-    The density of x takes one pass, a draw one for each element; with `for_draws` it is x_i = t(z_i; network(z_1, ...,
+    The density of x takes one pass, a draw one for each element; with `inverse` it is x_i = t(z_i; network(z_1, ...,
     z_i-1, c)), the other way around.
 
     Args:
         elementwise: the map t.
         steps: number of layers.
         hidden: widths of the masked networks, each at least the number of elements; smaller ones are raised to it.
-        for_draws: whether draws take one pass, as guides need it (inverse autoregressive flow).
+        inverse: whether draws take one pass, as guides need it (inverse autoregressive flow).
 
     Raises:
         ValueError: no step, or no hidden width.
@@ -147,7 +151,7 @@ class Autoregressive(BijectionConfig):
     elementwise: Elementwise = Affine()  # noqa: RUF009 (frozen)
     steps: int = 5
     hidden: Sequence[int] = (64, 64)
-    for_draws: bool = False
+    inverse: bool = False
 
     def __post_init__(self) -> None:
         _check_steps(self)
@@ -157,7 +161,7 @@ class Autoregressive(BijectionConfig):
     @property
     def sequential_log_prob(self) -> bool:  # type: ignore[override]
         """Whether draws are what takes one pass."""
-        return self.for_draws
+        return self.inverse
 
     def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The layers over events of `event_shape`, flattened."""
@@ -168,31 +172,33 @@ class Autoregressive(BijectionConfig):
         hidden = [max(width, size) for width in self.hidden]
         for step in range(self.steps):
             order = torch.arange(size)
-            network = _Masked(size, context, hidden, self.elementwise.parameters, order.flip(0) if step % 2 else order)
-            layers += [Actnorm((size,)), _Autoregress(network, self.elementwise, self.for_draws)]
+            network = _Masked(
+                size, context, hidden, self.elementwise.num_parameters, order.flip(0) if step % 2 else order
+            )
+            layers += [Actnorm((size,)), _Autoregress(network, self.elementwise, self.inverse)]
         return Chain(layers)
 
 
 class _Autoregress(Bijection):
-    def __init__(self, network: _Masked, elementwise: Elementwise, for_draws: bool) -> None:
+    def __init__(self, network: _Masked, elementwise: Elementwise, inverse: bool) -> None:
         super().__init__((network.size,))
         start_at_zero(network)
         self.network: _Masked = network
-        self.elementwise, self.for_draws = elementwise, for_draws
+        self.elementwise, self.inverse = elementwise, inverse
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
-        return self._element_by_element(x, context) if self.for_draws else self._at_once(x, context)
+        return self._element_by_element(x, context) if self.inverse else self._at_once(x, context)
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and log |det dx/dz|."""
-        return self._at_once(z, context) if self.for_draws else self._element_by_element(z, context)
+        return self._at_once(z, context) if self.inverse else self._element_by_element(z, context)
 
-    def _at_once(self, x: Tensor, context: Tensor | None) -> Moved:
+    def _at_once(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         z, log_slopes = self.elementwise(x, self.network(x, context))
         return z, log_slopes.sum(-1)
 
-    def _element_by_element(self, z: Tensor, context: Tensor | None) -> Moved:
+    def _element_by_element(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         known: list[Tensor] = [torch.zeros_like(z[..., 0])] * len(self.network.order)
         log_det = torch.zeros_like(z[..., 0])
         for i in self.network.order:

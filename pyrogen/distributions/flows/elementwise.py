@@ -22,7 +22,7 @@ class Elementwise(ABC):
 
     @property
     @abstractmethod
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """How many numbers P choose the map of one element."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Affine(Elementwise):
             raise ValueError(f"Affine needs a positive limit, got limit={self.limit!r}")
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Shift and raw log-scale."""
         return 2
 
@@ -122,7 +122,7 @@ class Spline(Elementwise):
             )
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Widths, heights, and slopes at the knots inside."""
         return 3 * self.bins - 1
 

@@ -12,7 +12,7 @@ from pyro.distributions.transforms import ConditionalAffineAutoregressive
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrogen.distributions.family import Family, widened
+from pyrogen.distributions.family import Family, promote_outputs
 from pyrogen.distributions.flows.bijections import BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
 from pyrogen.distributions.flows.normalizing_flow import NormalizingFlow
@@ -30,7 +30,7 @@ class FlowPosterior(nn.Module, Family):
 
     Args:
         latent: number of latents K.
-        transforms: definitions of f, from z_0 to z; `Autoregressive(for_draws=True)` is an inverse autoregressive flow.
+        transforms: definitions of f, from z_0 to z; `Autoregressive(inverse=True)` is an inverse autoregressive flow.
         context: how many numbers c the network tells every layer.
         floor: smallest scale.
 
@@ -60,7 +60,7 @@ class FlowPosterior(nn.Module, Family):
     @property
     def sequential_log_prob(self) -> bool:  # type: ignore[override]
         """Whether a transform scores its own draws alone in one pass."""
-        return any(isinstance(each, BijectionConfig) and each.sequential_log_prob for each in self.flow.definitions)
+        return any(isinstance(each, BijectionConfig) and each.sequential_log_prob for each in self.flow.transforms)
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Means, raw log-scales and the context."""
@@ -148,7 +148,9 @@ def _base_and_context(
 ) -> tuple[dist.TorchDistribution, Tensor]:
     """q(z_0 | outputs), and what is left of the outputs for the transforms."""
     latent = family.latent
-    outputs, _ = widened(outputs, family.size((latent,)), f"{type(family).__name__}({latent}) over {event_shape}")
+    outputs, _ = promote_outputs(
+        outputs, family.size((latent,)), f"{type(family).__name__}({latent}) over {event_shape}"
+    )
     mean, raw, context = outputs.split([latent, latent, family.context], -1)
     return dist.Normal(mean, family.floor + raw.exp()).to_event(1), context
 

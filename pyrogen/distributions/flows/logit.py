@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, Moved, summed
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, summed
 
 __all__ = ["Logit"]
 
@@ -59,12 +59,12 @@ class _Logit(Bijection):
         super().__init__(event_shape)
         self.alpha = alpha
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         # Draws may lie on the edge, to the last digit; data keep their distance.
         z = torch.logit(self.alpha + (1 - 2 * self.alpha) * x, eps=torch.finfo(x.dtype).eps)
         return z, -self._log_det(z)
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         return (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha), self._log_det(z)
 
     def _log_det(self, z: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Moved
-from pyrogen.distributions.flows.couplings import Couple
+from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, ValueAndLogDet
+from pyrogen.distributions.flows.couplings import CouplingLayer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
 from pyrogen.nn import ConvNetwork
 
@@ -56,13 +56,13 @@ class MultiScale(BijectionConfig):
             raise ValueError(f"MultiScale needs a scale and a step, got scales={self.scales!r}, steps={self.steps!r}")
 
     @staticmethod
-    def takes(event_shape: tuple[int, ...]) -> bool:
+    def supports(event_shape: tuple[int, ...]) -> bool:
         """Whether events are images of even height and width."""
         return len(event_shape) == 3 and event_shape[1] % 2 == event_shape[2] % 2 == 0
 
     def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
         """The scales over images of `event_shape`."""
-        if not self.takes(event_shape):
+        if not self.supports(event_shape):
             raise ValueError(
                 f"MultiScale is for images (channels, height, width) of even height and width, got {event_shape}: take "
                 "Coupling or Autoregressive, or pad the images"
@@ -81,9 +81,9 @@ class MultiScale(BijectionConfig):
     def _step(self, shape: tuple[int, ...], context: int) -> list[Bijection]:
         channels, *size = shape
         fixed = channels // 2
-        raw = self.elementwise.parameters * (channels - fixed)
+        raw = self.elementwise.num_parameters * (channels - fixed)
         network = ConvNetwork((fixed + context, *size), (raw, *size), self.width, self.blocks)
-        return [Actnorm(shape), _Mix(shape), Couple(shape, fixed, self.elementwise, network)]
+        return [Actnorm(shape), _Mix(shape), CouplingLayer(shape, fixed, self.elementwise, network)]
 
 
 class _Scales(Bijection):
@@ -91,7 +91,7 @@ class _Scales(Bijection):
         super().__init__(event_shape, (math.prod(event_shape),))
         self.scales = nn.ModuleList(scales)
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         done, total = [], x.new_zeros(())
         for scale, last in self._scales():
             x, log_det = scale.to_base(x, context)
@@ -101,7 +101,7 @@ class _Scales(Bijection):
                 done.append(out.flatten(-3))
         return torch.cat([*done, x.flatten(-3)], -1), total
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         total = z.new_zeros(())
         parts = list(z.split(self._sizes(), -1))
         x = self._image(parts.pop(), len(self.scales) - 1)
@@ -141,10 +141,10 @@ class _Squeeze(Bijection):
         channels, height, width = event_shape
         super().__init__(event_shape, (4 * channels, height // 2, width // 2))
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         return functional.pixel_unshuffle(x, 2), x.new_zeros(())
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         return functional.pixel_shuffle(z, 2), z.new_zeros(())
 
 
@@ -167,10 +167,10 @@ class _Mix(Bijection):
         self.lower, self.upper = nn.Parameter(lower.tril(-1)), nn.Parameter(upper.triu(1))
         self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
 
-    def to_base(self, x: Tensor, context: Tensor | None) -> Moved:
+    def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         return self._mixed(x), self._log_det()
 
-    def to_data(self, z: Tensor, context: Tensor | None) -> Moved:
+    def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         return self._mixed(z, back=True), -self._log_det()
 
     def _mixed(self, x: Tensor, back: bool = False) -> Tensor:

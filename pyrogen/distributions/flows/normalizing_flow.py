@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
-from pyrogen.distributions.flows.stock import Fixed, Given
+from pyrogen.distributions.flows.stock import DistributionModule, TransformModule
 from pyrogen.distributions.priors import Prior, StandardNormal, check_latent
 from pyrogen.nn import Shape, as_shape
 
@@ -65,20 +65,20 @@ class NormalizingFlow(nn.Module):
     def __init__(self, event_shape: Shape, transforms: Transforms, base: Base | None = None, context: int = 0) -> None:
         super().__init__()
         self.event_shape = shape = as_shape(event_shape)
-        self.definitions = list(transforms) if isinstance(transforms, Sequence) else [transforms]
-        parts: list[Bijection | Given] = []
-        for definition in reversed(self.definitions):
+        self.transforms = list(transforms) if isinstance(transforms, Sequence) else [transforms]
+        parts: list[Bijection | TransformModule] = []
+        for definition in reversed(self.transforms):
             part = (
                 definition.build(shape, context)
                 if isinstance(definition, BijectionConfig)
-                else Given(definition, shape)
+                else TransformModule(definition, shape)
             )
             parts.append(part)
             shape = part.base_shape
         self.parts = nn.ModuleList(parts)
         self.base_shape = shape
         start = StandardNormal(shape) if base is None else base
-        self.base: Callable[[], Distribution] = Fixed(start) if isinstance(start, Distribution) else start
+        self.base: Callable[[], Distribution] = DistributionModule(start) if isinstance(start, Distribution) else start
 
     def forward(self, context: Tensor | None = None, base: Distribution | None = None) -> dist.TorchDistribution:
         """p(x | context), of batch shape (), or that of `base` where this one takes the place of the flow's own.
@@ -99,19 +99,19 @@ class NormalizingFlow(nn.Module):
         return density
 
     @torch.no_grad()
-    def try_out(self, context: Tensor | None = None) -> None:
+    def check_invertible(self, context: Tensor | None = None) -> None:
         """Refuse now what no data could be scored by: a base of another shape, or transforms without an inverse."""
         self(context)
         for part in self.parts:
-            if isinstance(part, Given):
-                part.try_out(context)
+            if isinstance(part, TransformModule):
+                part.check_invertible(context)
 
     def check(self, x: Tensor) -> None:
         """Refuse whole numbers, and what the last of pyrogen's own transforms cannot reach."""
         if not x.is_floating_point():
             kind = str(x.dtype).removeprefix("torch.")
             raise ValueError(f"a flow takes a column 'x' of floating numbers, got {kind}: convert it with x.float()")
-        last = self.definitions[-1] if self.definitions else None
+        last = self.transforms[-1] if self.transforms else None
         if isinstance(last, BijectionConfig):
             last.check(x)
 

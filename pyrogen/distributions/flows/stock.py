@@ -12,10 +12,10 @@ from pyro.distributions.transforms import Transform
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-__all__ = ["Fixed", "Given"]
+__all__ = ["DistributionModule", "TransformModule"]
 
 
-class Fixed(nn.Module):
+class DistributionModule(nn.Module):
     """A distribution whose tensors follow the device and type of the module that holds it; called, it gives it.
 
     Args:
@@ -34,7 +34,7 @@ class Fixed(nn.Module):
         """The distribution."""
         return self.distribution
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Fixed:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DistributionModule:
         super()._apply(fn, recurse)
         self.distribution = _mapped(self.distribution, fn, {})
         return self
@@ -60,7 +60,7 @@ def _mapped(thing: Any, function: Callable[[Tensor], Tensor], copies: dict[int, 
     return again
 
 
-class Given(nn.Module):
+class TransformModule(nn.Module):
     """A transform of Pyro's or torch's in a flow.
 
     Args:
@@ -69,7 +69,7 @@ class Given(nn.Module):
 
     Raises:
         TypeError: it is no transform.
-        ValueError: when called: it needs a context that is not given; by `try_out`, it takes no x back to z.
+        ValueError: when called: it needs a context that is not given; by `check_invertible`, it takes no x back to z.
     """
 
     def __init__(self, transform: Any, event_shape: tuple[int, ...]) -> None:
@@ -107,7 +107,7 @@ class Given(nn.Module):
         z: Tensor = self(context).inv(x)
         return z
 
-    def try_out(self, context: Tensor | None) -> None:
+    def check_invertible(self, context: Tensor | None) -> None:
         """Take one event back to z, and refuse a transform that cannot."""
         name, modes = _called(self.transform), [(module, module.training) for module in self.modules()]
         x = torch.full((1, *self.event_shape), 0.5)

@@ -7,7 +7,7 @@ import torch
 
 from pyrogen import distributions, models
 from pyrogen.catalog import CATALOG, rebuild
-from pyrogen.inference.persistence.run_directory import describe_story
+from pyrogen.inference.persistence.config import describe_story
 
 GIVEN = {"event_shape": (1, 4, 4), "classes": 10, "levels": 17}
 SETTINGS = [
@@ -37,12 +37,12 @@ def test_every_setting_builds_a_story_that_a_run_folder_can_tell(settings, tmp_p
 
 
 def test_settings_choose_what_they_say():
-    scales, logit = CATALOG["flow"].make({}, **GIVEN).flow.definitions
+    scales, logit = CATALOG["flow"].make({}, **GIVEN).flow.transforms
     assert scales == distributions.MultiScale(distributions.Spline(8), 3, 4, 32)
     assert logit == distributions.Logit(0.01)
-    (vectors,) = CATALOG["flow"].make({"elementwise": "affine"}, event_shape=(6,)).flow.definitions
+    (vectors,) = CATALOG["flow"].make({"elementwise": "affine"}, event_shape=(6,)).flow.transforms
     assert vectors == distributions.Coupling(distributions.Affine(), 4, (128, 128))
-    odd = CATALOG["flow"].make({"alpha": 1e-6}, event_shape=(1, 7, 7), levels=256).flow.definitions
+    odd = CATALOG["flow"].make({"alpha": 1e-6}, event_shape=(1, 7, 7), levels=256).flow.transforms
     assert [type(each) for each in odd] == [distributions.Coupling, distributions.Logit]
     assert isinstance(CATALOG["flow"].make({"conditional": True}, **GIVEN), models.ConditionalFlow)
     vae = CATALOG["vae"].make({"prior": "flow", "latent": 3}, event_shape=(1, 4, 4))

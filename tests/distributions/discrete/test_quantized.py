@@ -31,14 +31,14 @@ def test_a_grid_far_from_the_origin_is_scored_by_its_own_codes():
 def test_under_autocast_the_nearest_and_the_means_are_the_same():
     z = torch.randn(4000, 16) + 3
     books = [Codebook(32, 16), Codebook(32, 16)]
-    books[0].start(z)
+    books[0].initialize(z)
     books[1].load_state_dict(books[0].state_dict())
     index = books[0].nearest(z)
-    books[0].learn(z, index)
+    books[0].update(z, index)
     with torch.autocast("cpu", torch.bfloat16):
         assert (nn.Linear(16, 1)(z)).dtype is torch.bfloat16  # it is on
         assert torch.equal(books[1].nearest(z), index)
-        books[1].learn(z, index)
+        books[1].update(z, index)
     assert torch.equal(books[0].vectors, books[1].vectors)
 
 
@@ -54,7 +54,7 @@ def test_a_code_that_is_used_is_not_dead():
     book.counts.copy_(torch.tensor([100.0, 1e-6]))
     book.sums.copy_(book.vectors * book.counts[:, None])
     z = torch.cat([torch.zeros(99, 1), torch.full((1, 1), 90.0)])
-    book.learn(z, book.nearest(z))
+    book.update(z, book.nearest(z))
     assert float(book.vectors[1]) == pytest.approx(90, abs=0.01)
 
 
@@ -63,7 +63,7 @@ def test_dead_codes_start_anew_at_different_rows(rows):
     book = Codebook(41, 1, decay=0.0)
     book.vectors[1:] = 1e6  # all but one are dead at once
     z = torch.randn(rows, 1)
-    book.learn(z, torch.zeros(rows, dtype=torch.int64))
+    book.update(z, torch.zeros(rows, dtype=torch.int64))
     assert float(book.vectors[0]) == pytest.approx(float(z.mean()), abs=1e-5)
     assert len(book.vectors[1:].unique()) == 40
     assert float(torch.cdist(book.vectors[1:], z).min(1).values.max()) < 1e-5
@@ -73,7 +73,7 @@ def test_in_evaluation_mode_nothing_is_learned():
     book = Codebook(3, 2).eval()
     before = {name: value.clone() for name, value in book.state_dict().items()}
     z = torch.randn(20, 2)
-    book.learn(z, book.nearest(z))
+    book.update(z, book.nearest(z))
     assert all(torch.equal(value, before[name]) for name, value in book.state_dict().items())
 
 

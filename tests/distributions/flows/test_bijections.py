@@ -25,7 +25,7 @@ LAYERS: dict[str, tuple[tuple[int, ...], BijectionConfig]] = {
     "spline_coupling": ((5,), Coupling(Spline(), 3, (16,))),
     "affine_autoregressive": ((4,), Autoregressive(Affine(), 3, (16,))),
     "spline_autoregressive": ((4,), Autoregressive(Spline(), 3, (16,))),
-    "inverse_autoregressive": ((4,), Autoregressive(Affine(), 2, (16,), for_draws=True)),
+    "inverse_autoregressive": ((4,), Autoregressive(Affine(), 2, (16,), inverse=True)),
     "two": ((2,), Coupling(steps=3, hidden=(8,))),
     "one": ((1,), Autoregressive(Spline(), 2, (8,))),
     "one_number": ((), Coupling(steps=2, hidden=(8,))),
@@ -133,11 +133,11 @@ def test_leading_dimensions_and_contexts_broadcast(name: str) -> None:
 @pytest.mark.parametrize("elementwise", [Affine(), Spline(), Spline(bins=3, bound=1.0)], ids=str)
 def test_elementwise_maps_start_at_the_identity_and_increase(elementwise: object) -> None:
     x = torch.linspace(-6, 6, 2001, dtype=torch.float64)
-    nothing = torch.zeros(len(x), elementwise.parameters, dtype=torch.float64)
+    nothing = torch.zeros(len(x), elementwise.num_parameters, dtype=torch.float64)
     z, log_slope = elementwise(x, nothing)
     torch.testing.assert_close(z, x)
     torch.testing.assert_close(log_slope, torch.zeros_like(x), rtol=0, atol=1e-12)
-    raw = 2 * torch.randn(elementwise.parameters, dtype=torch.float64).expand(len(x), -1)
+    raw = 2 * torch.randn(elementwise.num_parameters, dtype=torch.float64).expand(len(x), -1)
     x.requires_grad_()
     z, log_slope = elementwise(x, raw)
     assert (z.diff() > 0).all()

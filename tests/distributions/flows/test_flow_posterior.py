@@ -23,14 +23,14 @@ from pyrogen.distributions import (
     VampPrior,
 )
 from pyrogen.inference import adam
-from pyrogen.inference.persistence.run_directory import describe_story
+from pyrogen.inference.persistence.config import describe_story
 from pyrogen.models import VAE, Flow
 from tests.helpers.correlated_posterior import assert_tighter_than_meanfield
 
 DEFINITIONS: dict[str, BijectionConfig] = {
     "coupling": Coupling(Spline(4), 2, (8,)),
     "autoregressive": Autoregressive(Affine(), 2, (8,)),
-    "for_draws": Autoregressive(Affine(), 2, (8,), for_draws=True),
+    "inverse": Autoregressive(Affine(), 2, (8,), inverse=True),
 }
 
 
@@ -92,7 +92,7 @@ def test_a_prior_integrates_to_one_and_learns_what_the_posterior_puts_there() ->
     assert abs(mass - 1) < 2e-3
 
 
-@pytest.mark.parametrize("name", ["coupling", "for_draws"])
+@pytest.mark.parametrize("name", ["coupling", "inverse"])
 def test_a_guide_that_a_flow_bends_is_tighter_than_the_best_meanfield_one(name: str) -> None:
     """On pPCA's exact model with a strongly correlated posterior, whose best mean-field gap is known."""
     assert_tighter_than_meanfield(FlowPosterior(2, DEFINITIONS[name], context=4), rows=300, steps=400)
@@ -106,11 +106,11 @@ def test_a_guide_that_scores_its_own_draws_alone_says_so() -> None:
     ]
     VAE(6, 3, posterior=FlowPosterior(3, DEFINITIONS["coupling"]), prior=VampPrior(6, 4))
     with pytest.raises(ValueError, match="FlowPosterior scores none but its own draws in one pass"):
-        VAE(6, 3, posterior=FlowPosterior(3, DEFINITIONS["for_draws"]), prior=VampPrior(6, 4))
+        VAE(6, 3, posterior=FlowPosterior(3, DEFINITIONS["inverse"]), prior=VampPrior(6, 4))
 
 
 def test_what_a_run_folder_tells() -> None:
-    prior, posterior = FlowPrior(3, DEFINITIONS["coupling"]), FlowPosterior(3, [DEFINITIONS["for_draws"]])
+    prior, posterior = FlowPrior(3, DEFINITIONS["coupling"]), FlowPosterior(3, [DEFINITIONS["inverse"]])
     told = json.dumps(describe_story(VAE(6, 3, prior=prior, posterior=posterior)))
     assert "opaque" not in told
     assert "pyrogen.distributions.Spline" in told
