@@ -97,7 +97,7 @@ def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         if known and (int(columns[name].min()) < 0 or int(columns[name].max()) >= known):
             raise ValueError(f"--given {name}={value}: labels are whole numbers from 0 to {known - 1}")
     for name, counts in frequencies.items():
-        asked = name in specs and story.signatures()[0].wants(name)
+        asked = name in specs and story.signatures()[0].accepts(name)
         if asked and name not in columns and seen is not None and name not in seen.sites:
             columns[name] = torch.multinomial(torch.tensor(counts, dtype=torch.float64), n, replacement=True)
     return {name: column.to(story.device) for name, column in columns.items()}

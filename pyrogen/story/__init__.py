@@ -1,11 +1,22 @@
-"""The concept of a generative story, and what every other part needs to run one."""
+"""Generative stories: Pyro model/guide pairs as modules, their arguments, parameter stores, traces and samples."""
 
 from pyrogen.story.arguments import RESERVED, Batch, Signature
 from pyrogen.story.from_functions import Pair, as_story
 from pyrogen.story.param_store import Store
-from pyrogen.story.sampling import Spec, TrainingSpec
-from pyrogen.story.sites import data_plate, enumerated, inside, is_point, latent_sites, observed_sites, outside
+from pyrogen.story.sampling import Unobserved
+from pyrogen.story.sites import (
+    data_plate,
+    enumerated,
+    inside,
+    is_point,
+    is_subsample,
+    latent_sites,
+    observed_sites,
+    outside,
+    unwrap_independent,
+)
 from pyrogen.story.story import Story
+from pyrogen.story.training_spec import Spec, TrainingSpec
 from pyrogen.story.validation import Labelled, check_event, check_length
 
 __all__ = [
@@ -18,6 +29,7 @@ __all__ = [
     "Store",
     "Story",
     "TrainingSpec",
+    "Unobserved",
     "as_story",
     "check_event",
     "check_length",
@@ -25,7 +37,9 @@ __all__ = [
     "enumerated",
     "inside",
     "is_point",
+    "is_subsample",
     "latent_sites",
     "observed_sites",
     "outside",
+    "unwrap_independent",
 ]

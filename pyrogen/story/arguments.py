@@ -1,4 +1,4 @@
-"""Arguments are asked for by name: what a batch holds, and how a model or guide receives it."""
+"""Arguments by name: what a batch holds, and how a model or guide receives it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Batch:
     """Some rows of a data set.
 
     Args:
-        columns: by name, or by position (0, 1, ...) where the data came without names; None means "draw it".
+        columns: tensors (n, ...) by name, or by position (0, 1, ...) where the data came without names; None in place
+            of a tensor has the program draw it.
         n: rows in this batch.
-        total: rows in the training set; None where that is not known.
-        index: (n,) int64, the rows' positions in their data set; None where that is not known.
-        extra: further arguments by name.
+        total: rows in the training set; None, the default, where that is not known.
+        index: (n,) int64, the rows' positions in their data set; None, the default, where that is not known.
+        extra: further arguments by name; none by default.
     """
 
     columns: Mapping[str | int, Any]
@@ -41,31 +42,60 @@ class Batch:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with `function` applied to every tensor column and to the index."""
+        """Apply a function to every tensor column and to the index.
+
+        Args:
+            function: from a tensor to a tensor with as many rows.
+
+        Returns:
+            The new batch.
+        """
         columns = {key: function(c) if isinstance(c, Tensor) else c for key, c in self.columns.items()}
         return replace(self, columns=columns, index=None if self.index is None else function(self.index))
 
     def rows(self, start: int, stop: int) -> Batch:
-        """The rows from `start` up to, not with, `stop`."""
+        """Some consecutive rows.
+
+        Args:
+            start: the first row.
+            stop: the row after the last; those beyond the end are left out.
+
+        Returns:
+            The batch of these rows.
+        """
         stop = min(stop, self.n)
         return replace(self.map(lambda column: column[start:stop]), n=stop - start)
 
     def repeated(self, times: int) -> Batch:
-        """Every row `times` times: row i of the batch becomes rows i, n + i, 2n + i, ..."""
+        """Repeat all rows: row i becomes rows i, n + i, 2n + i, ...
+
+        Args:
+            times: number of copies of each row.
+
+        Returns:
+            The batch of times * n rows.
+        """
         if times == 1:
             return self
         return replace(self.map(lambda c: c.repeat(times, *[1] * (c.dim() - 1))), n=self.n * times)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on `device`."""
+        """Move the batch to a device.
+
+        Args:
+            device: where to.
+
+        Returns:
+            The batch there.
+        """
         return self.map(lambda column: column.to(device, non_blocking=True))
 
     @property
     def named(self) -> dict[str, Any]:
-        """Everything that can be asked for by name."""
-        known = {"n": self.n, "total": self.total, "index": self.index}
-        known = {name: value for name, value in known.items() if value is not None}
-        return {**known, **{k: c for k, c in self.columns.items() if isinstance(k, str)}, **self.extra}
+        """All arguments by name: `n`, `total` and `index` where they are known, named columns, `extra`."""
+        reserved = {"n": self.n, "total": self.total, "index": self.index}
+        reserved = {name: value for name, value in reserved.items() if value is not None}
+        return {**reserved, **{k: c for k, c in self.columns.items() if isinstance(k, str)}, **self.extra}
 
     @property
     def unnamed(self) -> list[Any]:
@@ -74,43 +104,55 @@ class Batch:
 
 
 class Signature:
-    """What a model or guide asks for, read once from its signature.
+    """The arguments that a model or guide asks for, read once from its signature.
 
     Args:
         function: a function, bound method, or module (whose `forward` is read).
-        who: how messages call it, such as "Topics.model".
-        like: the signature that stands in where the function only says `*args, **kwargs`, as Pyro's AutoGuides do.
+        owner: how messages call it, such as "Topics.model".
+        fallback: the signature used where the function has only `*args, **kwargs`, as Pyro's AutoGuides do; None by
+            default.
     """
 
-    def __init__(self, function: Callable[..., Any], who: str, like: Signature | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], owner: str, fallback: Signature | None = None) -> None:
         parameters = _parameters(function)
-        self.who = who
+        self.owner = owner
         self.parameters = [p for p in parameters if p.kind in _NAMED]
-        self.open = len(self.parameters) < len(parameters)
-        if self.open and not self.parameters and like is not None:
-            self.parameters, self.open = like.parameters, like.open
+        self.variadic = len(self.parameters) < len(parameters)
+        if self.variadic and not self.parameters and fallback is not None:
+            self.parameters, self.variadic = fallback.parameters, fallback.variadic
 
     @property
     def columns(self) -> list[str]:
         """The names asked for that are not reserved, in order."""
         return [p.name for p in self.parameters if p.name not in RESERVED]
 
-    def wants(self, key: str | int) -> bool:
-        """Whether the function can receive the column `key`."""
-        if isinstance(key, int):
-            return self.open or key < len(self.columns)
-        return self.open or key in self.columns
+    def accepts(self, key: str | int) -> bool:
+        """Whether the function can receive a column.
+
+        Args:
+            key: the column's name, or its position where the data came without names.
+
+        Returns:
+            Whether it can.
+        """
+        return self.variadic or (key < len(self.columns) if isinstance(key, int) else key in self.columns)
 
     def bind(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments for `batch`, positional ones as far as none is left to its default.
+        """The arguments for a batch.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            Positional arguments, up to the first that keeps its default, and the others by name.
 
         Raises:
-            ValueError: a parameter without default is neither a column, nor reserved, nor in `arguments`.
+            ValueError: a parameter without default is neither a column, nor reserved, nor in `fit(arguments=...)`.
         """
         unnamed, named = batch.unnamed, batch.named
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        gap = False
+        default_kept = False
         for parameter in self.parameters:
             name = parameter.name
             if unnamed and name not in RESERVED:
@@ -118,38 +160,38 @@ class Signature:
             elif name in named:
                 value = named[name]
             elif parameter.default is not parameter.empty:
-                gap = True
+                default_kept = True
                 continue
             else:
                 raise ValueError(self._missing(name, batch))
-            if gap or parameter.kind is parameter.KEYWORD_ONLY:
+            if default_kept or parameter.kind is parameter.KEYWORD_ONLY:
                 kwargs[name] = value
             else:
                 args.append(value)
-        if self.open and not self.parameters:
+        if self.variadic and not self.parameters:
             args, kwargs = unnamed, {key: c for key, c in batch.columns.items() if isinstance(key, str)}
         return tuple(args), kwargs
 
     def _missing(self, name: str, batch: Batch) -> str:
         if name in RESERVED:
-            return f"{self.who} asks for '{name}', which is not known for this data: pass it with fit(arguments=...)"
+            return f"{self.owner} asks for '{name}', which is not known for this data: pass it with fit(arguments=...)"
         columns = [str(key) for key in batch.columns]
         have = ", ".join(columns) or "none"
         return (
-            f"{self.who} asks for '{name}', and the data has no such column (columns: {have}; always there: n, total, "
-            f"index){did_you_mean(name, columns)}: rename the parameter, give it a default, or add the column"
+            f"{self.owner} asks for '{name}', and the data has no such column (columns: {have}; always available: n, "
+            f"total, index){did_you_mean(name, columns)}: rename the parameter, give it a default, or add the column"
         )
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:
-    """The parameters of a program, seen through Pyro's handlers that may be put around it."""
+    """The parameters of a program, with Pyro's handlers around it unwrapped."""
     if isinstance(function, nn.Module):
         return _parameters(function.forward)
-    if isinstance(function, functools.partial) and getattr(function.func, "_at_home", False):
+    if isinstance(function, functools.partial) and getattr(function.func, "_in_own_store", False):
         return _parameters(function.func.__wrapped__)  # type: ignore[attr-defined]
     bound = inspect.ismethod(function)
     while getattr(function, "__wrapped__", None) is not None:
         function = function.__wrapped__
-    bare = unwrap(function)
-    parameters = list(inspect.signature(bare).parameters.values())
-    return parameters[1:] if bound and not inspect.ismethod(bare) else parameters
+    inner = unwrap(function)
+    parameters = list(inspect.signature(inner).parameters.values())
+    return parameters[1:] if bound and not inspect.ismethod(inner) else parameters

@@ -7,32 +7,46 @@ import inspect
 import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pyrogen.story.story import Story
+from pyrogen.story.module import ParamStoreModule
 
-__all__ = ["at_home", "remembering"]
+__all__ = ["in_own_store", "record_arguments"]
 
 
-def at_home(method: Callable[..., Any], like: Any = None) -> Callable[..., Any]:
-    """`model` or `guide`, run where parameters are the story's own and `PyroSample` attributes are drawn once."""
+def in_own_store(method: Callable[..., Any], signature_of: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Wrap `model` or `guide` to run in the story's own parameter store, `PyroSample` attributes drawn once a run.
+
+    Args:
+        method: the function, which takes the story first.
+        signature_of: the function whose signature the wrapped one shows; None shows that of `method`.
+
+    Returns:
+        The wrapped method.
+    """
 
     @functools.wraps(method)
-    def run(self: Story, *args: Any, **kwargs: Any) -> Any:
-        with self._visit(), nullcontext() if self._shaping else self._pyro_context:
+    def run(self: ParamStoreModule, *args: Any, **kwargs: Any) -> Any:
+        with self._program_scope(), nullcontext() if self._initializing_lazy else self._pyro_context:
             return method(self, *args, **kwargs)
 
-    run.__wrapped__ = method if like is None else like
-    run._at_home = True  # type: ignore[attr-defined]
+    run.__wrapped__ = method if signature_of is None else signature_of
+    run._in_own_store = True  # type: ignore[attr-defined]
     return run
 
 
-def remembering(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that keeps its arguments, so that a run folder can tell them."""
+def record_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor to keep its arguments, defaults filled in, as `self.arguments` for a run directory.
+
+    Args:
+        init: the `__init__` of a story's class.
+
+    Returns:
+        The wrapped constructor.
+    """
 
     @functools.wraps(init)
-    def run(self: Story, *args: Any, **kwargs: Any) -> None:
+    def run(self: object, *args: Any, **kwargs: Any) -> None:
         if "arguments" not in self.__dict__:
             bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()

@@ -10,17 +10,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyrogen.story.arguments import Signature
-from pyrogen.story.param_store import Store
 from pyrogen.story.story import Story
 
 __all__ = ["Pair", "as_story"]
 
 
 def as_story(program: Any) -> Story:
-    """A story as it is; a pair `(model, guide)` of Pyro functions as a `Pair`.
+    """Make a story of a pair of Pyro functions.
+
+    Args:
+        program: a pair `(model, guide)`, or a story.
+
+    Returns:
+        A `Pair`; a story as it is.
 
     Raises:
-        TypeError: neither.
+        TypeError: `program` is neither.
     """
     if isinstance(program, Story):
         return program
@@ -35,7 +40,7 @@ def as_story(program: Any) -> Story:
 class Pair(Story):
     """A model and a guide as plain Pyro functions, AutoGuides or modules, source unchanged.
 
-    What they make by `pyro.param` and `pyro.module` lives in a store of the pair's own. Modules that the functions
+    What the two make by `pyro.param` and `pyro.module` lives in a store of the pair's own. Modules that the functions
     refer to, by closure, as globals or as the object they are methods of, follow the pair into evaluation mode and to a
     device, and their buffers are saved with it.
 
@@ -47,85 +52,112 @@ class Pair(Story):
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
         super().__init__()
         self._programs = {"model": model, "guide": guide}
-        self._found: dict[str, nn.Module] = {}
+        self._modules_used: dict[str, nn.Module] = {}
         for role, program in self._programs.items():
-            _find_modules(program, role, self._found, set())
+            _find_modules(program, role, self._modules_used, set())
 
     @property
     def model(self) -> Callable[..., Any]:  # type: ignore[override]
-        """The model, run in the pair's own store."""
+        """The model, run in the pair's own parameter store."""
         return functools.partial(self._run, self._programs["model"])
 
     @property
     def guide(self) -> Callable[..., Any]:  # type: ignore[override]
-        """The guide, run in the pair's own store."""
+        """The guide, run in the pair's own parameter store."""
         return functools.partial(self._run, self._programs["guide"])
 
     def _run(self, program: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self._visit():
+        with self._program_scope():
             return program(*args, **kwargs)
 
     @property
     def name(self) -> str:
-        """The names of the two programs."""
+        """How messages and files call the pair: the names of the two functions."""
         model, guide = (getattr(p, "__name__", type(p).__name__) for p in self._programs.values())
         return f"({model}, {guide})"
 
     def signatures(self) -> tuple[Signature, Signature]:
-        """What model and guide ask for."""
+        """The arguments that the two functions ask for.
+
+        Returns:
+            The signatures of model and guide.
+        """
         model = Signature(self._programs["model"], f"model '{self.name}'")
-        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", like=model)
+        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", fallback=model)
 
     def trainable(self) -> dict[str, Tensor]:
-        """The unconstrained parameters by name, as Pyro's store has them; one stored twice by its later name."""
-        params = (Store.current() if self._depth else self._store).params
+        """All parameters, unconstrained.
+
+        Returns:
+            The tensors by name, as Pyro's store has them; one that is stored twice by its later name.
+        """
+        params = self._active_store().params
         names = {id(p): name for name, p in params.items()}
         return {name: p for name, p in params.items() if names[id(p)] == name}
 
     def saved_buffers(self) -> dict[str, Tensor]:
-        """The buffers of the modules that the programs use, by name."""
-        found = [(name, module, module.state_dict(keep_vars=True)) for name, module in self._found.items()]
-        return {f"{name}.{b}": t for name, m, state in found for b, t in m.named_buffers() if b in state}
+        """The buffers of the modules that the programs use.
+
+        Returns:
+            The tensors by name.
+        """
+        states = [(name, module, module.state_dict(keep_vars=True)) for name, module in self._modules_used.items()]
+        return {f"{name}.{b}": t for name, m, state in states for b, t in m.named_buffers() if b in state}
 
     def all_modules(self) -> list[nn.Module]:
-        """Every module that the programs use."""
-        return [self, *(part for module in self._found.values() for part in module.modules())]
+        """The story itself and every module that the programs use.
 
-    def _networks(self) -> list[nn.Module]:
-        """The modules that the programs refer to."""
-        return list(self._found.values())
+        Returns:
+            The modules, the story first.
+        """
+        return [self, *(part for module in self._modules_used.values() for part in module.modules())]
+
+    def called_modules(self) -> list[nn.Module]:
+        """The modules that the programs refer to.
+
+        Returns:
+            The modules.
+        """
+        return list(self._modules_used.values())
 
     def train(self, mode: bool = True) -> Pair:
-        """Set training mode here and in the modules that the programs use."""
-        for module in self._found.values():
+        """Set the training mode, of the modules that the programs use too.
+
+        Args:
+            mode: True, the default, for training; False for evaluation.
+
+        Returns:
+            The pair itself.
+        """
+        for module in self._modules_used.values():
             module.train(mode)
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Pair:
-        for module in self._found.values():
+        for module in self._modules_used.values():
             module._apply(fn, recurse)
-        own = {id(p) for module in self._found.values() for p in module.parameters()}
+        own = {id(p) for module in self._modules_used.values() for p in module.parameters()}
         for parameter in self._store.params.values():
             if id(parameter) not in own:
                 parameter.data = fn(parameter.data)
         return super()._apply(fn, recurse)
 
 
-def _find_modules(value: Any, name: str, found: dict[str, nn.Module], met: set[int]) -> None:
-    """Note the modules that a value is, holds, belongs to or refers to, by the names that lead to them."""
-    if id(value) in met:
+def _find_modules(value: Any, name: str, found: dict[str, nn.Module], visited: set[int]) -> None:
+    """Collect the modules that a value is, holds, belongs to or refers to, by the path that leads to them."""
+    if id(value) in visited:
         return
-    met.add(id(value))
+    visited.add(id(value))
     if isinstance(value, nn.Module):
         if not any(value is module for known in found.values() for module in known.modules()):
             found[name] = value
         return
     for part, child in _parts(value).items():
-        _find_modules(child, f"{name}.{part}", found, met)
+        _find_modules(child, f"{name}.{part}", found, visited)
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """What to look through for modules: containers, and the owners, closures and helpers of functions."""
+    """Where to search a value for modules: in containers, and in owners, closures and globals of functions."""
     if isinstance(value, Mapping):
         return {str(key): child for key, child in value.items()}
     if isinstance(value, list | tuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,13 @@ __all__ = ["Store"]
 
 @dataclass
 class Store:
-    """The contents of a Pyro parameter store: unconstrained tensors and constraints, by name."""
+    """The contents of a Pyro parameter store.
+
+    Args:
+        params: unconstrained tensors by name; none by default.
+        constraints: of the tensors, by name; none by default.
+        names: of the tensors, by tensor; none by default.
+    """
 
     params: dict[str, Tensor] = field(default_factory=dict)
     constraints: dict[str, Any] = field(default_factory=dict)
@@ -23,34 +29,57 @@ class Store:
 
     @classmethod
     def current(cls) -> Store:
-        """The store that Pyro uses now; shares its dictionaries."""
+        """The store that Pyro uses now.
+
+        Returns:
+            A store that shares its dictionaries.
+        """
         store = pyro.get_param_store()
         return cls(store._params, store._constraints, store._param_to_name)
 
-    def select(self, names: Any) -> Store:
-        """A new store with the entries called `names`."""
+    def select(self, names: Iterable[str]) -> Store:
+        """A new store with some of the entries.
+
+        Args:
+            names: of the entries.
+
+        Returns:
+            The store, of the same tensors.
+        """
         kept = {name: self.params[name] for name in names}
         return Store(kept, {name: self.constraints[name] for name in kept}, {p: name for name, p in kept.items()})
 
     def update(self, other: Store) -> None:
-        """Add the entries of `other`; its own win."""
+        """Add the entries of another store.
+
+        Args:
+            other: the store; its entries replace those of the same name.
+        """
         self.params.update(other.params)
         self.constraints.update(other.constraints)
         self.names.update(other.names)
 
     def put(self, name: str, parameter: Tensor) -> None:
-        """Hold this very tensor, unconstrained, under `name`, whatever was there."""
+        """Hold this very tensor, in place of what had its name.
+
+        Args:
+            name: of the entry.
+            parameter: an unconstrained tensor.
+        """
         if self.params.get(name) is not parameter:
             self.params[name] = parameter
             self.constraints[name] = pyro.distributions.constraints.real
         self.names[parameter] = name
 
     @contextmanager
-    def swapped_in(self) -> Iterator[None]:
-        """Let Pyro work on this store; on leaving, by an exception too, it has its former one, untouched.
+    def activated(self) -> Iterator[None]:
+        """Let Pyro work on this store; on leaving, by an exception too, it has its former one, unchanged.
 
         Pyro's own `ParamStoreDict.scope` forgets what happened inside when an exception leaves it, and strips
         `.unconstrained` from tensors that are in use, so the three dictionaries are exchanged instead.
+
+        Yields:
+            Nothing.
         """
         store = pyro.get_param_store()
         former = Store.current()

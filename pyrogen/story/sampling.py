@@ -2,99 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.story.arguments import Batch
+from pyrogen.story.arguments import Batch, Signature
 from pyrogen.story.sites import data_plate, latent_sites, outside
+from pyrogen.story.training_spec import TrainingSpec
 
-if TYPE_CHECKING:
-    from pyrogen.story.story import Story
-
-__all__ = ["Spec", "TrainingSpec", "draw"]
+__all__ = ["Unobserved", "draw"]
 
 
-@dataclass(frozen=True)
-class Spec:
-    """Shape of one row of a column, and its type."""
+class _Story(Protocol):
+    """What is needed of a story to draw from it."""
 
-    shape: tuple[int, ...]
-    dtype: torch.dtype
+    training_spec: TrainingSpec | None
 
-    def filled(self, n: int, value: int) -> Tensor:
-        """A column of `n` rows of `value`."""
-        return torch.full((n, *self.shape), value, dtype=self.dtype)
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> Callable[..., Any]: ...
+
+    @property
+    def guide(self) -> Callable[..., Any]: ...
+
+    def signatures(self) -> tuple[Signature, Signature]: ...
 
 
-@dataclass(frozen=True)
-class TrainingSpec:
-    """What a story was trained on.
+class Unobserved(poutine.messenger.Messenger):
+    """Draws some observed sites anew; other observations stay.
 
     Args:
-        columns: the columns it asked for.
-        n: rows in a training batch.
-        total: rows in the training set, where known.
-        plate: name of the data plate, if there is one.
-        sites: names of the observed sites.
+        names: of the sites to draw.
     """
 
-    columns: Mapping[str | int, Spec]
-    n: int
-    total: int | None
-    plate: str | None
-    sites: tuple[str, ...]
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
 
-    def placeholder(self, n: int | None = None, value: int = 0, given: Mapping[str | int, Any] | None = None) -> Batch:
-        """A batch of `n` rows of `value` in place of data, but for the columns that are given."""
-        n = self.n if n is None else n
-        columns: dict[str | int, Any] = {key: spec.filled(n, value) for key, spec in self.columns.items()}
-        return Batch({**columns, **(given or {})}, n, self.total or n, torch.arange(n), self.extra)
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names and msg["is_observed"]:
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False
 
 
-def draw(story: Story, n: int, given: Mapping[str, Any]) -> Any:
-    """`Story.sample` at home: see there."""
+def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
+    """Draw new data from a story that is in evaluation mode: the work of `Story.sample`.
+
+    Args:
+        story: the story, within its `predicting` context.
+        n: number of data to draw, at least 1.
+        given: columns to condition on by name, (n, ...) or a scalar for all.
+
+    Returns:
+        The observed site's draws (n, ...), or a dict of them by site where several are observed.
+
+    Raises:
+        ValueError: `n` is below 1, or the model has no such column.
+    """
     if n < 1:
         raise ValueError(f"sample needs at least 1 row, got n={n}")
-    seen, model = story.training_spec, story.signatures()[0]
-    unknown = [key for key in given if not model.wants(key)]
+    spec, model = story.training_spec, story.signatures()[0]
+    unknown = [key for key in given if not model.accepts(key)]
     if unknown:
         raise ValueError(f"{story.name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
-    columns: dict[str | int, Any] = {key: _spread(value, n, key) for key, value in given.items()}
-    total = seen.total if seen is not None and seen.total is not None else n
-    extra = seen.extra if seen is not None else {}
+    columns: dict[str | int, Any] = {key: _as_column(value, n, key) for key, value in given.items()}
+    total = spec.total if spec is not None and spec.total is not None else n
+    extra = spec.extra if spec is not None else {}
     # A parameter with a default that the training data had no column for keeps its default.
     absent: dict[str | int, Any] = {
         p.name: None for p in model.parameters if p.name in model.columns and p.default is p.empty
     }
-    if seen is not None:
-        absent.update({key: None for key in seen.columns if isinstance(key, str) and model.wants(key)})
-    batch = Batch({**absent, **columns}, n, total, torch.arange(n), extra)
-    batch = Batch({k: c for k, c in batch.columns.items() if k not in extra}, n, total, batch.index, extra)
+    if spec is not None:
+        absent.update({key: None for key in spec.columns if isinstance(key, str) and model.accepts(key)})
+    columns_or_none = {key: column for key, column in {**absent, **columns}.items() if key not in extra}
+    batch = Batch(columns_or_none, n, total, torch.arange(n), extra)
     try:
-        trace = _trace(story, batch, {})
+        trace = _trace_model(story, batch, {})
     except Exception as error:
-        if seen is None or not seen.sites:
+        if spec is None or not spec.sites:
             raise
-        return _pick(story, _unconditioned(story, n, columns, error))
-    plate = seen.plate if seen is not None else None
+        return _observed_values(story, _trace_on_placeholders(story, spec, n, columns, error))
+    plate = spec.plate if spec is not None else None
     if plate is None:
         frame = data_plate(trace.nodes.values(), n)
         plate = frame.name if frame is not None else _common_plate(trace, model.columns, n)
-    latents = latent_sites(trace.nodes.values())
-    fixed = [name for name in outside(latents, plate) if name not in _modelled(story, trace)]
-    if fixed:
-        trace = _trace(story, batch, _globals(story, fixed))
-    return _pick(story, trace)
+    observed = _observed_names(story, trace)
+    global_latents = [name for name in outside(latent_sites(trace.nodes.values()), plate) if name not in observed]
+    if global_latents:
+        trace = _trace_model(story, batch, _draw_global_latents(story, global_latents))
+    return _observed_values(story, trace)
 
 
-def _spread(value: Any, n: int, key: str) -> Tensor:
+def _as_column(value: Any, n: int, key: str) -> Tensor:
     tensor = torch.as_tensor(value)
     if tensor.dim() == 0:
         return tensor.expand(n)
@@ -103,9 +107,9 @@ def _spread(value: Any, n: int, key: str) -> Tensor:
     return tensor
 
 
-def _trace(story: Story, batch: Batch, fixed: Mapping[str, Tensor]) -> Any:
+def _trace_model(story: _Story, batch: Batch, latents: Mapping[str, Tensor]) -> Any:
     args, kwargs = story.signatures()[0].bind(batch)
-    return poutine.trace(poutine.condition(story.model, data=dict(fixed))).get_trace(*args, **kwargs)
+    return poutine.trace(poutine.condition(story.model, data=dict(latents))).get_trace(*args, **kwargs)
 
 
 def _common_plate(trace: Any, columns: list[str], n: int) -> str | None:
@@ -114,15 +118,16 @@ def _common_plate(trace: Any, columns: list[str], n: int) -> str | None:
     return next((f.name for stack in stacks for f in stack if f.size == n), None)
 
 
-def _modelled(story: Story, trace: Any) -> list[str]:
+def _observed_names(story: _Story, trace: Any) -> list[str]:
+    """The sites that training observed; of a story that was not trained, those that are named as columns."""
     if story.training_spec is not None and story.training_spec.sites:
         return [name for name in story.training_spec.sites if name in trace.nodes]
     columns = story.signatures()[0].columns
     return [name for name, s in trace.nodes.items() if name in columns and s["type"] == "sample"]
 
 
-def _pick(story: Story, trace: Any) -> Any:
-    names = _modelled(story, trace)
+def _observed_values(story: _Story, trace: Any) -> Any:
+    names = _observed_names(story, trace)
     if not names:
         columns = ", ".join(story.signatures()[0].columns)
         raise ValueError(
@@ -133,14 +138,15 @@ def _pick(story: Story, trace: Any) -> Any:
     return values[names[0]] if len(names) == 1 else values
 
 
-def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
-    """One draw from the guide of the latents outside the data plate, which must not depend on the data given to it."""
+def _draw_global_latents(story: _Story, names: list[str]) -> dict[str, Tensor]:
+    """One draw from the guide of the latents outside the data plate, which must not depend on the guide's data."""
     if story.training_spec is None:
         raise ValueError(
-            f"{story.name} has latents outside the data plate ({', '.join(names)}), which the fit decides: fit it first"
+            f"{story.name} has latents outside the data plate ({', '.join(names)}), whose posterior comes from "
+            "training: fit it first"
         )
     draws: list[dict[str, Tensor]] = []
-    for value in _with_one_seed((1, 0)):
+    for value in _at_one_seed((1, 0)):
         args, kwargs = story.signatures()[1].bind(story.training_spec.placeholder(value=value))
         with pyro.validation_enabled(False):
             trace: Any = poutine.trace(story.guide).get_trace(*args, **kwargs)
@@ -148,14 +154,14 @@ def _globals(story: Story, names: list[str]) -> dict[str, Tensor]:
     for name in names:
         if name in draws[0] and not torch.equal(draws[0][name], draws[1][name]):
             raise ValueError(
-                f"{story.name}'s guide draws '{name}', a latent outside the data plate, from the data: no new data "
-                "can be drawn without them. Use posterior_predictive(story, data)"
+                f"{story.name}'s guide draws '{name}', a latent outside the data plate, from the data, so that no new "
+                "data can be drawn without them: use posterior_predictive(story, data)"
             )
     return draws[1]
 
 
-def _with_one_seed(values: Iterable[int]) -> Iterator[int]:
-    """The values, torch's generators set alike before each; afterwards they are one draw on from where they were."""
+def _at_one_seed(values: Iterable[int]) -> Iterator[int]:
+    """The values, with torch's generators in one state before each; in the end they have advanced by one draw."""
     seed = int(torch.randint(2**31, ()))
     with torch.random.fork_rng():
         for value in values:
@@ -163,60 +169,48 @@ def _with_one_seed(values: Iterable[int]) -> Iterator[int]:
             yield value
 
 
-def _unconditioned(story: Story, n: int, columns: dict[str | int, Any], why: Exception) -> Any:
-    """The model without an x=None path, run on placeholders with its observations undone."""
-    assert story.training_spec is not None
+def _trace_on_placeholders(
+    story: _Story, spec: TrainingSpec, n: int, columns: dict[str | int, Any], error: Exception
+) -> Any:
+    """The trace of a model without an x=None path: run on placeholders with its observations undone."""
     traces: list[Any] = []
-    first_line = (str(why).splitlines() or [""])[0] or type(why).__name__
-    missing = [str(key) for key in story.training_spec.columns if key not in columns]
-    missing = [key for key in missing if key not in story.training_spec.sites] or missing
-    remedy = (
-        f"{story.name}.model cannot draw from x=None ({first_line}), and its draws change with what is put in the "
-        f"place of data: pass the columns that it conditions on, as in sample(n, {missing[-1] if missing else 'y'}=...)"
-        f" (columns: {', '.join(missing)})"
+    first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
+    missing = [str(key) for key in spec.columns if key not in columns]
+    missing = [key for key in missing if key not in spec.sites] or missing
+    message = (
+        f"{story.name}.model cannot draw from x=None ({first_line}), and its draws depend on the values of "
+        "placeholders for the data: pass the columns that it conditions on, as in "
+        f"sample(n, {missing[-1] if missing else 'y'}=...) (columns: {', '.join(missing)})"
     )
-    for value in _with_one_seed((1, 0)):
+    for value in _at_one_seed((1, 0)):
         try:
-            traces.append(_released(story, story.training_spec.placeholder(n, value, columns)))
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(remedy) from error
-    for name in story.training_spec.sites:
+            traces.append(_trace_unobserved(story, spec, spec.placeholder(n, value, columns)))
+        except (RuntimeError, ValueError) as failure:
+            raise ValueError(message) from failure
+    for name in spec.sites:
         first, second = (trace.nodes[name] for trace in traces)
-        if first["value"].shape != second["value"].shape or not _alike(first, second):
-            raise ValueError(remedy)
+        if first["value"].shape != second["value"].shape or not _same_draw(first, second):
+            raise ValueError(message)
     return traces[1]
 
 
-def _released(story: Story, batch: Batch) -> Any:
+def _trace_unobserved(story: _Story, spec: TrainingSpec, batch: Batch) -> Any:
     """The model's trace on a batch with its observed sites drawn anew, latents outside the data plate by the guide."""
-    assert story.training_spec is not None
-    program = Unobserved(story.training_spec.sites)(story.model)
+    program = Unobserved(spec.sites)(story.model)
     args, kwargs = story.signatures()[0].bind(batch)
     with pyro.validation_enabled(False):
         trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
         latents = latent_sites(trace.nodes.values())
-        fixed = [name for name in outside(latents, story.training_spec.plate) if name not in story.training_spec.sites]
-        if fixed:
-            held = poutine.condition(program, data=_globals(story, fixed))
-            trace = poutine.trace(held).get_trace(*args, **kwargs)
+        names = [name for name in outside(latents, spec.plate) if name not in spec.sites]
+        if names:
+            conditioned = poutine.condition(program, data=_draw_global_latents(story, names))
+            trace = poutine.trace(conditioned).get_trace(*args, **kwargs)
     return trace
 
 
-def _alike(first: Any, second: Any) -> bool:
+def _same_draw(first: Any, second: Any) -> bool:
     """Whether two draws are the same, and from the same distribution: discrete ones may be the same by chance."""
     value = first["value"]
     if not torch.equal(value, second["value"]):
         return False
     return torch.equal(first["fn"].log_prob(value), second["fn"].log_prob(value))
-
-
-class Unobserved(poutine.messenger.Messenger):
-    """Draws the named observed sites anew; other observations stay."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.names = names
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.names and msg["is_observed"]:
-            msg["is_observed"], msg["value"], msg["done"] = False, None, False

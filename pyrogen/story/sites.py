@@ -7,38 +7,95 @@ from typing import Any
 
 from pyro.distributions import Delta
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from torch.distributions import Independent
 
-__all__ = ["data_plate", "enumerated", "inside", "is_point", "latent_sites", "observed_sites", "outside"]
+__all__ = [
+    "data_plate",
+    "enumerated",
+    "inside",
+    "is_point",
+    "is_subsample",
+    "latent_sites",
+    "observed_sites",
+    "outside",
+    "unwrap_independent",
+]
 
 Site = Any
 
 
+def is_subsample(site: Site) -> bool:
+    """Whether the site is the choice of rows that a Pyro plate makes, and no random variable of the program.
+
+    Args:
+        site: a site of a trace, or a message of an effect handler.
+
+    Returns:
+        Whether it is.
+    """
+    return type(site.get("fn")).__name__ == "_Subsample"
+
+
+def unwrap_independent(distribution: Any) -> Any:
+    """The distribution inside `Independent`, however often it is wrapped.
+
+    Args:
+        distribution: a distribution.
+
+    Returns:
+        The innermost distribution, whose event dimensions are its own.
+    """
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
 def _is_sample(site: Site) -> bool:
-    return site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
+    return site["type"] == "sample" and not is_subsample(site)
 
 
 def latent_sites(sites: Iterable[Site]) -> dict[str, Site]:
-    """The sites that draw a random variable, by name."""
+    """The sites that draw a random variable.
+
+    Args:
+        sites: of a trace, such as `trace.nodes.values()`.
+
+    Returns:
+        The sites by name.
+    """
     return {s["name"]: s for s in sites if _is_sample(s) and not s["is_observed"]}
 
 
 def is_point(sites: Iterable[Site]) -> bool:
-    """Whether a guide of these sites holds one value of its latents, and no spread.
+    """Whether a guide holds one value of its latents, without spread.
 
-    An AutoGuide's latents are points too, each a function of what it draws beside them: that is not.
+    An AutoGuide's latents are Deltas too, each a function of what it draws beside them: that is no point.
+
+    Args:
+        sites: of the guide's trace.
+
+    Returns:
+        Whether each latent is a Delta, and there is one.
     """
     latents = latent_sites(sites).values()
     return bool(latents) and all(_is_delta(site["fn"]) for site in latents)
 
 
-def _is_delta(density: Any) -> bool:
-    while hasattr(density, "base_dist"):
-        density = density.base_dist
-    return isinstance(density, Delta)
+def _is_delta(distribution: Any) -> bool:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, Delta)
 
 
 def observed_sites(sites: Iterable[Site]) -> dict[str, Site]:
-    """The sites that observe data, by name; `pyro.factor` and `pyro.deterministic` observe none."""
+    """The sites that observe data; `pyro.factor` and `pyro.deterministic` observe none.
+
+    Args:
+        sites: of a trace.
+
+    Returns:
+        The sites by name.
+    """
     return {
         s["name"]: s
         for s in sites
@@ -50,15 +107,29 @@ def observed_sites(sites: Iterable[Site]) -> dict[str, Site]:
 
 
 def enumerated(site: Site) -> bool:
-    """Whether the site is marked to be summed over in parallel."""
+    """Whether the site is marked to be summed over in parallel.
+
+    Args:
+        site: of a trace.
+
+    Returns:
+        Whether it is.
+    """
     return site["infer"].get("enumerate") == "parallel"
 
 
 def data_plate(sites: Iterable[Site], n: int) -> CondIndepStackFrame | None:
-    """The plate that holds the data, as the sites saw it.
+    """The plate that holds the data.
 
     It is the one named `data`; else, among the plates around every observed site, outermost first, a subsampled one,
     else one of size `n`; else there is none.
+
+    Args:
+        sites: of a trace.
+        n: rows of the batch.
+
+    Returns:
+        The plate's frame as the sites hold it, or None.
     """
     sites = list(sites)
     frames = [list(s["cond_indep_stack"]) for s in sites if s["type"] == "sample"]
@@ -77,10 +148,26 @@ def data_plate(sites: Iterable[Site], n: int) -> CondIndepStackFrame | None:
 
 
 def inside(site: Site, plate: str | None) -> bool:
-    """Whether the site sits in the plate of that name."""
+    """Whether a site lies in a plate.
+
+    Args:
+        site: of a trace.
+        plate: the plate's name.
+
+    Returns:
+        Whether it does.
+    """
     return any(frame.name == plate for frame in site["cond_indep_stack"])
 
 
 def outside(sites: dict[str, Site], plate: str | None) -> list[str]:
-    """The names of the sites that do not sit in the plate of that name."""
+    """The names of the sites that do not lie in a plate.
+
+    Args:
+        sites: by name.
+        plate: the plate's name.
+
+    Returns:
+        The names.
+    """
     return [name for name, site in sites.items() if not inside(site, plate)]

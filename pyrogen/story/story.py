@@ -1,33 +1,28 @@
-"""The one concept: a generative story, told as a Pyro model and a Pyro guide."""
+"""A generative story: a Pyro model and a Pyro guide in one module."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import itertools
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pyro.nn import PyroModule
-from pyro.poutine.runtime import _PYRO_STACK, effectful
-from pyro.poutine.trace_messenger import TraceMessenger
-from torch import Tensor, nn
+from torch import nn
 
 from pyrogen.story.arguments import Signature
-from pyrogen.story.decorators import at_home, remembering
-from pyrogen.story.param_store import Store
-from pyrogen.story.sampling import TrainingSpec, draw
+from pyrogen.story.decorators import in_own_store, record_arguments
+from pyrogen.story.module import ParamStoreModule
+from pyrogen.story.sampling import draw
+from pyrogen.story.training_spec import TrainingSpec
 
 __all__ = ["Story"]
 
 _ROLES = ("model", "guide")
-_serial = itertools.count()
 
 
-class Story(PyroModule):
+class Story(ParamStoreModule):
     """A generative story: a `torch.nn.Module` whose `model` and `guide` are ordinary Pyro functions.
 
     `model` draws latents and observes data, p(z) p(x given z); `guide` draws the same latents given the data, q(z given
@@ -38,7 +33,7 @@ class Story(PyroModule):
     What a subclass may add, each optional: `prepare(data)`, called once before training with the training columns;
     `check(data)`, which raises a one-line ValueError for columns that the story cannot take; `log_prob(x)`, the exact
     log-likelihood of each datum by itself, in nats; `training_steps(program, options, batches, validation)`, the steps
-    by which it trains in place of SVI's (`pyrogen.inference.training.training_step.Steps`); and `unsupported`.
+    by which it trains in place of SVI's (`pyrogen.inference.training.training_step.TrainingStep`); and `unsupported`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -74,110 +69,106 @@ class Story(PyroModule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in _ROLES:
-            method = inspect.getattr_static(cls, name, None)
-            if callable(method) and not isinstance(method, property) and not hasattr(method, "_at_home"):
-                setattr(cls, name, at_home(method))
+        for old, new in _RENAMED.items():
+            if hasattr(cls, old):
+                raise TypeError(f"{cls.__name__}.{old}: Story.{old} is now called {new}: rename it")
+        for name in _PROPERTIES:
+            if not isinstance(inspect.getattr_static(cls, name), property):
+                raise TypeError(f"{cls.__name__}.{name}: Story.{name} is a read-only property: use another name")
+        for role in _ROLES:
+            method = inspect.getattr_static(cls, role, None)
+            if callable(method) and not isinstance(method, property) and not hasattr(method, "_in_own_store"):
+                setattr(cls, role, in_own_store(method))
         if "__init__" in cls.__dict__:
-            cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = record_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         super().__init__()
-        self._serial = next(_serial)
-        self._depth = 0
-        self._shaping = False
-        self._store = Store()
-        self._exits: list[ExitStack] = []
+        self._open_scopes: list[ExitStack] = []
         self.__dict__.setdefault("arguments", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OWN:
-            raise AttributeError(f"{self.name} cannot set '{name}', which is a Story's own: use another name")
+        if name == "without":
+            raise AttributeError(f"{self.name}.without: Story.without is now called unsupported: rename it")
+        if name in _PROPERTIES and getattr(type(self), name).fset is None:
+            raise AttributeError(
+                f"{self.name} cannot set '{name}': Story.{name} is a read-only property: use another name"
+            )
+        if name in _METHODS:
+            raise AttributeError(f"{self.name} cannot set '{name}', which is a method of Story: use another name")
         if name in _ROLES and callable(value):
             if callable(getattr(type(self), name, None)):
                 raise AttributeError(
                     f"{self.name} has a method '{name}' already: remove it, or do not set the attribute"
                 )
-            value = self._bring_home(value)
+            value = self._in_own_store(value)
         super().__setattr__(name, value)
 
-    def _bring_home(self, program: Callable[..., Any]) -> Callable[..., Any]:
-        """A model or guide that is set as an attribute: an AutoGuide comes home by hooks, a function is wrapped."""
+    def _in_own_store(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        """A model or guide that is set as an attribute, run in the own store: a module by hooks, a function wrapped."""
         if not isinstance(program, nn.Module):
-            return functools.partial(at_home(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
-        program.register_forward_pre_hook(lambda *_: self._exits.append(_entered(self._visit())))
-        program.register_forward_hook(lambda *_: self._exits.pop().close(), always_call=True)
+            return functools.partial(in_own_store(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
+
+        def enter(*_: Any) -> None:
+            scope = ExitStack()
+            scope.enter_context(self._program_scope())
+            self._open_scopes.append(scope)
+
+        program.register_forward_pre_hook(enter)
+        program.register_forward_hook(lambda *_: self._open_scopes.pop().close(), always_call=True)
         return program
 
-    @property
-    def name(self) -> str:
-        """How messages and files call the story: the name of its class."""
-        return type(self).__name__
+    def require(self, capability: str) -> None:
+        """Check that the story does not declare a capability `unsupported`.
 
-    @property
-    def device(self) -> torch.device:
-        """Where the story's parameters are."""
-        tensors = itertools.chain(self.trainable().values(), self.buffers())
-        return next((t.device for t in tensors), torch.device("cpu"))
+        Args:
+            capability: one of `steps`, `svi`, `guide`, `density`, `sample`, `meta`.
 
-    def trainable(self) -> dict[str, Tensor]:
-        """The unconstrained parameters by name: the module's own, then those made by `pyro.param`."""
-        own = dict(self.named_parameters())
-        held = {id(p) for p in own.values()}
-        store = Store.current() if self._depth else self._store
-        return {**own, **{name: p for name, p in store.params.items() if id(p) not in held}}
-
-    def saved_buffers(self) -> dict[str, Tensor]:
-        """The buffers that belong to the story's state, by name."""
-        return {name: self.get_buffer(name) for name in self.state_dict() if name in dict(self.named_buffers())}
-
-    def require(self, what: str) -> None:
-        """Raise ValueError with the story's own reason if it declares to be `unsupported` `what`."""
-        if what in self.unsupported:
-            raise ValueError(f"{self.name} has no {what}: {self.unsupported[what]}")
+        Raises:
+            ValueError: it is declared unsupported; the message gives the story's reason.
+        """
+        if capability in self.unsupported:
+            raise ValueError(f"{self.name} has no {capability}: {self.unsupported[capability]}")
 
     def signatures(self) -> tuple[Signature, Signature]:
-        """What `model` and `guide` ask for."""
-        for role in ("model", "guide"):
+        """The arguments that `model` and `guide` ask for.
+
+        Returns:
+            The signatures of model and guide.
+
+        Raises:
+            TypeError: one of the two is not defined.
+        """
+        for role in _ROLES:
             if not callable(getattr(self, role, None)):
                 raise TypeError(f"{self.name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
         model = Signature(self.model, f"{self.name}.model")
-        return model, Signature(self.guide, f"{self.name}.guide", like=model)
+        return model, Signature(self.guide, f"{self.name}.guide", fallback=model)
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.
 
-        Latents outside the data plate come from the guide (the fit), those inside from the model.
+        Latents outside the data plate come from the guide (the fit), those inside from the model. A story that declares
+        `sample` unsupported, and draws that depend on a column that was not given, are refused with a ValueError.
 
         Args:
-            n: how many.
-            given: columns to condition on, (n, ...) or a scalar for all.
+            n: number of data to draw, at least 1.
+            **given: columns to condition on, (n, ...) or a scalar for all.
 
         Returns:
             The observed site's draws (n, ...), or a dict of them by site where several are observed.
-
-        Raises:
-            ValueError: the story declines to sample; or the draws depend on a column that was not given.
         """
         self.require("sample")
         with self.predicting():
             return draw(self, n, given)
 
     @contextmanager
-    def param_store_scope(self) -> Iterator[None]:
-        """Work in the story's own parameter store, which keeps what `pyro.param` makes; Pyro's is untouched."""
-        with ExitStack() as stack:
-            if self._depth == 0:
-                store = self._home_store()
-                stack.callback(self._keep, store)
-                stack.enter_context(store.swapped_in())
-            self._depth += 1
-            stack.callback(self._leave)
-            yield
-
-    @contextmanager
     def predicting(self) -> Iterator[None]:
-        """At home, in evaluation mode, without gradients, new tensors on the story's device and in its precision."""
+        """Work in evaluation mode: no gradients, own parameter store, new tensors of the story's device and precision.
+
+        Yields:
+            Nothing.
+        """
         modes = [(module, module.training) for module in self.all_modules()]
         device, default = self.device, torch.get_default_dtype()
         floating = [t.dtype for t in (*self.trainable().values(), *self.buffers()) if t.is_floating_point()]
@@ -188,102 +179,40 @@ class Story(PyroModule):
             torch.set_default_dtype(torch.float64 if floating[:1] == [torch.float64] else default)
             if device.type != "cpu":
                 stack.enter_context(torch.device(device))
-            for module, _ in modes:
+            for module, mode in modes:
+                stack.callback(setattr, module, "training", mode)
                 module.training = False
-            try:
-                yield
-            finally:
-                for module, mode in modes:
-                    module.training = mode
+            yield
 
     @contextmanager
     def initialize_lazy(self) -> Iterator[None]:
-        """For a run that gives lazy parameters their shapes; Pyro, which cannot hold them yet, is not told of them."""
-        self._shaping = True
-        try:
-            yield
-        finally:
-            self._shaping = False
+        """Run programs to give lazy parameters their shapes: Pyro, which cannot hold them yet, does not see them.
 
-    def all_modules(self) -> list[nn.Module]:
-        """The story and every module in it."""
-        return list(self.modules())
-
-    def _networks(self) -> list[nn.Module]:
-        """The modules that model and guide call themselves."""
-        found: list[nn.Module] = []
-        left = list(self.children())
-        while left:
-            module = left.pop(0)
-            holds = isinstance(module, nn.ModuleList | nn.ModuleDict)
-            (left if holds else found).extend(module.children() if holds else [module])
-        return found
-
-    def _keep(self, store: Store) -> None:
-        own = {id(p) for p in self.parameters()}
-        self._store = store.select([name for name, p in store.params.items() if id(p) not in own])
-
-    def _leave(self) -> None:
-        self._depth -= 1
-
-    @contextmanager
-    def _visit(self) -> Iterator[None]:
-        """What surrounds a run of `model` or `guide` that does not happen at home."""
-        if self._depth:
-            yield
-            return
-        outer, store = Store.current(), self._home_store()
-        captured = any(isinstance(m, TraceMessenger) and m.param_only for m in _PYRO_STACK)
-        with store.swapped_in(), self._counted():
-            if captured:
-                self._announce(outer)
-            yield
-        if _PYRO_STACK:
-            self._keep(store)
-
-    def _home_store(self) -> Store:
-        """What `pyro.param` made, and frozen parameters, which Pyro would set free on meeting them."""
-        store = self._store.select(self._store.params)
-        for path, module in self.named_modules():
-            if isinstance(module, PyroModule):
-                for name, parameter in module.named_parameters(path, recurse=False):
-                    if not parameter.requires_grad:
-                        store.put(name, parameter)
-        return store
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-
-    def _announce(self, outer: Store) -> None:
-        """Tell stock `pyro.infer.SVI`, which is collecting parameters, of these very tensors.
-
-        Pyro knows parameters by name, and would give a second story of the class the first one's. So every tensor is
-        announced under a name of this instance alone, and put into the store that SVI's optimizer asks for names.
+        Yields:
+            Nothing.
         """
-        for name, parameter in self.trainable().items():
-            if parameter.requires_grad:
-                unique = f"{self.name}[{self._serial}].{name}"
-                outer.put(unique, parameter)
-                parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
-                effectful(_identity, type="param")(parameter, name=unique)
+        self._initializing_lazy = True
+        try:
+            yield
+        finally:
+            self._initializing_lazy = False
 
 
-_OWN = {name for name, value in vars(Story).items() if callable(value) and not name.startswith("_")}
+_PROPERTIES = ("name", "device")
+_METHODS = {
+    name
+    for cls in (Story, ParamStoreModule)
+    for name, value in vars(cls).items()
+    if callable(value) and not name.startswith("_")
+}
 """The methods that an attribute of a subclass would hide, or be hidden by."""
 
+_RENAMED = {
+    "without": "unsupported",
+    "decline": "require",
+    "home": "param_store_scope",
+    "shaping": "initialize_lazy",
+}
+"""Former public names, which a subclass must not define: what it declares by them would be ignored."""
+
 _REMEDY = {"model": "", "guide": " or set `self.guide = AutoNormal(self.model)`; without latents its body is `pass`"}
-
-
-def _identity(value: Any) -> Any:
-    return value
-
-
-def _entered(context: Any) -> ExitStack:
-    stack = ExitStack()
-    stack.enter_context(context)
-    return stack

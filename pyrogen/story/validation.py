@@ -1,4 +1,4 @@
-"""What many stories ask of their columns: data of one event shape, and labels that they know."""
+"""Checks that many stories share: the shape of one datum, lengths of sequences, and labels."""
 
 from __future__ import annotations
 
@@ -12,55 +12,78 @@ from pyrogen.story.story import Story
 __all__ = ["Labelled", "check_event", "check_length"]
 
 
-def check_event(who: str, argument: str, data: Mapping[str, Tensor], event_shape: tuple[int, ...]) -> None:
-    """Refuse a column `x` whose rows are not of `event_shape`, which the story `who` took as `argument`.
+def check_event(owner: str, argument: str, data: Mapping[str, Tensor], event_shape: tuple[int, ...]) -> None:
+    """Refuse a column `x` whose rows are not of the event shape.
+
+    Args:
+        owner: the story's name, for the message.
+        argument: the constructor's argument that sets the event shape, for the message.
+        data: columns (n, ...) by name.
+        event_shape: the expected shape of one row.
 
     Raises:
-        ValueError: naming both shapes and the remedy; or there is no such column.
+        ValueError: there is no column `x`, or its rows have another shape.
     """
     if "x" not in data:
         have = f"no such column (columns: {', '.join(map(str, data))})" if data else "no columns"
-        raise ValueError(f"{who} asks for 'x', and the data has {have}")
-    came = tuple(data["x"].shape)
-    if not came or came[1:] != event_shape:
+        raise ValueError(f"{owner} asks for 'x', and the data has {have}")
+    shape = tuple(data["x"].shape)
+    if not shape or shape[1:] != event_shape:
         expected = ", ".join(["n", *map(str, event_shape)])
         raise ValueError(
-            f"{who} takes a column 'x' of shape ({expected}), got {came}: reshape it, or build the story with "
-            f"{argument}={came[1:]}"
+            f"{owner} takes a column 'x' of shape ({expected}), got {shape}: reshape it, or build the story with "
+            f"{argument}={shape[1:]}"
         )
 
 
-def check_length(who: str, data: Mapping[str, Tensor], places: int) -> None:
-    """Refuse a column `length`, if there is one, that does not say after how many of so many places a row ends.
+def check_length(owner: str, data: Mapping[str, Tensor], max_length: int) -> None:
+    """Refuse a column `length` that holds no lengths of sequences; without such a column nothing is checked.
+
+    Args:
+        owner: the story's name, for the message.
+        data: columns (n, ...) by name.
+        max_length: the largest length that the story takes.
 
     Raises:
-        ValueError: naming what came.
+        ValueError: `length` is not (n,), not of an integer type, or has values outside 0 to `max_length`.
     """
     length = data.get("length")
     if length is None:
         return
-    whole = not length.is_floating_point() and length.dim() == 1
-    if not whole or not 0 <= int(length.min()) <= int(length.max()) <= places:
+    integers = not length.is_floating_point() and length.dim() == 1
+    if not integers or not 0 <= int(length.min()) <= int(length.max()) <= max_length:
         kind = f"{tuple(length.shape)} of {str(length.dtype).removeprefix('torch.')}"
         raise ValueError(
-            f"{who} takes a column 'length' of whole numbers from 0 to {places}, (n,), got {kind} from "
+            f"{owner} takes a column 'length' of integers from 0 to {max_length} of shape (n,), got {kind} from "
             f"{length.min()} to {length.max()}"
         )
 
 
 class Labelled(Story):
-    """A story of x given a label y; its `label`, a `pyrogen.nn.Label`, says what a y is."""
+    """A story of x given a label y; its attribute `label`, a `pyrogen.nn.Label`, defines which y are valid."""
 
     label: Any
 
     def sample(self, n: int, **given: Any) -> Any:
-        """Draw `n` new data of the labels `y`: one for each, or one for all."""
+        """Draw `n` new data of the labels `y`.
+
+        Args:
+            n: number of data to draw, at least 1.
+            **given: columns to condition on, above all `y`: (n, ...), or one label for all.
+
+        Returns:
+            The observed site's draws (n, ...), or a dict of them by site where several are observed.
+        """
         if given.get("y") is not None:
             given["y"] = self.label.checked(self.name, given["y"], n)
         return super().sample(n, **given)
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse a y that is no label, after what the story refuses without one."""
+        """Refuse a column `y` that holds no valid labels, after the checks of the story without labels.
+
+        Args:
+            data: columns (n, ...) by name.
+        """
         inherited = getattr(super(), "check", None)
         if inherited is not None:
             inherited(data)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrogen.diagnostics.core.program_structure import Anatomy
 from pyrogen.inference.program.row_log_weights import WeightedTraces
-from pyrogen.story import inside, latent_sites, outside
+from pyrogen.story import inside, is_subsample, latent_sites, outside
 
 __all__ = ["Densities", "by_row", "score"]
 
@@ -69,7 +69,7 @@ def _split(trace: Any, plate: Any) -> tuple[Tensor, Tensor]:
     name = plate.name if plate is not None else None
     rows, shared = torch.zeros(plate.size if plate is not None else 0), torch.zeros(())
     for site in trace.nodes.values():
-        if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
+        if site["type"] != "sample" or is_subsample(site):
             continue
         if plate is not None and inside(site, name):
             rows = rows + by_row(site["log_prob"], plate)

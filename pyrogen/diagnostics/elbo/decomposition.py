@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import kl_divergence
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.log_densities import by_row, score
 from pyrogen.diagnostics.core.posterior_draws import anatomies
 from pyrogen.diagnostics.core.program_structure import Anatomy
 from pyrogen.inference import evaluation_context
-from pyrogen.story import latent_sites
+from pyrogen.story import latent_sites, unwrap_independent
 
 __all__ = ["Decomposition", "check_local", "decompose"]
 
@@ -130,7 +130,7 @@ def _divergence(guide: Any, model: Any) -> tuple[Tensor, int, bool]:
     """
     if model is None:
         return guide["log_prob"], 0, False
-    q, p = _bare(guide["fn"]), _bare(model["fn"])
+    q, p = unwrap_independent(guide["fn"]), unwrap_independent(model["fn"])
     if guide["mask"] is not None or model["mask"] is not None or q.event_dim != p.event_dim:
         return guide["log_prob"] - model["log_prob"], 0, False
     event_dim = guide["fn"].event_dim - q.event_dim
@@ -138,10 +138,3 @@ def _divergence(guide: Any, model: Any) -> tuple[Tensor, int, bool]:
         return kl_divergence(q, p), event_dim, True
     except NotImplementedError:
         return q.log_prob(guide["value"]) - p.log_prob(guide["value"]), event_dim, False
-
-
-def _bare(fn: Any) -> Any:
-    """The distribution of one dimension, where an event's are independent."""
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn

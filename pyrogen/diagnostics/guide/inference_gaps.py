@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from torch.distributions import Independent, transform_to
+from torch.distributions import transform_to
 from torch.distributions.constraints import is_dependent
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
@@ -19,7 +19,7 @@ from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.likelihood.marginal_likelihood import log_likelihood
 from pyrogen.inference.program.row_log_weights import row_log_weights
-from pyrogen.story import Batch, Story, latent_sites
+from pyrogen.story import Batch, Story, latent_sites, unwrap_independent
 
 __all__ = ["InferenceGaps", "inference_gaps"]
 
@@ -175,8 +175,7 @@ class _Member:
 
     def __init__(self, who: str, fn: Any) -> None:
         self.who, self.batch_dim, self.event_dim = who, len(fn.batch_shape), fn.event_dim
-        while isinstance(fn, Independent):
-            fn = fn.base_dist
+        fn = unwrap_independent(fn)
         self.type, self.inner_event_dim = type(fn), fn.event_dim
         if not fn.has_rsample or not fn.arg_constraints:
             raise ValueError(

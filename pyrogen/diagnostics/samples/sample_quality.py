@@ -156,8 +156,8 @@ def draw_samples(fitted: Any, data: Any, num_samples: int | None = None, *, seed
     with evaluation_context(fitted, seed) as context:
         story = context.story
         sites = story.training_spec.sites if story.training_spec is not None else ()
-        wants = story.signatures()[0].wants
-        given = {k: c.to(story.device) for k, c in columns.items() if k != name and k not in sites and wants(k)}
+        accepts = story.signatures()[0].accepts
+        given = {k: c.to(story.device) for k, c in columns.items() if k != name and k not in sites and accepts(k)}
         parts = []
         for rows in torch.arange(n).split(_ROWS):
             drawn = story.sample(len(rows), **{k: c[(rows % len(c)).to(c.device)] for k, c in given.items()})

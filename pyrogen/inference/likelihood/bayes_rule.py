@@ -179,7 +179,7 @@ def _without_label(story: Any, data: Any) -> dict[str, Any]:
     model = as_story(getattr(story, "story", story)).signatures()[0]
     if "y" not in model.columns:
         raise ValueError(
-            f"{model.who} conditions on no column 'y' (it asks for: {', '.join(model.columns)}), so that there is no "
+            f"{model.owner} conditions on no column 'y' (it asks for: {', '.join(model.columns)}), so that there is no "
             "p(x | y) for Bayes' rule"
         )
     if isinstance(data, Mapping):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from pyrogen.inference.program.row_log_weights import row_log_weights
-from pyrogen.story import Batch, data_plate, inside, latent_sites
+from pyrogen.story import Batch, data_plate, inside, is_subsample, latent_sites
 
 __all__ = ["ImportanceWeightedELBO", "TemperedELBO"]
 
@@ -41,7 +41,7 @@ class _ScaledLatents(Messenger):
         self.beta, self.sampled, self.guide = beta, sampled, guide
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample":
+        if msg["is_observed"] or is_subsample(msg):
             return
         if self.guide:
             self.sampled.add(msg["name"])
@@ -169,7 +169,7 @@ class _Reparameterized(Messenger):
     """Refuses latents through which no gradient passes."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        latent = not msg["is_observed"] and type(msg["fn"]).__name__ != "_Subsample"
+        latent = not msg["is_observed"] and not is_subsample(msg)
         if latent and not getattr(msg["fn"], "has_rsample", False):
             raise ValueError(
                 f"ImportanceWeightedELBO needs reparameterized latents, and site '{msg['name']}' is {msg['fn']}: "

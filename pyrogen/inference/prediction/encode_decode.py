@@ -14,7 +14,16 @@ from torch import Tensor
 from pyrogen.inference.likelihood.memory_budget import pieces
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
+from pyrogen.story import (
+    Batch,
+    Signature,
+    data_plate,
+    inside,
+    is_subsample,
+    latent_sites,
+    observed_sites,
+    unwrap_independent,
+)
 
 __all__ = ["FixedLatents", "ModeLatents", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
 
@@ -104,7 +113,7 @@ class ModeLatents(Messenger):
     """Puts every latent where its distribution's point is, so that later ones are given it."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or msg["done"]) and type(msg["fn"]).__name__ != "_Subsample":
+        if not (msg["is_observed"] or msg["done"]) and not is_subsample(msg):
             msg["value"], msg["done"] = point_of(msg["fn"]), True
 
 
@@ -136,8 +145,7 @@ def mean_of(fn: Any) -> Tensor:
     if hasattr(fn, "point"):
         told: Tensor = fn.point()
         return told
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
+    fn = unwrap_independent(fn)
     if isinstance(fn, torch.distributions.Categorical):
         return fn.probs @ torch.arange(fn.probs.shape[-1], dtype=fn.probs.dtype, device=fn.probs.device)
     try:

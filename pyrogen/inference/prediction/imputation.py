@@ -16,7 +16,7 @@ from pyrogen.inference.prediction.encode_decode import FixedLatents, mean_of
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
-from pyrogen.story import Batch, enumerated, latent_sites, observed_sites
+from pyrogen.story import Batch, enumerated, latent_sites, observed_sites, unwrap_independent
 
 __all__ = ["Imputation", "impute"]
 
@@ -170,9 +170,7 @@ class _Chains:
         if "x" not in seen and len(seen) != 1:
             raise ValueError(f"{name}: none of the observed sites ({', '.join(seen)}) is named 'x'")
         site = "x" if "x" in seen else next(iter(seen))
-        base: Any = nodes[site]["fn"]
-        while isinstance(base, torch.distributions.Independent):
-            base = base.base_dist
+        base = unwrap_independent(nodes[site]["fn"])
         if base.event_dim:
             kind = type(base).__name__
             raise ValueError(

@@ -38,7 +38,7 @@ def run_precision(story: Story, precision: str) -> Iterator[torch.dtype]:
         torch.set_default_dtype(dtype)
         stack.callback(torch.set_default_dtype, former)
         if precision == "bfloat16":
-            for module in {id(m): m for m in story._networks()}.values():
+            for module in {id(m): m for m in story.called_modules()}.values():
                 stack.callback(module.register_forward_hook(_full).remove)
         yield dtype
 
