@@ -1,5 +1,6 @@
-"""Arguments are asked for by name."""
+"""Arguments by name: batches, and what a model or guide receives of them."""
 
+import pyro
 import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
@@ -33,8 +34,9 @@ def test_unnamed_columns_go_to_the_first_free_parameters():
 
 
 def test_a_default_is_kept_where_there_is_no_column():
-    assert bound(lambda x, extra=5, *, z=6: (extra, z), batch()) == (5, 6)
-    assert bound(lambda x, extra=5, *, y=6: y, batch()) is not 6  # noqa: F632
+    b = batch()
+    assert bound(lambda x, extra=5, *, z=6: (extra, z), b) == (5, 6)
+    assert bound(lambda x, extra=5, *, y=6: y, b) is b.columns["y"]
 
 
 def test_further_arguments():
@@ -46,7 +48,7 @@ def test_star_arguments_receive_what_the_model_receives():
     guide = AutoNormal(schools_model)
     model = Signature(schools_model, "model")
     b = batch(sigma=torch.ones(4), y=torch.zeros(4))
-    assert Signature(guide, "guide", like=model).bind(b) == model.bind(b)
+    assert Signature(guide, "guide", fallback=model).bind(b) == model.bind(b)
 
 
 def test_a_missing_column_lists_what_there_is():
@@ -54,6 +56,31 @@ def test_a_missing_column_lists_what_there_is():
         Signature(lambda x, lable: None, "f").bind(batch(x=torch.zeros(4), label=torch.zeros(4)))
     with pytest.raises(ValueError, match="asks for 'index', which is not known"):
         Signature(lambda x, index: None, "f").bind(Batch({"x": 1}, 4))
+
+
+def test_which_columns_are_accepted():
+    signature = Signature(lambda n, x, y=None: None, "f")
+    assert [signature.accepts(key) for key in ("x", "y", "z", "n", 0, 1, 2)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert Signature(lambda x, **others: None, "f").accepts("z")
+    assert signature.columns == ["x", "y"]
+
+
+def test_handlers_bound_methods_and_modules_are_unwrapped():
+    class Program(torch.nn.Module):
+        def forward(self, x, n):
+            pass
+
+    assert Signature(Program(), "f").columns == ["x"]
+    assert Signature(Program().forward, "f").columns == ["x"]
+    assert Signature(pyro.poutine.mask(lambda x, y: None, mask=True), "f").columns == ["x", "y"]
 
 
 def test_rows_and_repeats():

@@ -109,8 +109,7 @@ def test_modules_of_owners_containers_and_helpers_are_found_apart():
 
     decoder, encoder = Coder(), Coder()
     run = fit((decoder.model, encoder.guide), torch.randn(16, 2), steps=2, freeze=["encoder"])
-    found = set(map(id, run.story._found.values()))
-    assert {id(decoder), id(encoder), id(nets["one"])} <= found
+    assert {decoder, encoder, nets["one"]} == set(run.story.called_modules())
     with run.story.predicting():
         assert not decoder.norm.training
         assert not nets["one"].training
