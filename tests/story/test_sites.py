@@ -1,5 +1,7 @@
 """Reading a trace: latent and observed sites, the data plate, points."""
 
+from contextlib import ExitStack
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -23,9 +25,8 @@ X = torch.zeros(4)
 
 
 def sites(program, *args):
-    return dict(poutine.trace(program).get_trace(*args).iter_stochastic_nodes()) | {
-        name: site for name, site in poutine.trace(program).get_trace(*args).nodes.items() if site["type"] == "sample"
-    }
+    nodes = poutine.trace(program).get_trace(*args).nodes
+    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
 
 
 def model(x):
@@ -66,20 +67,14 @@ def test_inside_and_outside_of_the_plate():
 
 
 def plates(*named, observed=True):
-    """A program with these plates (name, size, subsample size) around one site."""
+    """A program with these plates (name, size, subsample size) around one site, outermost first."""
 
     def program():
-        with torch.no_grad(), pyro.poutine.block(hide=[]):
-            stack = [
-                pyro.plate(name, size, subsample_size=part, dim=-1 - i)
-                for i, (name, size, part) in enumerate(reversed(named))
-            ]
-            shape = [part for _, _, part in named]
-            for plate in stack:
-                plate.__enter__()
+        shape = [part for _, _, part in named]
+        with ExitStack() as stack:
+            for dim, (name, size, part) in enumerate(named):
+                stack.enter_context(pyro.plate(name, size, subsample_size=part, dim=dim - len(named)))
             pyro.sample("x", dist.Normal(0.0, 1.0).expand(shape), obs=torch.zeros(shape) if observed else None)
-            for plate in reversed(stack):
-                plate.__exit__(None, None, None)
 
     return program
 
