@@ -11,11 +11,17 @@ from typing import Any
 import pyro
 import torch
 
+from pyrogen.inference.batching.loader_batches import LoaderBatches
+from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.precision import run_precision
+from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.svi.svi_step import SVIStep
 from pyrogen.inference.training.allocator import keep_freed_memory
+from pyrogen.inference.training.defaults import to_compile
 from pyrogen.inference.training.result import Fit
 from pyrogen.inference.training.trainer import Trainer
 from pyrogen.story import as_story
@@ -57,40 +63,41 @@ def fit(
     Args:
         story_or_pair: a `Story`, or a pair `(model, guide)` of plain Pyro functions.
         data: a tensor, an array, a tuple of them, a dict of named columns, a map-style `Dataset`, or a `DataLoader`,
-            whose batches pass through as they are. The columns share their first dimension. Floating columns take the
-            run's type.
-        validation: data of the same kind, on which the ELBO is measured each epoch; the best weights are kept.
-        epochs: how long (20 where neither is said).
-        steps: how long, in place of epochs.
-        batch_size: rows in a step; None: 128 where every latent sits in the data plate, else the whole data set.
-        arguments: further arguments by name: constants, or callables of the step.
-        objective: any Pyro ELBO or one of `pyrogen.inference`'s; None: a fresh `Trace_ELBO`, or `TraceEnum_ELBO` where
-            a site is marked for enumeration. GANs and their kin take a game of `pyrogen.adversarial`, and say
-            themselves what they do where objective, optimizer and ema are None.
-        optimizer: from an iterable of (name, parameter) pairs to a `torch.optim.Optimizer`; None: one fused Adam, rate
-            1e-3.
-        schedule: from the optimizer to a scheduler, stepped each step.
-        clip_norm: largest norm of the gradient of the loss per datum.
-        ema: decay of averaged weights, such as 0.999; they are what is validated and kept.
-        freeze: submodules or parameters that stay as they are, buffers too, or "model" or "guide".
-        patience: epochs without a better validation ELBO after which training stops.
-        seed: of the order of rows and of all draws.
-        device: "auto", "cpu", "cuda", "cuda:1", ...
-        precision: "float32", "bfloat16" (autocast of the networks) or "float64".
-        compile: "auto" compiles the steps of runs of 10,000 steps and more (of a small model 20,000), which earn the
-            compiler's time back, where the program can be traced; True compiles, or raises; False does not.
-            `Fit.mode` says what was done.
-        out: a folder to keep the run in: it can be loaded, and resumed after a kill.
-        resume: go on with the run in `out`, or start it if there is none.
-        progress: show a bar where standard error is a terminal.
-        callbacks: called with (fit, record) after each epoch; one that returns True ends the run.
+            whose batches are passed on unchanged. The columns share their first dimension N. Floating-point columns
+            take the run's type.
+        validation: data of the same kind, on which the ELBO is measured each epoch; the best weights are kept. None by
+            default.
+        epochs: number of passes over the data; 20 if `steps` is None too.
+        steps: number of steps, in place of `epochs`.
+        batch_size: rows in a step; None, the default: 128 where every latent sits in the data plate, else all N.
+        arguments: further arguments by name: constants, or callables of the step. None by default.
+        objective: any Pyro ELBO or one of `pyrogen.inference`'s; None, the default: a fresh `Trace_ELBO`, or
+            `TraceEnum_ELBO` where a site is marked for enumeration. Adversarial stories take a loss of
+            `pyrogen.adversarial`.
+        optimizer: from an iterable of (name, parameter) pairs to a `torch.optim.Optimizer`; None, the default: one
+            fused Adam with learning rate 1e-3.
+        schedule: from the optimizer to a scheduler, stepped after each step. None by default.
+        clip_norm: largest norm of the gradient of the loss per datum. None, the default: no clipping.
+        ema: decay of averaged weights, such as 0.999; they are what is validated and kept. None, the default: none.
+        freeze: submodules or parameters that stay as they are, buffers too, or "model" or "guide". None by default.
+        patience: epochs without a better validation ELBO after which training stops. None, the default: never.
+        seed: of the order of rows and of all draws; 0 by default.
+        device: "auto" (the default: CUDA where there is a device, else the CPU), "cpu", "cuda", "cuda:1", ...
+        precision: "float32" (the default), "bfloat16" (autocast of the networks) or "float64".
+        compile: "auto", the default, compiles the steps of runs of 10,000 steps and more (of a small model 20,000)
+            where the program can be traced; True compiles, or raises; False does not. `Fit.mode` holds what was done.
+        out: a folder to keep the run in: it can be loaded, and resumed after a kill. None, the default: not kept.
+        resume: continue the run in `out`, or start it if there is none; False by default.
+        progress: show a bar where standard error is a terminal; True by default.
+        callbacks: called with (fit, record) after each epoch; one that returns True ends the run. None by default.
 
     Returns:
         The trained story, with history and best epoch. Its weights are the best on validation data, else the averaged,
         else the last ones.
 
     Raises:
-        ValueError, TypeError: bad input, said in one line before the first step.
+        ValueError: bad input, reported in one line before the first step.
+        TypeError: an argument is of the wrong type.
         FloatingPointError: the loss is not finite; names step and site. The last checkpoint is kept.
 
     Example:
@@ -104,17 +111,32 @@ def fit(
     given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
-    told = as_story(story_or_pair)
+    story = as_story(story_or_pair)
     with ExitStack() as stack:
         stack.enter_context(seeded(seed))
         stack.enter_context(torch.enable_grad())
-        dtype = stack.enter_context(run_precision(told, precision))
-        told.to(options.device)
+        dtype = stack.enter_context(run_precision(story, precision))
+        story.to(options.device)
         on_cpu = options.device.type == "cpu"
         stack.enter_context(keep_freed_memory() if on_cpu else torch.device(options.device))
-        stack.enter_context(told.param_store_scope())
+        stack.enter_context(story.param_store_scope())
         stack.enter_context(_without_pyro_warnings())
-        return Trainer(told, data, validation, options, dtype).run()
+        trainer = Trainer(story, data, validation, options, dtype, _svi_step)
+        with trainer.running() as loop:
+            loop.run()
+        return trainer.fit
+
+
+def _svi_step(program: Program, objective: Any, options: Options, batches: RowBatches | LoaderBatches) -> SVIStep:
+    if not (hasattr(objective, "differentiable_loss") or hasattr(objective, "loss_and_grads")):
+        raise TypeError(
+            f"{program.story.name} trains by SVI, and objective is a {type(objective).__name__}: pass a Pyro ELBO, or "
+            "one of pyrogen.inference's"
+        )
+    optimization = Optimization(options.optimizer, options.schedule, options.clip_norm, options.ema)
+    compiled, reason = to_compile(options, program.story, batches.steps)
+    autocast = options.precision == "bfloat16"
+    return SVIStep(program, objective, optimization, options.freeze, autocast, batches, compiled, reason)
 
 
 _UNWANTED = (
@@ -127,7 +149,7 @@ _UNWANTED = (
 
 @contextmanager
 def _without_pyro_warnings() -> Iterator[None]:
-    """Pyro validates the first step alone, and does not warn of what is an error here, or meant."""
+    """Pyro validates the first step alone, and does not warn of what is an error here, or intended."""
     with warnings.catch_warnings(), pyro.validation_enabled(False):
         for message in _UNWANTED:
             warnings.filterwarnings("ignore", message, UserWarning)

@@ -1,4 +1,4 @@
-"""The batches of a `DataLoader`, as they are."""
+"""The batches of a `DataLoader`, unchanged."""
 
 from __future__ import annotations
 
@@ -12,29 +12,59 @@ from torch.utils.data import DataLoader
 
 from pyrogen.story import Batch
 
-__all__ = ["LoaderBatches", "leaves_of", "length"]
+__all__ = ["Columns", "LoaderBatches", "length", "named_leaves"]
 
 Columns = dict[str | int, Any]
+"""Columns by name, or by position where they came without one."""
 
 
 class LoaderBatches:
-    """The batches of a `DataLoader` as they are: a dict by name, a tuple by position, leaves of any type."""
+    """The batches of a `DataLoader` as they are: a dict by name, a tuple by position, leaves of any type.
+
+    Args:
+        loader: the loader.
+        total: rows in the training set, where known.
+        device: where the batches go.
+    """
 
     exact = False
-    cut = False
+    unfinished_epoch = False
     whole: Batch | None = None
+    stored: Columns | None = None
+    protocol: Any = None
+    transform = None
 
     def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
         self.loader, self.total, self.device = loader, total, device
         self.rows = length(loader.dataset)
         self.steps = length(loader)
+        self.description: dict[str, Any] = {"class": type(loader).__name__}
+
+    def with_size(self, batch_size: int | None, seed: int | None) -> LoaderBatches:
+        """The loader decides on size and order of its batches.
+
+        Args:
+            batch_size: ignored.
+            seed: ignored.
+
+        Returns:
+            This object.
+        """
+        return self
 
     def epoch(self) -> Iterator[Batch]:
-        """The loader's batches."""
+        """The loader's batches.
+
+        Yields:
+            One batch after the other, on the device.
+
+        Raises:
+            ValueError: the loader gave none.
+        """
         empty = True
         for leaves in self.loader:
             empty = False
-            columns = leaves_of(leaves)
+            columns = named_leaves(leaves)
             yield Batch(columns, _rows_in(columns), self.total).to(self.device)
         if empty:
             raise ValueError(
@@ -42,36 +72,62 @@ class LoaderBatches:
             )
 
     def first(self) -> Batch:
-        """The loader's first batch."""
+        """The loader's first batch.
+
+        Returns:
+            The batch, on the device.
+        """
         return next(self.epoch())
 
     def state(self) -> dict[str, Any]:
-        """The generators of the loader and its sampler; it starts its epochs anew."""
+        """The generators of the loader and its sampler; an epoch starts anew on resume.
+
+        Returns:
+            Their states, for a checkpoint.
+        """
         return {"generators": [g.get_state() for g in self._generators()]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state.
+
+        Args:
+            state: what `state()` returned.
+        """
         for generator, value in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(value)
+
+    def close(self) -> None:
+        """End the epoch."""
 
     def _generators(self) -> list[torch.Generator]:
         held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
         return list({id(g): g for g in held if isinstance(g, torch.Generator)}.values())
 
-    def close(self) -> None:
-        """The epoch ends here."""
-
 
 def length(sized: Any) -> int | None:
-    """How many there are, where that is known."""
+    """The length of a data set or loader, where it has one.
+
+    Args:
+        sized: anything.
+
+    Returns:
+        `len(sized)`, or None where it has no length.
+    """
     try:
         return len(sized)
     except TypeError:
         return None
 
 
-def leaves_of(leaves: Any) -> Columns:
-    """What a batch holds, by name or position."""
+def named_leaves(leaves: Any) -> Columns:
+    """What a loader's batch holds, by name or position.
+
+    Args:
+        leaves: a mapping, a sequence, or a single leaf.
+
+    Returns:
+        The columns.
+    """
     if isinstance(leaves, PackedSequence):
         return {0: leaves}
     if isinstance(leaves, Mapping):

@@ -1,66 +1,197 @@
-"""The account of a run, `config.json`, and what a resumed run must agree on."""
+"""The configuration of a run, `config.json`, and what a resumed run must agree on."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import importlib.metadata
 import json
+import math
+import platform
 import uuid
-import zlib
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.row_batches import as_columns
-from pyrogen.inference.persistence.run_directory import FORMAT, describe_story, versions
 from pyrogen.inference.program.options import Options
-from pyrogen.story import Story
+from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
-__all__ = ["compare", "configuration"]
+__all__ = [
+    "FORMAT",
+    "check_same_run",
+    "configuration",
+    "describe_story",
+    "spec_from_json",
+    "spec_to_json",
+    "versions",
+]
+
+FORMAT = 2
+"""Version of a run directory's layout and names. Format 1 is read with its names mapped; a newer one is refused."""
+
+_NOT_COMPARED = ("epochs", "steps", "out", "resume", "progress", "callbacks")
+"""Options that do not change what is computed, or that may change on resume."""
 
 
-def configuration(story: Story, data: Any, validation: Any, options: Options) -> dict[str, Any]:
-    """What `config.json` says of a run: story, data, options, limit, versions."""
-    told = versions()
+def configuration(
+    story: Story, training: Mapping[str, Any], validation: Mapping[str, Any] | None, protocol: Any, options: Options
+) -> dict[str, Any]:
+    """The content of `config.json`.
+
+    Args:
+        story: the story, by its class and the arguments of its constructor.
+        training: the columns' shapes, types and checksums.
+        validation: those of the validation data, if there are any.
+        protocol: of the data set: name, split, binarization, seeds; None where it has none.
+        options: of `fit`.
+
+    Returns:
+        The configuration, ready for JSON.
+    """
+    current = versions()
     return {
-        "pyrogen": told.pop("pyrogen"),
+        "pyrogen": current.pop("pyrogen"),
         "format": FORMAT,
         "run": uuid.uuid4().hex,
         "story": describe_story(story),
-        "data": {
-            "training": _account(data),
-            "validation": None if validation is None else _account(validation),
-            "protocol": getattr(data, "protocol", None),
+        "data": {"training": dict(training), "validation": validation, "protocol": protocol},
+        "options": {
+            name: _describe(getattr(options, name))
+            for name in options.__dataclass_fields__
+            if name not in _NOT_COMPARED
         },
-        "options": options.to_dict(),
-        "limit": {"epochs": options.limit.epochs, "steps": options.limit.steps},
-        "versions": told,
+        "limit": {"epochs": options.epochs, "steps": options.steps},
+        "versions": current,
     }
 
 
-def _account(data: Any) -> dict[str, Any]:
-    """Shape, type and a checksum of every column, so that a run is not resumed on other data."""
-    try:
-        columns = as_columns(data, torch.get_default_dtype())
-    except TypeError:
-        return {"class": type(data).__name__}
-    return {
-        str(key): {"shape": list(c.shape), "dtype": str(c.dtype).removeprefix("torch."), "crc32": _checksum(c)}
-        for key, c in columns.items()
-    }
+def check_same_run(saved: Any, current: Any, path: str) -> None:
+    """Check that a resumed run has the configuration that it was started with.
 
+    Args:
+        saved: a part of the saved configuration.
+        current: the same part of the present one.
+        path: the part's name, for the message.
 
-def _checksum(column: Tensor) -> int:
-    return zlib.crc32(np.ascontiguousarray(column.detach().cpu().numpy()).view(np.uint8).data)
-
-
-def compare(old: Any, new: Any, path: str) -> None:
-    """Raise ValueError where a resumed run's account differs from what is asked for now."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(k for k in new if k not in old)]:
-            compare(old.get(key), new.get(key), f"{path}.{key}")
-    elif old != new:
+    Raises:
+        ValueError: they differ; names the first difference.
+    """
+    if isinstance(saved, dict) and isinstance(current, dict):
+        for key in [*saved, *(k for k in current if k not in saved)]:
+            check_same_run(saved.get(key), current.get(key), f"{path}.{key}")
+    elif saved != current:
         raise ValueError(
-            f"resume: {path} was {json.dumps(old)} and is now {json.dumps(new)}: only epochs or steps may change; "
-            "use the old value, or another folder"
+            f"resume: {path} was {json.dumps(saved)} and is now {json.dumps(current)}: only epochs or steps may "
+            "change; use the old value, or another folder"
         )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, pyrogen, torch, Pyro and numpy.
+
+    Returns:
+        By name.
+    """
+    found = {"python": platform.python_version()}
+    for name in ("pyrogen", "torch", "pyro-ppl", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            found[name] = "not installed"
+    return found
+
+
+def describe_story(story: Story) -> dict[str, Any]:
+    """A story by its class and the arguments of its constructor.
+
+    Args:
+        story: the story; a pair of functions has no arguments.
+
+    Returns:
+        `class` and `arguments`, ready for JSON; components of pyrogen's by their fields, other objects by name alone.
+    """
+    if isinstance(story, Pair):
+        return {"class": story.name, "arguments": {}}
+    return {"class": _class_path(type(story)), "arguments": {k: _encode(v) for k, v in story.arguments.items()}}
+
+
+def spec_to_json(spec: TrainingSpec) -> dict[str, Any]:
+    """What a story was trained on, in JSON.
+
+    Args:
+        spec: columns, rows, data plate, observed sites, and those further arguments that are plain values.
+
+    Returns:
+        The same, for `spec_from_json`.
+    """
+    return {
+        "columns": [[k, list(s.shape), str(s.dtype).removeprefix("torch.")] for k, s in spec.columns.items()],
+        "n": spec.n,
+        "total": spec.total,
+        "plate": spec.plate,
+        "sites": list(spec.sites),
+        "extra": {k: v for k, v in spec.extra.items() if v is None or isinstance(v, bool | int | float | str)},
+    }
+
+
+def spec_from_json(content: Mapping[str, Any]) -> TrainingSpec:
+    """The inverse of `spec_to_json`.
+
+    Args:
+        content: what it returned.
+
+    Returns:
+        The specification.
+    """
+    columns = {key: Spec(tuple(shape), getattr(torch, dtype)) for key, shape, dtype in content["columns"]}
+    sites = tuple(content["sites"])
+    return TrainingSpec(columns, content["n"], content["total"], content["plate"], sites, content["extra"])
+
+
+def _describe(value: Any) -> Any:
+    """An option in JSON, the same for equal options in another process."""
+    if isinstance(value, torch.device | torch.dtype) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _describe(v) for key, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_describe(v) for v in value]
+    if isinstance(value, Tensor):
+        return {"shape": list(value.shape), "dtype": str(value.dtype)}
+    if isinstance(value, functools.partial):
+        return {"call": _describe(value.func), "args": _describe(value.args), "with": _describe(value.keywords)}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    # What an object learns in training is no option: a live weight, the plate nesting that an ELBO has found.
+    public = {
+        k: _describe(v)
+        for k, v in getattr(value, "__dict__", {}).items()
+        if not k.startswith("_") and k != "max_plate_nesting" and not isinstance(v, Tensor)
+    }
+    return {"class": _class_path(type(value)), **({"with": public} if public else {})}
+
+
+def _encode(value: Any) -> Any:
+    """A constructor's argument in JSON."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_encode(v) for v in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {"dict": {k: _encode(v) for k, v in value.items()}}
+    component = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    if component and type(value).__module__.startswith("pyrogen."):
+        fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {"class": _class_path(type(value)), "arguments": fields}
+    return {"opaque": _class_path(value if isinstance(value, type) else type(value))}
+
+
+def _class_path(cls: type) -> str:
+    module = cls.__module__
+    if module.startswith("pyrogen."):
+        module = ".".join(module.split(".")[:2])
+    return f"{module}.{cls.__qualname__}"

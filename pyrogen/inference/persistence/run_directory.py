@@ -8,26 +8,17 @@ history.jsonl          one record an epoch
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import importlib.metadata
 import json
-import math
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyrogen.inference.persistence.checkpoint import load_tree, save_tree, write_whole
-from pyrogen.story import Pair, Spec, Story, TrainingSpec
+from pyrogen.inference.persistence.config import FORMAT
 
-__all__ = ["FORMAT", "RunDirectory", "describe", "describe_story", "spec_from_json", "spec_to_json", "versions"]
-
-FORMAT = 1
-"""Version of the folder's layout; a folder of a newer one is refused."""
+__all__ = ["RunDirectory"]
 
 _FILES = ("config.json", "weights.safetensors", "resume.safetensors", "history.jsonl")
 
@@ -150,85 +141,3 @@ def _check_version(path: Path, version: int, by: str | None) -> None:
     if version > FORMAT:
         writer = f" (written by pyrogen {by})" if by else ""
         raise ValueError(f"{path} has format {version}{writer}, and this pyrogen reads up to {FORMAT}: upgrade pyrogen")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes a run."""
-    found = {"python": platform.python_version()}
-    for name in ("pyrogen", "torch", "pyro-ppl", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree
-            found[name] = "not installed"
-    return found
-
-
-def describe(value: Any) -> Any:
-    """A JSON-able account of an option, the same for equal options in another process."""
-    if isinstance(value, torch.device | torch.dtype) or (isinstance(value, float) and not math.isfinite(value)):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): describe(v) for key, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [describe(v) for v in value]
-    if isinstance(value, Tensor):
-        return {"shape": list(value.shape), "dtype": str(value.dtype)}
-    if isinstance(value, functools.partial):
-        return {"call": describe(value.func), "args": describe(value.args), "with": describe(value.keywords)}
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    # What an object learns while it works is no option: a live weight, the nesting that an ELBO has found.
-    public = {
-        k: describe(v)
-        for k, v in getattr(value, "__dict__", {}).items()
-        if not k.startswith("_") and k != "max_plate_nesting" and not isinstance(v, Tensor)
-    }
-    return {"class": _path(type(value)), **({"with": public} if public else {})}
-
-
-def describe_story(story: Story) -> dict[str, Any]:
-    """What config.json says of a story: its class and the arguments of its constructor."""
-    if isinstance(story, Pair):
-        return {"class": story.name, "arguments": {}}
-    return {"class": _path(type(story)), "arguments": {k: encode(v) for k, v in story.arguments.items()}}
-
-
-def encode(value: Any) -> Any:
-    """A constructor's argument in JSON; a component of pyrogen's by its fields, anything else by name alone."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [encode(v) for v in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {"dict": {k: encode(v) for k, v in value.items()}}
-    if (
-        dataclasses.is_dataclass(value)
-        and not isinstance(value, type)
-        and type(value).__module__.startswith("pyrogen.")
-    ):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return {"class": _path(type(value)), "arguments": fields}
-    return {"opaque": _path(value if isinstance(value, type) else type(value))}
-
-
-def _path(cls: type) -> str:
-    module = cls.__module__
-    if module.startswith("pyrogen."):
-        module = ".".join(module.split(".")[:2])
-    return f"{module}.{cls.__qualname__}"
-
-
-def spec_to_json(seen: TrainingSpec) -> dict[str, Any]:
-    """What a story was trained on, in JSON."""
-    columns = [[k, list(s.shape), str(s.dtype).removeprefix("torch.")] for k, s in seen.columns.items()]
-    extra = {k: v for k, v in seen.extra.items() if v is None or isinstance(v, bool | int | float | str)}
-    told = {"n": seen.n, "total": seen.total, "plate": seen.plate, "sites": list(seen.sites), "extra": extra}
-    return {"columns": columns, **told}
-
-
-def spec_from_json(seen: Mapping[str, Any]) -> TrainingSpec:
-    """The inverse of `spec_to_json`."""
-    columns = {key: Spec(tuple(shape), getattr(torch, dtype)) for key, shape, dtype in seen["columns"]}
-    return TrainingSpec(columns, seen["n"], seen["total"], seen["plate"], tuple(seen["sites"]), seen["extra"])

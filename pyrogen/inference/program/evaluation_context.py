@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from pyrogen.inference.batching.row_batches import as_columns
+from pyrogen.inference.batching.columns import as_columns
+from pyrogen.inference.batching.from_data import make_batches
+from pyrogen.inference.batching.loader_batches import LoaderBatches
+from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
@@ -33,6 +36,19 @@ class EvaluationContext:
     def program(self) -> Program:
         """Model and guide as functions of a batch."""
         return Program(self.story)
+
+    def batches(self, data: Any) -> RowBatches | LoaderBatches:
+        """The data as batches, on the story's device and in its floating-point type; `total` is the training set's.
+
+        Args:
+            data: whatever `fit` takes.
+
+        Returns:
+            All rows in one batch, until `with_size` says otherwise.
+        """
+        spec, dtype = self.story.training_spec, story_dtype(self.story, torch.get_default_dtype())
+        total = spec.total if spec is not None else None
+        return make_batches(data, self.program.wants, device=self.story.device, dtype=dtype, total=total)
 
     def batch(self, data: Any) -> Batch:
         """All of the data as one batch, on the story's device and in its floating-point type.
@@ -106,7 +122,7 @@ def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[Evaluat
     """
     story = story_of(fitted)
     if isinstance(fitted, tuple):
-        story._store.update(Store.current())
+        story.adopt_parameters(Store.current())
     with seeded(seed) if seed is not None else nullcontext(), story.predicting():
         known = {id(p) for module in story.all_modules() for p in module.parameters(recurse=False)}
         known |= {id(p) for p in story.trainable().values()}

@@ -1,11 +1,10 @@
-"""Checks at the door: what the first run of guide and model shows to be wrong, said before the first step."""
+"""Validation of options, of model and guide, and of data, on one traced batch before training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
@@ -15,20 +14,26 @@ from pyrogen.story import Story, enumerated, inside, latent_sites, observed_site
 
 __all__ = [
     "check_batch_scale",
+    "check_first_batch",
     "check_sites",
     "check_values",
     "explain",
     "is_auto",
-    "locate_nonfinite_site",
     "resolve_device",
 ]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device meant: `auto` is a CUDA device where there is one, else the CPU.
+    """The device by name: `auto` is a CUDA device where there is one, else the CPU.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+
+    Returns:
+        The device.
 
     Raises:
-        ValueError: the device is not there.
+        ValueError: there is no such device here.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -42,31 +47,47 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
+def check_first_batch(story: Story, recording: Recording, rows: int | None) -> None:
+    """Sites, values and scales of the first batch; see `check_sites`, `check_values` and `check_batch_scale`.
+
+    Args:
+        story: the story.
+        recording: of guide and model on the batch.
+        rows: rows in the training set, where known.
+    """
+    check_sites(story, recording)
+    check_values(story, recording)
+    check_batch_scale(story, recording, rows)
+
+
 def check_sites(story: Story, recording: Recording) -> None:
-    """Model and guide must name the same latents, those marked for enumeration excepted.
+    """Model and guide must have the same latent sites, except for those marked for enumeration.
+
+    Args:
+        story: the story.
+        recording: of guide and model.
 
     Raises:
-        ValueError: naming the site and the remedy.
+        ValueError: they differ, or the model observes nothing; names the site and the remedy.
     """
     latents = recording.latents()
+    observed = observed_sites(recording.model.sites.values())
     guide = latent_sites(recording.guide.sites.values())
     missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
     if missing:
         raise ValueError(
             f"{story.name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
-            "in the "
-            'guide, or mark it infer={"enumerate": "parallel"} to sum it out'
+            'in the guide, or mark it infer={"enumerate": "parallel"} to sum it out'
         )
     extra = [name for name, site in guide.items() if name not in latents and not site["infer"].get("is_auxiliary")]
     if extra:
-        seen = "observes" if extra[0] in observed_sites(recording.model.sites.values()) else "does not draw"
         raise ValueError(
-            f"{story.name}: the guide draws '{extra[0]}', which the model {seen} (model: {_names(latents)}): rename "
-            "or "
-            'remove it, or mark it infer={"is_auxiliary": True}'
+            f"{story.name}: the guide draws '{extra[0]}', which the model "
+            f"{'observes' if extra[0] in observed else 'does not draw'} (model: {_names(latents)}): rename or remove "
+            'it, or mark it infer={"is_auxiliary": True}'
         )
     factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
-    if not observed_sites(recording.model.sites.values()) and not factors:
+    if not observed and not factors:
         raise ValueError(
             f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
             f"of its sample statements ({_names(latents)})"
@@ -78,37 +99,36 @@ def _names(sites: Mapping[str, Any]) -> str:
 
 
 def check_values(story: Story, recording: Recording) -> None:
-    """Every observed value must be one that its distribution can produce.
+    """Every observed value must lie in the support of its distribution.
+
+    Args:
+        story: the story.
+        recording: of guide and model.
 
     Raises:
-        ValueError: naming the site, the distribution, the values and the remedy.
+        ValueError: one does not; names the site, the support, the range of the data, and the remedy.
     """
     for name, site in observed_sites(recording.model.sites.values()).items():
         value, fn = site["value"], site["fn"]
         support = getattr(fn, "support", None)
         if not isinstance(value, Tensor) or support is None or getattr(support, "is_discrete", None) is None:
             continue
-        bad = ~support.check(value)
-        if not bool(bad.any()):
+        outside_support = ~support.check(value)
+        if not bool(outside_support.any()):
             continue
-        base = getattr(fn, "base_dist", fn)
-        low, high = float(value.min()), float(value.max())
-        wrong = (
-            float(value.expand(torch.broadcast_shapes(value.shape, bad.shape))[bad].flatten()[0])
-            if (bad.dim() == value.dim())
-            else float("nan")
-        )
-        sample = "" if wrong != wrong else f", such as {wrong:.4g}"
+        base, example = getattr(fn, "base_dist", fn), ""
+        if outside_support.dim() == value.dim():
+            everywhere = value.expand(torch.broadcast_shapes(value.shape, outside_support.shape))
+            example = f" (first bad value {float(everywhere[outside_support].flatten()[0]):.4g})"
         raise ValueError(
-            f"{story.name}: site '{name}' is {type(base).__name__}, which gives {_support(support)}, and its data "
-            f"lies in [{low:.4g}, {high:.4g}]{sample}: {_remedy(base)}"
+            f"{story.name}: site '{name}': {type(base).__name__} has support {_support(support)}, but the data lie in "
+            f"[{float(value.min()):.4g}, {float(value.max()):.4g}]{example}: {_remedy(base)}"
         )
 
 
 def _support(support: Any) -> str:
     inner = getattr(support, "base_constraint", support)
-    text = {"Boolean": "0 or 1", "_Boolean": "0 or 1"}.get(type(inner).__name__)
-    return text or str(inner).replace("()", "")
+    return "{0, 1}" if type(inner).__name__ in ("Boolean", "_Boolean") else str(inner).replace("()", "")
 
 
 def _remedy(base: Any) -> str:
@@ -117,14 +137,21 @@ def _remedy(base: Any) -> str:
             "pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load (--binarize), "
             "or use another likelihood"
         )
-    return "use a likelihood that can give such values, or change the data"
+    return "use a likelihood whose support holds such values, or change the data"
 
 
 def check_batch_scale(story: Story, recording: Recording, rows: int | None, what: str = "batches hold") -> None:
-    """A batch smaller than the data set must weigh as much as the whole wherever a latent is shared by all data.
+    """A batch smaller than the data set must be scaled to the whole wherever a latent is shared by all data.
+
+    Args:
+        story: the story.
+        recording: of guide and model on the batch.
+        rows: rows in the training set; None: not known, and not checked.
+        what: of the message; "batches hold" by default.
 
     Raises:
-        ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set.
+        ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set; or an
+            AutoGuide would keep latents of single rows by their place in the batch.
     """
     n, plate = recording.batch.n, recording.plate
     if rows is None or n == rows:
@@ -144,7 +171,7 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None, what
 
 
 def _data_scale(recording: Recording, plate: str | None) -> float:
-    """The scale of the observed sites, but for other plates' share in it."""
+    """The scale of the observed sites, without the share of other plates."""
     scales = []
     for name, site in observed_sites(recording.model.sites.values()).items():
         scale = float(torch.as_tensor(recording.model.scales[name]).max())
@@ -164,13 +191,30 @@ def _unscaled(story: Story, site: str, rows: str, why: str = "is shared by all d
 
 
 def is_auto(story: Story) -> bool:
-    """Whether the guide is one of Pyro's AutoGuides."""
+    """Whether the guide is one of Pyro's AutoGuides.
+
+    Args:
+        story: the story.
+
+    Returns:
+        True if it is, or holds one.
+    """
     parts = [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
     return any(isinstance(part, AutoGuide) for part in parts)
 
 
 def explain(story: Story, recording: Recording, error: Exception) -> Exception:
-    """The one-line error for a first run that failed: what the doors say of it, else the program's first line."""
+    """A one-line error for a first run of model and guide that failed.
+
+    Args:
+        story: the story.
+        recording: what was recorded before the failure.
+        error: the failure.
+
+    Returns:
+        What `check_values` finds; else, for an error about shapes, types or values, the columns with the error's first
+        line; else `error` itself.
+    """
     try:
         check_values(story, recording)
     except ValueError as readable:
@@ -178,7 +222,7 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
     text, own = str(error), _raised_in(error).startswith("pyrogen.inference")
     if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
         return error
-    columns = ", ".join(_told(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
+    columns = ", ".join(_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
     first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
     return ValueError(f"{story.name} cannot take these columns ({columns}): {first}")
 
@@ -191,21 +235,7 @@ def _raised_in(error: Exception) -> str:
     return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
-def _told(key: str | int, column: Tensor) -> str:
-    told = f"{key} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}"
+def _column(key: str | int, column: Tensor) -> str:
+    described = f"{key} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}"
     whole = not column.is_floating_point() and column.dtype is not torch.bool and column.numel() > 0
-    return f"{told} in {int(column.min())} to {int(column.max())}" if whole else told
-
-
-def locate_nonfinite_site(recording: Recording) -> str:
-    """Which site made a loss non-finite, in words."""
-    with pyro.validation_enabled(False), torch.no_grad():
-        for role in ("guide", "model"):
-            for name, site in getattr(recording, role).sites.items():
-                if type(site["fn"]).__name__ == "_Subsample":
-                    continue
-                if isinstance(site["value"], Tensor) and not torch.isfinite(site["value"].float()).all():
-                    return f"{role} site '{name}' drew a value that is not finite"
-                if not torch.isfinite(torch.as_tensor(site["fn"].log_prob(site["value"]))).all():
-                    return f"the log density of {role} site '{name}' is not finite"
-    return "no single site: the sum of log densities is not finite"
+    return f"{described} in {int(column.min())} to {int(column.max())}" if whole else described

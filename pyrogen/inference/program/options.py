@@ -10,14 +10,9 @@ from typing import Any
 import torch
 from pyro.optim import PyroOptim
 
-from pyrogen.inference.persistence.run_directory import describe
-from pyrogen.inference.training.stopping import StoppingCriterion
-
 __all__ = ["Options"]
 
 DEFAULT_EPOCHS = 20
-_NOT_TOLD = ("epochs", "steps", "out", "resume", "progress", "callbacks")
-"""Options that do not change what is computed, or that may change on resume."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,8 @@ class Options:
     callbacks: Sequence[Callable[..., Any]]
 
     def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
         object.__setattr__(self, "freeze", tuple([self.freeze] if isinstance(self.freeze, str) else self.freeze))
         object.__setattr__(self, "arguments", dict(self.arguments))
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
@@ -93,13 +90,3 @@ class Options:
         for name, value in called.items():
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, got {value!r}")
-
-    @property
-    def limit(self) -> StoppingCriterion:
-        """How long to train."""
-        epochs = DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs
-        return StoppingCriterion(epochs, self.steps, self.patience)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What config.json says of them, and what a resumed run must agree on."""
-        return {name: describe(getattr(self, name)) for name in self.__dataclass_fields__ if name not in _NOT_TOLD}

@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = [
     "foreign_random_state",
     "get_random_state",
-    "kept_random_state",
+    "preserve_random_state",
     "seeded",
     "set_random_state",
     "set_torch_random_state",
@@ -64,7 +64,7 @@ def foreign_random_state() -> tuple[Any, ...]:
 
 
 @contextmanager
-def kept_random_state() -> Iterator[None]:
+def preserve_random_state() -> Iterator[None]:
     """Draw freely: on leaving, every generator is where it was."""
     state = get_random_state()
     try:
@@ -76,6 +76,6 @@ def kept_random_state() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw from generators seeded anew: on leaving, every one is where it was."""
-    with kept_random_state():
+    with preserve_random_state():
         pyro.set_rng_seed(seed)
         yield

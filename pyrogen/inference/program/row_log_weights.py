@@ -14,8 +14,9 @@ from pyro.ops.contract import contract_to_tensor
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.inference.program.program import Program, isolated_run
-from pyrogen.story import Batch, data_plate, enumerated, is_point, latent_sites, outside
+from pyrogen.inference.program.isolation import isolated_run
+from pyrogen.inference.program.program import Program
+from pyrogen.story import Batch, data_plate, enumerated, is_point, is_subsample, latent_sites, outside
 
 __all__ = ["NoWeights", "WeightedTraces", "kind_of_estimate", "row_log_weights", "takes_given_rows"]
 
@@ -120,14 +121,14 @@ class WeightedTraces:
     def _by_row(self, trace: Any, skip: set[str]) -> Tensor:
         plate, total = self.plate, None
         for name, site in trace.nodes.items():
-            if site["type"] == "sample" and name not in skip and type(site["fn"]).__name__ != "_Subsample":
+            if site["type"] == "sample" and name not in skip and not is_subsample(site):
                 term = _rows_of(site["log_prob"], plate)
                 total = term if total is None else total + term
         return torch.zeros(plate.size) if total is None else total
 
     def _log_p_summed(self) -> Tensor:
         for trace in (self.model, self.guide):
-            for name in [n for n, s in trace.nodes.items() if type(s.get("fn")).__name__ == "_Subsample"]:
+            for name in [n for n, s in trace.nodes.items() if is_subsample(s)]:
                 trace.remove_node(name)
         self.guide.pack_tensors()
         self.model.pack_tensors(self.guide.plate_to_symbol)

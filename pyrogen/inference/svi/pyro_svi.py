@@ -15,7 +15,7 @@ from pyro.optim import PyroOptim
 from pyro.util import warn_if_nan
 from torch import Tensor
 
-from pyrogen.inference.compile.dispatch import Compiler
+from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.story import Batch, Story, as_story
@@ -152,11 +152,11 @@ class _Steps:
             {p: svi.optim.optim_objs[p] for p in parameters.values()},
         )
         self.optimization = Optimization(lambda _: _one_optimizer(svi.optim, self.optimizers), None, None, None)
-        self.optimization.start(parameters)
-        self.optimization.taken = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
+        self.optimization.add_parameters(parameters)
+        self.optimization.num_steps = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
         self.rates = [group["lr"] for group in self._groups()]
         self.number = svi.taken
-        self.compiler = Compiler(self, svi.compile)
+        self.compiler = StepCompiler(self, svi.compile)
 
     def current(self) -> bool:
         """Whether the store holds the parameters that it held."""
@@ -170,11 +170,11 @@ class _Steps:
         self.follow_rates()
         columns: dict[str | int, Any] = dict(enumerate(args))
         columns.update(kwargs)
-        loss = self.compiler.take(Batch(columns, 0))
+        loss = self.compiler.try_step(Batch(columns, 0))
         if loss is None:
             return None
-        if self.optimization.packed is not None:
-            self.optimization.packed.sync()
+        if self.optimization.flat is not None:
+            self.optimization.flat.write_step_count(self.optimization.num_steps)
         for parameter in self.optimization.parameters.values():
             parameter.grad = None
         self.follow_rates()

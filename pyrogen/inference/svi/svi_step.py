@@ -1,47 +1,47 @@
-"""One SVI step: loss, gradients, and the checks that keep it honest."""
+"""One step of stochastic variational inference: loss, gradients, optimizer."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.row_batches import fetched
-from pyrogen.inference.compile.dispatch import Compiler
-from pyrogen.inference.optim.freezing import frozen_by, modules_named, still
+from pyrogen.inference.batching.loader_batches import LoaderBatches
+from pyrogen.inference.batching.row_batches import RowBatches, materialize
+from pyrogen.inference.compile.dispatch import StepCompiler
+from pyrogen.inference.optim.freezing import freeze_buffers, frozen_parameters, named_submodules
 from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.program.input_checks import (
-    check_batch_scale,
-    check_sites,
-    check_values,
-    explain,
-    locate_nonfinite_site,
-)
-from pyrogen.inference.program.program import Program, Recording, divisor_for, isolated_run, live_weights
-from pyrogen.inference.program.rng import set_torch_random_state, torch_random_state
-from pyrogen.inference.training.loop import WAITING
+from pyrogen.inference.program.input_checks import check_first_batch, explain
+from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
+from pyrogen.inference.program.nonfinite import locate_nonfinite_site
+from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.story import Batch, Store
 
-__all__ = ["SVIStep", "frozen_by"]
+__all__ = ["SVIStep"]
 
 
 class SVIStep:
-    """A step of SVI on a batch.
+    """A step of SVI on a batch: minus the ELBO and its gradients, then the optimizer.
+
+    The first step runs with Pyro's validation on, and model and guide are checked before a parameter changes.
 
     Args:
         program: the story with its arguments.
         objective: a Pyro ELBO or one of pyrogen's.
-        optimization: what is trained and how.
-        freeze: names of submodules or parameters that stay as they are, buffers too, or "model" or "guide".
-        autocast: run the networks in bfloat16.
-        rows: rows in the training set, where known.
-        compile, reason: see `Compiler`.
+        optimization: parameters, optimizer, schedule, clipping and averages.
+        freeze: names of submodules or parameters that stay as they are, buffers too, or "model" or "guide"; none by
+            default.
+        autocast: whether networks run in bfloat16; False by default.
+        batches: the training data, whose first rows set up the parameters of a resumed run; None by default.
+        compile: True, False (the default) or "auto"; see `StepCompiler`.
+        reason: why steps are not compiled, where `compile` is False; empty by default.
     """
 
     elbo = True
@@ -53,53 +53,85 @@ class SVIStep:
         optimization: Optimization,
         freeze: Sequence[str] = (),
         autocast: bool = False,
-        rows: int | None = None,
+        batches: RowBatches | LoaderBatches | None = None,
         compile: bool | str = False,
         reason: str = "",
     ) -> None:
         self.program, self.objective, self.optimization = program, objective, optimization
-        self.freeze, self.autocast, self.rows = freeze, autocast, rows
+        self.batches, self.freeze, self.autocast = batches, freeze, autocast
         self.divisors: dict[int, float] = {}
         self.recording: Recording | None = None
         self.number = 0
-        self.name, self.modules = program.story.name, list(program.story.all_modules())
-        self.compiler = Compiler(self, compile, reason)
-        self.first_step_at: float | None = None  # when the first step was taken in the way that most are
-        self._unseen: list[tuple[int, Batch, list[Tensor], Tensor]] = []  # number, batch, noise before, loss
-        self._made = 0  # entries in the parameter store when it was last looked through
+        self.story, self.name = program.story, program.story.name
+        self.modules = list(program.story.all_modules())
+        self.compiler = StepCompiler(self, compile, reason)
+        self.first_step_at: float | None = None
+        self._stored_parameters = 0  # entries of the parameter store when it was last read
+        self._differentiable = hasattr(objective, "differentiable_loss")
+        self._objective = objective.differentiable_loss if self._differentiable else objective.loss_and_grads
+        self._model, self._guide = program.model, program.guide
+        others = [module for module in self.modules if module is not self.story]
+        if "model" in freeze:
+            self._model = freeze_buffers(others)(self._model)
+        if "guide" in freeze:
+            self._guide = freeze_buffers(others)(self._guide)
 
-    def __call__(self, batch: Batch, epoch: float = 0.0) -> Tensor | float:
-        """Take one step; the loss before it, in nats per datum: a number, or a tensor that was not looked at yet.
+    def __call__(self, batch: Batch, epoch: float = 0.0) -> float:
+        """Take one step.
+
+        Args:
+            batch: the rows.
+            epoch: epochs into training, by which the objective's weight is annealed; 0 by default.
+
+        Returns:
+            The loss before the step, in nats per datum.
 
         Raises:
-            FloatingPointError: the loss is not finite; nothing moved.
+            FloatingPointError: the loss is not finite; no parameter changed.
         """
         batch = self.program.at_step(batch, self.number)
         if hasattr(self.objective, "set_epoch"):
             self.objective.set_epoch(epoch)
-        before = torch_random_state()
-        loss = self.compiler.take(batch) if self.recording is not None else None
-        if self.first_step_at is None and (loss is not None or not self.compiler.wanted):
+        noise = torch_random_state()
+        compiled = self.compiler.try_step(batch) if self.recording is not None else None
+        if self.first_step_at is None and (compiled is not None or not self.compiler.enabled):
             self.first_step_at = time.monotonic()
-        if loss is None:
-            loss = self._ordinary(fetched(batch))
+        if compiled is not None:
+            value = float(compiled)
+        else:
+            rows = materialize(batch)
+            first = Recording(rows) if self.recording is None else None
+            if not self._differentiable:
+                for parameter in self.story.trainable().values():
+                    parameter.grad = None
+            try:
+                with self._run_scope(first):
+                    loss = _as_loss(self._objective(self._model, self._guide, rows))
+            except Exception as error:
+                readable = error if first is None else explain(self.story, first, error)
+                if readable is error:
+                    raise
+                raise readable from error
+            value = self._update(loss, rows, first)
         self.number += 1
-        if isinstance(loss, Tensor) and self.compiler.mode == "captured":
-            self._unseen.append((self.number, batch, before, loss))
-            if len(self._unseen) >= WAITING:
-                self.synchronize()
-            return loss / self.divisor(batch)
-        value = float(loss)
         if not math.isfinite(value):
-            raise FloatingPointError(self._nonfinite_message(self.number, value, batch, before))
+            raise FloatingPointError(
+                f"{self.name}: the loss is {value} at step {self.number}: "
+                f"{locate_nonfinite_site(self.program, batch, noise)}. Lower the learning rate, pass clip_norm=, or "
+                "bound the scale; no parameter changed in this step"
+            )
         return value / self.divisor(batch)
 
     def run_steps(self, batch: Batch, most: int) -> list[float]:
-        """Take steps on the batch of the step before; the losses before them, in nats per datum.
+        """Take steps on the batch of the step before, each one compiled call, with the results of single steps.
 
-        For steps that are one compiled call and differ in nothing but their noise: noise, losses and what is trained
-        are those of as many calls. None is taken where the next is another: ordinary, checked, or of a loss that is
-        not finite.
+        Args:
+            batch: the rows.
+            most: number of steps at most.
+
+        Returns:
+            The losses before the steps, in nats per datum; none where the next step must be taken by itself: eager,
+            checked, or of a loss that is not finite.
         """
         alike = not self.program.arguments and self.optimization.schedule is None
         if not alike or hasattr(self.objective, "set_epoch"):
@@ -108,172 +140,178 @@ class SVIStep:
         self.number += len(losses)
         return [loss / self.divisor(batch) for loss in losses]
 
-    def synchronize(self) -> None:
-        """Look at the losses that were not looked at yet: on CUDA a look waits for the device.
-
-        Raises:
-            FloatingPointError: one is not finite; nothing moved in that step or since.
-        """
-        unseen, self._unseen = self._unseen, []
-        if not unseen:
-            return
-        for (number, batch, before, _), loss in zip(unseen, torch.stack([u[3] for u in unseen]).tolist(), strict=True):
-            if not math.isfinite(loss):
-                raise FloatingPointError(self._nonfinite_message(number, loss, batch, before))
-
-    def _ordinary(self, batch: Batch) -> Tensor:
-        """A step without the compiler; its loss, undivided. Nothing moves where the loss is not finite."""
-        loss = self._first(batch) if self.recording is None else self.loss(batch)
-        if torch.isfinite(loss.detach()):
-            if len(Store.current().params) != self._made:
-                self._take_charge()
-            self._set_gradients(loss)
-            self.optimization.step(self.divisor(batch))
-        return loss.detach()
-
     def loss(self, batch: Batch) -> Tensor:
-        """The undivided loss of a batch, to differentiate."""
-        return self._loss(self.program.model, self.program.guide, batch)
+        """The loss of a batch, to differentiate.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            The loss, in nats of the whole data plate.
+        """
+        with self._run_scope(None):
+            return _as_loss(self._objective(self._model, self._guide, batch))
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The undivided loss of a batch and the gradients of what is trained, no step taken."""
+        """The loss of a batch and its gradients; no step is taken.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            The loss in nats of the whole data plate, and a gradient for each trained parameter.
+        """
         loss = self.loss(batch)
         return loss.detach(), list(torch.autograd.grad(loss, list(self.optimization.parameters.values())))
 
     def divisor(self, batch: Batch) -> float:
-        """By what the batch's loss is divided to be per datum."""
+        """Size of the data plate, by which the loss is divided to be per datum.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            The number of data that the loss is scaled to.
+        """
         if batch.n not in self.divisors:
             self.divisors[batch.n] = divisor_for(self.program, batch)
         return self.divisors[batch.n]
 
     @property
+    def mode(self) -> str:
+        """How steps are taken: "eager" or "compiled"."""
+        return self.compiler.mode
+
+    @property
     def mode_reason(self) -> str:
-        """Why steps were not compiled, where they were not."""
+        """Why steps are not compiled, where they are not."""
         return self.compiler.reason
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers, live."""
-        return live_weights(self.program.story)
+        """Parameters and buffers, live.
+
+        Returns:
+            By name.
+        """
+        return live_weights(self.story)
 
     def averages(self) -> dict[str, Tensor] | None:
-        """Averaged parameters, if they are kept."""
-        return self.optimization.average
+        """Averaged parameters.
 
-    def figures(self) -> dict[str, float]:
-        """The rate, and the weight of the divergence where it is tempered."""
+        Returns:
+            By name; None where no averages are kept.
+        """
+        return self.optimization.averages
+
+    def metrics(self) -> dict[str, Any]:
+        """The learning rate, and the weight of the KL term where it is tempered.
+
+        Returns:
+            `lr`, and `beta` where there is one.
+        """
         weight = getattr(self.objective, "weight", None)
         beta = {"beta": float(weight)} if isinstance(weight, Tensor) else {}
-        return {"lr": self.optimization.rate, **beta}
+        return {"lr": self.optimization.lr, **beta}
+
+    def close(self) -> None:
+        """No further step is taken: parameters get storage of their own again."""
+        self.compiler.close()
 
     def state(self) -> dict[str, Any]:
-        """Optimizer, schedule and averages, and the number of steps taken."""
+        """Optimizer, schedule and averages, and the number of steps taken.
+
+        Returns:
+            The state, for a checkpoint.
+        """
         return {**self.optimization.state(), "number": self.number, "compiler": self.compiler.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; the parameters have been met."""
+        """Continue from a state; parameters are made by one run on the first rows.
+
+        Args:
+            state: what `state()` returned.
+        """
+        assert self.batches is not None
+        with isolated_run(self.story, keep_parameters=True):
+            # The first rows, not placeholders: a program may need data that make sense.
+            recording = Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+        self.register_parameters(recording)
+        elbo = getattr(self.objective, "base", self.objective)
+        if getattr(elbo, "max_plate_nesting", None) == math.inf:
+            elbo.max_plate_nesting = recording.nesting  # a new run finds it by drawing
         self.number = state["number"]
         self.optimization.restore(state)
         self.compiler.restore(state["compiler"])
 
     def register_parameters(self, recording: Recording) -> None:
-        """Take charge of the parameters that a run of guide and model made."""
+        """Take over the parameters that a run of guide and model has made.
+
+        Args:
+            recording: of that run.
+        """
         self.recording = recording
         if recording.model.rows == recording.batch.n:  # an objective may have repeated the rows
             self.divisors[recording.batch.n] = recording.divisor
-        self.program.story.training_spec = recording.training_spec()
-        self._take_charge()
+        self.story.training_spec = recording.training_spec()
+        self._start_optimization(recording)
 
-    def _first(self, batch: Batch) -> Tensor:
-        """The ordinary first loss, with Pyro's validation on and every door checked before a parameter moves."""
-        story, recording = self.program.story, Recording(batch)
-        try:
-            with pyro.validation_enabled(True):
-                loss = self._loss(
-                    recording.model.around(self.program.model), recording.guide.around(self.program.guide), batch
-                )
-        except Exception as error:
-            readable = explain(story, recording, error)
-            if readable is error:
-                raise
-            raise readable from error
-        check_sites(story, recording)
-        check_values(story, recording)
-        check_batch_scale(story, recording, self.rows)
-        if torch.isfinite(loss.detach()):
-            self.register_parameters(recording)
-        return loss
+    @contextmanager
+    def _run_scope(self, first: Recording | None) -> Iterator[None]:
+        """Autocast, and buffers of frozen submodules kept; for the first run, validation and a recording of it."""
+        with ExitStack() as stack:
+            if first is not None:
+                stack.enter_context(pyro.validation_enabled(True))
+                stack.enter_context(self.program.recorded(first))
+            if self.freeze:
+                stack.enter_context(freeze_buffers(named_submodules(self.story, self.freeze)))
+            if self.autocast and self._differentiable:
+                stack.enter_context(torch.autocast(self.story.device.type, torch.bfloat16))
+            yield
 
-    def _loss(self, model: Any, guide: Any, batch: Batch) -> Tensor:
-        """The loss; buffers of frozen submodules do not move, and none does while a frozen program runs."""
-        if not self.freeze:
-            return self._of_objective(model, guide, batch)
-        story = self.program.story
-        every = [module for module in self.modules if module is not story]
-        model = still(every)(model) if "model" in self.freeze else model
-        guide = still(every)(guide) if "guide" in self.freeze else guide
-        with still(modules_named(story, self.freeze)):
-            return self._of_objective(model, guide, batch)
-
-    def _of_objective(self, model: Any, guide: Any, batch: Batch) -> Tensor:
-        if not hasattr(self.objective, "differentiable_loss"):
-            for parameter in self.program.story.trainable().values():
-                parameter.grad = None
-            loss = self.objective.loss_and_grads(model, guide, batch)
-            return torch.as_tensor(loss[0] if isinstance(loss, tuple) else loss)
-        with self._autocast():
-            return torch.as_tensor(self.objective.differentiable_loss(model, guide, batch))
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if not self.autocast:
-            return contextlib.nullcontext()
-        return torch.autocast(self.program.story.device.type, torch.bfloat16)
+    def _update(self, loss: Tensor, batch: Batch, first: Recording | None) -> float:
+        """Move the parameters by an eager loss, if it is finite; the loss as a number."""
+        if first is not None:
+            check_first_batch(self.story, first, None if self.batches is None else self.batches.rows)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            if first is not None:
+                self.register_parameters(first)
+            elif self.recording is not None and len(Store.current().params) != self._stored_parameters:
+                self._start_optimization(self.recording)
+            self._set_gradients(loss)
+            self.optimization.step(self.divisor(batch))
+        return value
 
     def _set_gradients(self, loss: Tensor) -> None:
         parameters = self.optimization.parameters
         gradients: Any = [p.grad for p in parameters.values()]
-        if hasattr(self.objective, "differentiable_loss"):
+        if self._differentiable:
             gradients = [None] * len(parameters)
             if loss.requires_grad:
                 gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         if self.number == 0:
-            unmoved = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
-            if unmoved:
+            unused = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
+            if unused:
                 raise ValueError(
-                    f"{self.program.story.name}: parameter '{unmoved[0]}' receives no gradient from the objective "
-                    f"({len(unmoved)} of {len(parameters)} do not): use it in model or guide, remove it, or name it in "
-                    "freeze="
+                    f"{self.name}: parameter '{unused[0]}' receives no gradient from the objective ({len(unused)} of "
+                    f"{len(parameters)} do not): use it in model or guide, remove it, or name it in freeze="
                 )
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             parameter.grad = gradient
 
-    def _take_charge(self) -> None:
-        """Give the optimizer every parameter there is, but for the frozen ones."""
-        assert self.recording is not None
-        story = self.program.story
-        parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
-        frozen = frozen_by(self.freeze, parameters, self.recording, (name for name, _ in story.named_modules()))
+    def _start_optimization(self, recording: Recording) -> None:
+        """Give the optimizer every parameter there is, except the frozen ones."""
+        parameters = {n: p for n, p in self.story.trainable().items() if p.requires_grad}
+        frozen = frozen_parameters(self.freeze, parameters, recording, (name for name, _ in self.story.named_modules()))
         if not parameters:
-            raise ValueError(
-                f"{story.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module"
-            )
-        moving = {name: p for name, p in parameters.items() if name not in frozen}
-        if not moving:
+            raise ValueError(f"{self.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module")
+        trained = {name: p for name, p in parameters.items() if name not in frozen}
+        if not trained:
             raise ValueError(f"freeze={list(self.freeze)} leaves no parameter to train")
-        self.optimization.start(moving)
-        self.compiler.forget()
-        self._made = len(Store.current().params)
+        self.optimization.add_parameters(trained)
+        self.compiler.reset()
+        self._stored_parameters = len(Store.current().params)
 
-    def _nonfinite_message(self, number: int, loss: float, batch: Batch, before: list[Tensor]) -> str:
-        """Run the bad step again, with the same noise, and name the site."""
-        with isolated_run(self.program.story):
-            set_torch_random_state(before)
-            recording = Recording(fetched(batch, anew=True))
-            try:
-                recording.run(self.program)
-                reason = locate_nonfinite_site(recording)
-            except (ValueError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-        return (
-            f"{self.program.story.name}: the loss is {loss} at step {number}: {reason}. Lower the rate, pass "
-            "clip_norm=, or bound the scale; nothing moved in this step"
-        )
+
+def _as_loss(value: Any) -> Tensor:
+    return torch.as_tensor(value[0] if isinstance(value, tuple) else value)

@@ -9,11 +9,12 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.compile.dispatch import MIN_STEPS_TO_COMPILE
-from pyrogen.inference.optim.flat_parameters import LARGEST
+from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS
 from pyrogen.inference.optim.objectives import TemperedELBO
 from pyrogen.inference.program.input_checks import is_auto
+from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, isolated_run
+from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, latent_sites, outside
 
 __all__ = [
@@ -38,7 +39,7 @@ def trace_first_batch(program: Program, batches: RowBatches | LoaderBatches) -> 
         recording = Recording(program.at_step(batches.first(), 0))
         try:
             if is_auto(story):
-                recording.model.around(program.model)(recording.batch)
+                recording.run_model(program)
             else:
                 recording.run(program)
         except Exception:  # The first step runs the same, with validation on, and says what is wrong.
@@ -72,7 +73,7 @@ def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
     """
     if asked is None:
         return elbo_for(peek)
-    if getattr(asked, "base_is_open", False):
+    if getattr(asked, "base_is_default", False):
         asked.base = elbo_for(peek)
     weighs = isinstance(asked, TemperedELBO) and (asked.beta, asked.warmup, asked.free_bits) != (1.0, 0.0, 0.0)
     known = peek is not None and not is_auto(story) and not hasattr(story, "training_steps")
@@ -105,8 +106,8 @@ def to_compile(options: Options, story: Story, steps: int | None) -> tuple[bool 
     """
     if options.compile != "auto":
         return options.compile, "" if options.compile else "compile=False"
-    taken = options.limit.steps or (options.limit.epochs or 0) * (steps or 0)
-    small = sum(parameter.numel() for parameter in story.trainable().values()) <= LARGEST
+    taken = options.steps or (options.epochs or 0) * (steps or 0)
+    small = sum(parameter.numel() for parameter in story.trainable().values()) <= MAX_FLAT_PARAMETERS
     earned = (
         2 * MIN_STEPS_TO_COMPILE if small else MIN_STEPS_TO_COMPILE
     )  # a small model's step takes less, and so has less to save

@@ -11,248 +11,234 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.row_batches import Batches
+from pyrogen.inference.batching.batches import Batches
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.rng import get_random_state, set_random_state
 from pyrogen.inference.training.progress import ProgressBar
 from pyrogen.inference.training.stopping import StoppingCriterion
 from pyrogen.inference.training.training_step import TrainingStep
-from pyrogen.story import Batch
 
-__all__ = ["TOGETHER", "WAITING", "Loop"]
+__all__ = ["MAX_STEPS_PER_CALL", "Loop"]
 
-EPOCH_END_SECONDS = 2.0
-"""Checkpoints at the ends of epochs are at least so far apart."""
-WAITING = 50
-"""Losses on CUDA that are looked at together."""
-TOGETHER = 100
-"""Steps on whole data that are taken in one go where nobody looks between them."""
-MIDDLE_SECONDS = 60.0
-"""An epoch longer than this is checkpointed in its middle."""
+SECONDS_BETWEEN_CHECKPOINTS = 2.0
+"""Least time between checkpoints at the ends of epochs."""
+SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH = 60.0
+"""An epoch longer than this is checkpointed within."""
+MAX_STEPS_PER_CALL = 100
+"""Steps on whole data that are taken in one call where nothing happens between them."""
 
 
 class Loop:
-    """Training, from wherever it stands to its limit.
+    """Training, from its current position to its end.
 
     Args:
-        steps: what is driven.
+        training_step: takes the steps.
         batches: the training data.
-        limit: how long.
-        run_steps: takes up to so many steps on one batch, if it can, and gives their losses: for epochs of one step that
-            nobody looks at in between.
-        validate: the validation ELBO in nats per datum, if there is validation data.
-        folder: where the run is kept, if anywhere.
-        config: what config.json says.
-        report: called with each epoch's record; True ends the run.
-        about: what the weights file should tell of itself.
-        progress: whether to show a bar on a terminal.
+        stopping: when training ends.
+        validate: the validation ELBO in nats per datum; None, the default, without validation data.
+        directory: where the run is kept; None, the default: nowhere.
+        config: the content of `config.json`; empty by default.
+        report: called with each epoch's record; True ends the run. None by default: epochs of one step may then be
+            taken many in one call.
+        about: what the weights file says of itself; empty by default.
+        progress: whether to show a bar on a terminal; True by default.
     """
 
     def __init__(
         self,
-        steps: TrainingStep,
+        training_step: TrainingStep,
         batches: Batches,
-        limit: StoppingCriterion,
+        stopping: StoppingCriterion,
         *,
-        run_steps: Callable[[Batch, int], list[float]] | None = None,
         validate: Callable[[], float] | None = None,
-        folder: RunDirectory | None = None,
+        directory: RunDirectory | None = None,
         config: dict[str, Any] | None = None,
         report: Callable[[dict[str, Any]], bool] | None = None,
         about: Callable[[], dict[str, Any]] | None = None,
         progress: bool = True,
     ) -> None:
-        self.steps, self.batches, self.limit = steps, batches, limit
-        self.run_steps, self.validate = run_steps, validate
-        self.folder, self.config = folder, config or {}
-        self.report, self.about, self.progress = report or (lambda _: False), about or dict, progress
+        self.training_step, self.batches, self.stopping = training_step, batches, stopping
+        self.validate, self.report = validate, report
+        self.directory, self.config, self.about, self.progress = directory, config or {}, about or dict, progress
         self.history: list[dict[str, Any]] = []
         self.step = self.epoch = 0
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.finished: str | None = None
-        self._sum, self._rows, self._seconds, self._started = 0.0, 0, 0.0, 0.0
-        self._losses: list[tuple[Tensor | float, int]] = []  # with their rows, not added up yet
-        self._elbo = 0.0
-        self._saved = time.monotonic()
-        self._begun = False
+        self._elbo_sum, self._rows, self._seconds, self._started = 0.0, 0, 0.0, 0.0
+        self._last_checkpoint = time.monotonic()
+        self._directory_made = False
         self._reopen: dict[str, Any] | None = None
 
     def run(self) -> None:
-        """Train to the limit, and leave the selected weights in place: best on validation, else averaged, else last."""
-        if self.finished is None and not self._left():
+        """Train to the end, and put the selected weights in place: best on validation, else averaged, else last."""
+        if self.finished is None and not self._remaining():
             self.finished = "limit"
             if not self.history:
                 self.save()
-        bar = ProgressBar(self.limit.total(self.batches.steps), self.step, self.progress, self.steps.elbo)
+        total = self.stopping.total_steps(self.batches.steps)
+        bar = ProgressBar(total, self.step, self.progress, self.training_step.elbo)
         self._started = time.monotonic() - self._seconds
         with bar:
             while self.finished is None:
-                if not self._take_epochs(bar):
-                    self._take_epoch(bar)
-        self._select()
+                if self._run_whole_data_epochs(bar):
+                    continue
+                for batch in self.batches.epoch():
+                    within = self._rows / self.batches.rows if self.batches.rows else 0.0
+                    loss = self.training_step(batch, self.epoch + within)
+                    self._make_directory()
+                    self._elbo_sum -= loss * batch.n
+                    self._rows += batch.n
+                    self.step += 1
+                    bar.advance(self.epoch + 1, -loss)
+                    self._seconds = time.monotonic() - self._started
+                    if self.stopping.reached_within_epoch(self.step):
+                        break
+                    self.after_step()
+                self._close_epoch()
+        _copy_into(self.training_step.weights(), self.selected())
 
-    def _take_epoch(self, bar: ProgressBar) -> None:
-        for batch in self.batches.epoch():
-            self._take(batch, bar)
-            self._seconds = time.monotonic() - self._started
-            if self.limit.cuts(self.step):
-                break
-            self._checkpoint_in_the_middle()
-        self._close_epoch()
-
-    def _take_epochs(self, bar: ProgressBar) -> bool:
-        """Epochs of one step on the same batch, and their records, in one go; whether there were any."""
+    def _run_whole_data_epochs(self, bar: ProgressBar) -> bool:
+        """Epochs of one step on the same batch, and their records, in one call; whether there were any."""
         batch = self.batches.whole
-        if self.run_steps is None or batch is None:
+        if batch is None or self.validate is not None or self.report is not None:
             return False
-        losses = self.run_steps(batch, min(TOGETHER, self._left()))
+        losses = self.training_step.run_steps(batch, min(MAX_STEPS_PER_CALL, self._remaining()))
         self._seconds = time.monotonic() - self._started
         for loss in losses:
-            self._sum, self._rows = -loss * batch.n, batch.n
+            self._elbo_sum, self._rows = -loss * batch.n, batch.n
             self.step += 1
             self.epoch += 1
-            self.history.append(self._told())
+            self.history.append(self._record())
             bar.advance(self.epoch, -loss)
         if losses:
-            if self.folder is not None:
-                self.folder.append(*self.history[-len(losses) :])
-            self._end_epochs()
+            if self.directory is not None:
+                self.directory.append(*self.history[-len(losses) :])
+            self._finish_or_checkpoint()
         return bool(losses)
 
-    def _take(self, batch: Batch, bar: ProgressBar) -> None:
-        within = self._rows / self.batches.rows if self.batches.rows else 0.0
-        loss = self.steps(batch, self.epoch + within)
-        self._begin()
-        self._losses.append((loss, batch.n))
-        if isinstance(loss, float) or len(self._losses) >= WAITING:
-            self._add_up()
-        self._rows += batch.n
-        self.step += 1
-        bar.advance(self.epoch + 1, self._elbo)
-
-    def _add_up(self) -> None:
-        """Add up the losses that came since the last time: on CUDA a look at them waits for the device."""
-        self.steps.synchronize()
-        for loss, rows in self._losses:
-            self._elbo = -float(loss)
-            self._sum += self._elbo * rows
-        self._losses.clear()
-
-    def _begin(self) -> None:
-        """Make the folder, once the first step has shown that there is a run to keep."""
-        if self.folder is not None and not self._begun:
-            self.folder.begin(self.config)
-        self._begun = True
+    def _make_directory(self) -> None:
+        """Make the run directory once the first step has succeeded."""
+        if self.directory is not None and not self._directory_made:
+            self.directory.begin(self.config)
+        self._directory_made = True
 
     def _close_epoch(self) -> None:
-        # An epoch that the limit cuts is gone on with, should a resumed run have a later limit.
-        self._add_up()
-        cut = {"partial": (self._sum, self._rows), "best": self.best, "best_epoch": self.best_epoch}
+        # An epoch that the number of steps cuts short is continued, should a resumed run have more steps.
+        cut = {"partial": (self._elbo_sum, self._rows), "best": self.best, "best_epoch": self.best_epoch}
         self.batches.close()
-        self._reopen = cut if self.batches.cut else None
+        self._reopen = cut if self.batches.unfinished_epoch else None
         self.epoch += 1
-        self._end_epochs(stop=self._record())
+        self._finish_or_checkpoint(stop=self._close_record())
 
-    def _end_epochs(self, stop: bool = False) -> None:
-        """Whether the run ends here, and a checkpoint if it is time for one."""
-        patience = self.limit.patience
+    def _finish_or_checkpoint(self, stop: bool = False) -> None:
+        patience = self.stopping.patience
         if stop:
             self.finished = "callback"
         elif patience is not None and self.epoch - (self.best_epoch or 0) >= patience:
             self.finished = "patience"
-        elif not self._left():
+        elif not self._remaining():
             self.finished = "limit"
-        if self.finished or time.monotonic() - self._saved > EPOCH_END_SECONDS:
+        if self.finished or time.monotonic() - self._last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
 
-    def _record(self) -> bool:
-        """Tell of the epoch, the averaged weights in place where they are kept; whether a callback ends the run."""
+    def _close_record(self) -> bool:
+        """Record the epoch, with the averaged weights in place where they are kept; whether a callback ends the run."""
         if self.validate is not None:
             self._check_finite()
         with self._averaged():
-            record = self._told(None if self.validate is None else self.validate())
+            record = self._record(None if self.validate is None else self.validate())
             if self.validate is not None:
                 self._keep_best(record)
             self.history.append(record)
-            if self.folder is not None:
-                self.folder.append(record)
-            return self.report(record)
+            if self.directory is not None:
+                self.directory.append(record)
+            return self.report is not None and self.report(record)
 
-    def _told(self, validation_elbo: float | None = None) -> dict[str, Any]:
-        """The record of an epoch that is done."""
-        train = {"train_elbo": self._sum / self._rows} if self.steps.elbo else {}
+    def _record(self, validation_elbo: float | None = None) -> dict[str, Any]:
+        """The record of an epoch that is complete."""
+        train = {"train_elbo": self._elbo_sum / self._rows} if self.training_step.elbo else {}
         held_out = {} if validation_elbo is None else {"validation_elbo": validation_elbo}
-        self._sum, self._rows = 0.0, 0
+        self._elbo_sum, self._rows = 0.0, 0
         seconds = {"seconds": round(self._seconds, 3)}
-        return {"epoch": self.epoch, "step": self.step, **train, **held_out, **seconds, **self.steps.figures()}
+        return {"epoch": self.epoch, "step": self.step, **train, **held_out, **seconds, **self.training_step.metrics()}
 
     def _keep_best(self, record: dict[str, Any]) -> None:
         before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]
         if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > before:
             self.best_epoch = self.epoch
-            self.best = {name: tensor.detach().clone() for name, tensor in self.steps.weights().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.training_step.weights().items()}
 
-    def _left(self) -> int:
-        return self.limit.left(self.step, self.epoch)
+    def _remaining(self) -> int:
+        return self.stopping.remaining(self.step, self.epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The averaged weights in place of the last ones."""
-        averages, live = self.steps.averages(), self.steps.weights()
+        averages, live = self.training_step.averages(), self.training_step.weights()
         if averages is None:
             yield
             return
         last = {name: live[name].detach().clone() for name in averages}
-        _put(live, averages)
+        _copy_into(live, averages)
         try:
             yield
         finally:
-            _put(live, last)
+            _copy_into(live, last)
 
     def selected(self) -> dict[str, Tensor]:
-        """The weights that `load` should read."""
+        """The weights that `load` reads: best on validation, else averaged, else last.
+
+        Returns:
+            By name.
+        """
         if self.best is not None:
             return self.best
-        return {**self.steps.weights(), **(self.steps.averages() or {})}
-
-    def _select(self) -> None:
-        _put(self.steps.weights(), self.selected())
+        return {**self.training_step.weights(), **(self.training_step.averages() or {})}
 
     def _check_finite(self) -> None:
-        bad = [n for n, t in self.steps.weights().items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        weights = self.training_step.weights()
+        bad = [n for n, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
             raise FloatingPointError(
-                f"parameter '{bad[0]}' is not finite after step {self.step}: lower the rate or pass clip_norm="
-                + ("; the last checkpoint is kept" if self.folder is not None else "")
+                f"parameter '{bad[0]}' is not finite after step {self.step}: lower the learning rate or pass clip_norm="
+                + ("; the last checkpoint is kept" if self.directory is not None else "")
             )
 
-    def _checkpoint_in_the_middle(self) -> None:
-        if self.folder is not None and self.batches.exact and time.monotonic() - self._saved > MIDDLE_SECONDS:
-            self._add_up()
+    def after_step(self) -> None:
+        """Called after each step that does not end an epoch: writes a checkpoint if the last one is long ago."""
+        waited = time.monotonic() - self._last_checkpoint
+        if self.directory is not None and self.batches.exact and waited > SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH:
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint, then the weights, if they are finite."""
+        """Write the checkpoint, then the weights.
+
+        A parameter that is not finite raises FloatingPointError, and the last checkpoint stays.
+        """
         self._check_finite()
-        if self.folder is not None:
-            self._begin()
-            self.folder.write_checkpoint(self.state(), self.config)
-            self.folder.write_weights(self.selected(), self.config, **self.about())
-        self._saved = time.monotonic()
+        if self.directory is not None:
+            self._make_directory()
+            self.directory.write_checkpoint(self.state(), self.config)
+            self.directory.write_weights(self.selected(), self.config, **self.about())
+        self._last_checkpoint = time.monotonic()
 
     def state(self) -> dict[str, Any]:
-        """Everything that the run depends on from here."""
+        """Everything that the rest of the run depends on.
+
+        Returns:
+            The state, for a checkpoint.
+        """
         return {
-            "weights": self.steps.weights(),
+            "weights": self.training_step.weights(),
             "best": self.best,
             "best_epoch": self.best_epoch,
-            "steps": self.steps.state(),
+            "steps": self.training_step.state(),
             "batches": self.batches.state(),
             "random": get_random_state(),
             "step": self.step,
             "epoch": self.epoch,
-            "partial": (self._sum, self._rows, self._seconds),
+            "partial": (self._elbo_sum, self._rows, self._seconds),
             "history": self.history,
             "finished": self.finished,
             "reopen": self._reopen,
@@ -260,36 +246,40 @@ class Loop:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; what is trained is set up already."""
-        live = self.steps.weights()
+        """Continue from a state.
+
+        Args:
+            state: what `state()` returned.
+
+        Raises:
+            ValueError: the state holds a parameter that the first step does not make.
+        """
+        self.training_step.restore(state["steps"])
+        live = self.training_step.weights()
         unknown = sorted(set(state["weights"]) - set(live))
         if unknown:
             raise ValueError(
                 f"resume: parameter '{unknown[0]}' is made only later than the first step, and cannot be restored: "
                 "make all parameters in the first step"
             )
-        _put(live, state["weights"])
-        self.steps.restore(state["steps"])
+        _copy_into(live, state["weights"])
         self.batches.restore(state["batches"])
-        device = next((t.device for t in self.steps.weights().values()), torch.device("cpu"))
+        device = next((t.device for t in live.values()), torch.device("cpu"))
         self.best = None if state["best"] is None else {n: t.to(device) for n, t in state["best"].items()}
         self.best_epoch, self.step, self.epoch = state["best_epoch"], state["step"], state["epoch"]
-        self._sum, self._rows, self._seconds = state["partial"]
+        self._elbo_sum, self._rows, self._seconds = state["partial"]
         self.history[:] = state["history"]
         self.finished = state["finished"] if state["finished"] != "limit" else None
-        self._begun, self._reopen = True, state["reopen"]
-        if self._reopen is not None and self.finished is None and self._left():
-            self._go_on_with_cut_epoch(self._reopen)
+        self._directory_made, self._reopen = True, state["reopen"]
+        if self._reopen is not None and self.finished is None and self._remaining():
+            self.history.pop()
+            self.epoch -= 1
+            self._elbo_sum, self._rows = self._reopen["partial"]
+            self.best, self.best_epoch = self._reopen["best"], self._reopen["best_epoch"]
         set_random_state(state["random"])
 
-    def _go_on_with_cut_epoch(self, cut: dict[str, Any]) -> None:
-        self.history.pop()
-        self.epoch -= 1
-        self._sum, self._rows = cut["partial"]
-        self.best, self.best_epoch = cut["best"], cut["best_epoch"]
 
-
-def _put(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+def _copy_into(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in values.items():
             live[name].copy_(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from pyrogen.inference.program.rng import kept_random_state
+from pyrogen.inference.program.rng import preserve_random_state
 
 __all__ = ["ProgressBar"]
 
@@ -22,7 +22,7 @@ class ProgressBar:
 
     def __init__(self, total: int | None, done: int, shown: bool, bound: bool = True) -> None:
         # Where they are needed: a fifth of what `import pyrogen` would take. They draw a number on the way in.
-        with kept_random_state():
+        with preserve_random_state():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

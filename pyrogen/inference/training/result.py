@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.run_directory import RunDirectory, spec_from_json, spec_to_json
-from pyrogen.inference.program.program import Program, Recording, isolated_run, shape_lazy_parameters
+from pyrogen.inference.persistence.config import spec_from_json, spec_to_json
+from pyrogen.inference.persistence.run_directory import RunDirectory
+from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
+from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, TrainingSpec
 
 __all__ = ["Fit"]
@@ -107,7 +109,7 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: TrainingSpec | N
 
 def set_up(program: Program, seen: TrainingSpec) -> Recording:
     """Let guide and model make their parameters by one call on placeholders; random state and buffers are kept."""
-    with isolated_run(program.story, keep=True):
+    with isolated_run(program.story, keep_parameters=True):
         batch = program.at_step(seen.placeholder().to(program.story.device), 0)
         return Recording(batch).run(program)
 

@@ -1,210 +1,179 @@
-"""One run of `fit`: choose what was left open, start or go on, and train."""
+"""One call of `fit`: defaults are chosen, the run is started or resumed, and the loop is set up."""
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pyro
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from pyrogen.inference.batching.from_data import make_batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches, as_columns, batches_of
-from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.persistence.config import compare, configuration
-from pyrogen.inference.persistence.run_directory import RunDirectory, spec_from_json
+from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.inference.persistence.config import check_same_run, configuration, spec_from_json
+from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.input_checks import check_batch_scale, check_values, explain, is_auto
+from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, isolated_run, shape_lazy_parameters
-from pyrogen.inference.program.rng import kept_random_state
-from pyrogen.inference.svi.svi_step import SVIStep
-from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, to_compile, trace_first_batch
+from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.program.rng import preserve_random_state
+from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, trace_first_batch
 from pyrogen.inference.training.loop import Loop
-from pyrogen.inference.training.no_training import NoTraining
 from pyrogen.inference.training.result import Fit
 from pyrogen.inference.training.stopping import StoppingCriterion
-from pyrogen.inference.training.training_step import TrainingStep
-from pyrogen.inference.training.validation import mean_elbo
+from pyrogen.inference.training.training_step import NoTraining, TrainingStep
+from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Story, TrainingSpec
 
-__all__ = ["Trainer"]
+__all__ = ["MakeStep", "Trainer"]
 
-VALIDATION_SEED_OFFSET = 1_000_003
-"""Added to the seed for validation: a story built from the same seed may hold the very noise it would be judged by."""
+MakeStep = Callable[[Program, Any, Options, RowBatches | LoaderBatches], TrainingStep]
+"""From program, objective, options and training data to the step of SVI."""
+
+_ROWS_CHECKED = 1024
+"""Rows that a story's `check` is given of data that are transformed anew for each batch."""
 
 
 class Trainer:
-    """Everything that one call of `fit` puts together; at home in the story's parameter store."""
+    """Everything that one call of `fit` puts together, in the story's parameter store.
 
-    def __init__(self, story: Story, data: Any, validation: Any, options: Options, dtype: torch.dtype) -> None:
+    Args:
+        story: the story.
+        data: training data, whatever `fit` takes.
+        validation: validation data, or None.
+        options: of `fit`.
+        dtype: of floating-point columns.
+        make_step: makes the step of SVI.
+
+    Raises:
+        ValueError: the story refuses the data, or the objective does not fit the story.
+    """
+
+    def __init__(
+        self, story: Story, data: Any, validation: Any, options: Options, dtype: torch.dtype, make_step: MakeStep
+    ) -> None:
         self.started = time.monotonic()
-        self.story, self.data, self.options, self.dtype = story, data, options, dtype
+        self.story, self.options, self.make_step = story, options, make_step
         self.program = Program(story, options.arguments)
         self.trains = "steps" not in story.unsupported
-        first = self._batches(data, DEFAULT_BATCH, None)
-        self._check(data, "data")
-        shape_lazy_parameters(self.program, first.first)
-        peek = trace_first_batch(self.program, first) if self.trains else None
-        size = options.batch_size or (DEFAULT_BATCH if is_local(story, peek) else None)
-        self.batches = self._batches(data, size, options.seed)
-        total = self.batches.rows
+        batches = self._batches(data, dtype, None)
+        self._check_columns(batches, "data")
+        small = batches.with_size(DEFAULT_BATCH, None)
+        shape_lazy_parameters(self.program, small.first)
+        first = trace_first_batch(self.program, small) if self.trains else None
+        size = options.batch_size or (DEFAULT_BATCH if is_local(story, first) else None)
+        self.batches = batches.with_size(size, options.seed)
         self.validation = None
         if validation is not None:
-            self.validation = self._batches(validation, size, None, total)
-            self._check(validation, "validation")
-        self.objective = objective_for(story, options.objective, peek)
-        self.fit = Fit(story, config=configuration(story, data, validation, options))
+            self.validation = self._batches(validation, dtype, batches.rows).with_size(size, None)
+            self._check_columns(self.validation, "validation")
+        self.objective = objective_for(story, options.objective, first)
+        held_out = None if self.validation is None else self.validation.description
+        self.fit = Fit(story, config=configuration(story, batches.description, held_out, batches.protocol, options))
         self.divisors: dict[int, float] = {}
 
-    def _check(self, data: Any, what: str) -> None:
-        """Let the story refuse columns; those that are drawn anew for each batch are shown to it as one draw."""
+    def _batches(self, data: Any, dtype: torch.dtype, total: int | None) -> RowBatches | LoaderBatches:
+        device = self.options.device
+        return make_batches(data, self.program.wants, device=device, dtype=dtype, total=total, describe=True)
+
+    def _check_columns(self, batches: RowBatches | LoaderBatches, what: str) -> None:
+        """Let the story refuse columns in memory; those that are transformed for each batch by one example."""
         check = getattr(self.story, "check", None)
-        if check is None or isinstance(data, DataLoader | Dataset):
+        if check is None or batches.stored is None:
             return
-        columns = self.program.named(as_columns(data, self.dtype, self.program.wants))
-        transform = getattr(data, "transform", None)
-        if transform is not None:
-            with kept_random_state():
-                columns = transform({name: column[:1024] for name, column in columns.items()})
+        columns = self.program.named(batches.stored)
+        if batches.transform is not None:
+            with preserve_random_state():
+                columns = batches.transform({name: column[:_ROWS_CHECKED] for name, column in columns.items()})
         try:
             check(columns)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
 
-    def _check_validation(self) -> None:
-        """Run guide and model once on validation data, so that what is wrong with it is said before the first step."""
-        if not isinstance(self.validation, RowBatches):
-            return
-        recording = Recording(self.program.at_step(self.validation.first(), 0))
-        try:
-            with isolated_run(self.story):
-                if is_auto(self.story):  # its guide would be made here, and not in the first step
-                    recording.model.around(self.program.model)(recording.batch)
-                else:
-                    recording.run(self.program)
-            check_values(self.story, recording)
-        except Exception as error:
-            if self._fails_alike():
-                return
-            readable = explain(self.story, recording, error)
-            if readable is error and not isinstance(error, ValueError):
-                raise
-            raise ValueError(f"validation: {readable}") from error
-        check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
+    @contextmanager
+    def running(self) -> Iterator[Loop]:
+        """Start or resume the run, and tidy up after it.
 
-    def _fails_alike(self) -> bool:
-        """Whether the training data fail as well: then the first step says so, of them."""
-        try:
-            with isolated_run(self.story):
-                Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
-        except Exception:
-            return True
-        return False
-
-    def _batches(self, data: Any, size: int | None, seed: int | None, total: int | None = None) -> Any:
-        return batches_of(
-            data,
-            self.program.wants,
-            batch_size=size,
-            device=self.options.device,
-            dtype=self.dtype,
-            total=total,
-            seed=seed,
-        )
-
-    def run(self) -> Fit:
-        """Train, or go on training, to the limit."""
-        folder = RunDirectory(self.options.out) if self.options.out is not None else None
-        checkpoint = self._checkpoint(folder)
+        Yields:
+            The loop, ready to run.
+        """
+        directory = RunDirectory(self.options.out) if self.options.out is not None else None
+        checkpoint = self._checkpoint(directory)
         for parameter in self.story.trainable().values():
             if not parameter.is_contiguous():  # Pyro's store would hold a copy, and the parameter would never learn
                 parameter.data = parameter.data.contiguous()
-        steps = self._steps()
-        loop = self._loop(steps, folder)
+        step = self._training_step()
+        loop = self._loop(step, directory)
         if checkpoint is None:
             self._prepare()
             self._check_validation()
         else:
-            self._restore(steps, loop, checkpoint, folder)
+            self._restore(loop, checkpoint)
         try:
-            loop.run()
-            self._remember_arguments()
+            yield loop
+            self._keep_arguments()
         finally:
-            if isinstance(steps, SVIStep):
-                steps.compiler.close()
-            self._tell_mode(steps)
+            step.close()
+            self._report_mode(step)
             for parameter in self.story.trainable().values():
                 parameter.grad = None
             self.fit.best_epoch = loop.best_epoch
-        return self.fit
 
-    def _tell_mode(self, steps: TrainingStep) -> None:
-        """Let the fit say how steps are taken; what a resumed run says stands until it has taken some."""
-        if isinstance(steps, SVIStep) and steps.first_step_at is not None:
-            self.fit.mode, self.fit.first_step_seconds = steps.compiler.mode, steps.first_step_at - self.started
-        self.fit.mode_reason = steps.mode_reason
-
-    def _remember_arguments(self) -> None:
-        """What the further arguments are at the end is what they are from now on."""
-        seen, history = self.story.training_spec, self.fit.history
-        if seen is not None and history:
-            extra = self.program.at_step(Batch({}, seen.n), history[-1]["step"]).extra
-            self.story.training_spec = replace(seen, extra=extra)
-
-    def _steps(self) -> TrainingStep:
-        """What the loop drives: the story's own steps, if it has any, else SVI's."""
-        options, own = self.options, getattr(self.story, "training_steps", None)
+    def _training_step(self) -> TrainingStep:
+        """The story's own, if it has one, else that of SVI."""
         if not self.trains:
             return NoTraining(self.story)
+        own = getattr(self.story, "training_steps", None)
         if own is not None:
-            made: TrainingStep = own(self.program, options, self.batches, self.validation)
-            return made
-        if not (hasattr(self.objective, "differentiable_loss") or hasattr(self.objective, "loss_and_grads")):
-            raise TypeError(
-                f"{self.story.name} trains by SVI, and objective is a {type(self.objective).__name__}: pass a Pyro "
-                "ELBO, or one of pyrogen.inference's"
-            )
-        return SVIStep(
-            self.program,
-            self.objective,
-            Optimization(options.optimizer, options.schedule, options.clip_norm, options.ema),
-            options.freeze,
-            options.precision == "bfloat16",
-            self.batches.rows,
-            *to_compile(options, self.story, self.batches.steps),
-        )
+            step: TrainingStep = own(self.program, self.options, self.batches, self.validation)
+            return step
+        return self.make_step(self.program, self.objective, self.options, self.batches)
 
-    def _loop(self, steps: TrainingStep, folder: RunDirectory | None) -> Loop:
+    def _loop(self, step: TrainingStep, directory: RunDirectory | None) -> Loop:
         def report(record: dict[str, Any]) -> bool:
             self.fit.best_epoch = loop.best_epoch
-            if not self.options.callbacks:
-                return False
-            with kept_random_state():  # a callback may draw: the run's noise does not depend on it
+            with preserve_random_state():  # a callback may draw: the run's noise does not depend on it
                 answers = [callback(self.fit, record) for callback in self.options.callbacks]
             return any(answer is True for answer in answers)
 
         def about() -> dict[str, Any]:
-            self._tell_mode(steps)
+            self._report_mode(step)
+            self.fit.best_epoch = loop.best_epoch
             return self.fit.about()
 
-        unwatched = self.validation is None and not self.options.callbacks
+        options = self.options
+        by_svi = self.trains and not hasattr(self.story, "training_steps")
+        stopping = StoppingCriterion(options.epochs, options.steps, options.patience)
         loop = Loop(
-            steps,
+            step,
             self.batches,
-            self.options.limit if self.trains else StoppingCriterion(epochs=0),
-            run_steps=steps.run_steps if isinstance(steps, SVIStep) and unwatched else None,
-            validate=self._validate if self.validation is not None and isinstance(steps, SVIStep) else None,
-            folder=folder,
+            stopping if self.trains else StoppingCriterion(epochs=0),
+            validate=self._validate if self.validation is not None and by_svi else None,
+            directory=directory,
             config=self.fit.config,
-            report=report,
+            report=report if options.callbacks else None,
             about=about,
-            progress=self.options.progress,
+            progress=options.progress,
         )
         self.fit.history = loop.history
         return loop
+
+    def _report_mode(self, step: TrainingStep) -> None:
+        """Put into the result how steps are taken; a resumed run keeps what it was until it has taken some."""
+        if step.first_step_at is not None:
+            self.fit.mode, self.fit.first_step_seconds = step.mode, step.first_step_at - self.started
+        self.fit.mode_reason = step.mode_reason
+
+    def _keep_arguments(self) -> None:
+        """Further arguments keep their last values."""
+        spec, history = self.story.training_spec, self.fit.history
+        if spec is not None and history:
+            extra = self.program.at_step(Batch({}, spec.n), history[-1]["step"]).extra
+            self.story.training_spec = replace(spec, extra=extra)
 
     def _validate(self) -> float:
         assert self.validation is not None
@@ -212,10 +181,40 @@ class Trainer:
         seed = self.options.seed + VALIDATION_SEED_OFFSET
         return mean_elbo(self.program, self.objective, self.validation, seed, self.divisors, step)
 
-    def _prepare(self) -> None:
-        """Let a new story look at the training columns once; the noise of training starts from the seed all the same.
+    def _check_validation(self) -> None:
+        """Run guide and model once on validation data, so that what is wrong is reported before the first step."""
+        if not isinstance(self.validation, RowBatches):
+            return
+        recording = Recording(self.program.at_step(self.validation.first(), 0))
+        try:
+            with isolated_run(self.story):
+                if is_auto(self.story):  # its guide would be set up here, and not in the first step
+                    recording.run_model(self.program)
+                else:
+                    recording.run(self.program)
+            check_values(self.story, recording)
+        except Exception as error:
+            if self._training_data_fail():
+                return
+            readable = explain(self.story, recording, error)
+            if readable is error and not isinstance(error, ValueError):
+                raise
+            raise ValueError(f"validation: {readable}") from error
+        check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
 
-        A story that was fitted before goes on from where it is, unless its whole fit is to look.
+    def _training_data_fail(self) -> bool:
+        """Whether the training data fail as well: the first step reports it, of them."""
+        try:
+            with isolated_run(self.story):
+                Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+        except Exception:
+            return True
+        return False
+
+    def _prepare(self) -> None:
+        """Call the story's `prepare` on the training columns; the noise of training starts from the seed all the same.
+
+        A story that was fitted before continues from where it is, unless its whole fit is `prepare`.
         """
         prepare = getattr(self.story, "prepare", None)
         if prepare is None or (self.trains and self.story.training_spec is not None):
@@ -229,57 +228,49 @@ class Trainer:
         with torch.no_grad():
             prepare(self.program.named(columns))
         if not self.trains:
-            self.story.training_spec = self._look()
+            self.story.training_spec = self._training_spec()
         pyro.set_rng_seed(self.options.seed)
 
-    def _look(self) -> TrainingSpec:
-        """What there is to remember of the data where no step shows it."""
+    def _training_spec(self) -> TrainingSpec:
+        """What is kept of the training data where no step records it."""
         recording = Recording(self.batches.first())
         if "density" not in self.story.unsupported:
             with isolated_run(self.story):
-                recording.model.around(self.program.model)(recording.batch)
+                recording.run_model(self.program)
         return recording.training_spec()
 
-    def _checkpoint(self, folder: RunDirectory | None) -> dict[str, Any] | None:
-        """The state to go on from, if there is one and it is this run's.
+    def _checkpoint(self, directory: RunDirectory | None) -> dict[str, Any] | None:
+        """The state to continue from, if there is one.
 
         Raises:
             ValueError: the folder is used and not to be resumed, or the run in it had other options.
         """
-        if folder is None or not folder.used:
+        if directory is None or not directory.used:
             return None
         if not self.options.resume:
             raise ValueError(
-                f"{folder.path} already holds a run: pass resume=True (--resume) to go on with it, or another folder"
+                f"{directory.path} already holds a run: pass resume=True (--resume) to continue it, or another folder"
             )
-        if not folder.can_resume:
-            if (folder.path / "weights.safetensors").exists():
+        if not directory.can_resume:
+            if (directory.path / "weights.safetensors").exists():
                 raise ValueError(
-                    f"{folder.path} holds weights and no checkpoint to go on from, as Fit.save leaves it: load it, and "
-                    "fit its story into another folder"
+                    f"{directory.path} holds weights and no checkpoint to continue from, as Fit.save leaves it: load "
+                    "it, and fit its story into another folder"
                 )
             return None
-        state, config = folder.checkpoint()
+        state, config = directory.checkpoint()
         mine = self.fit.config
         for part in ("story", "data", "options"):
-            compare(config[part], mine[part], part)
+            check_same_run(config[part], mine[part], part)
         limit = mine["limit"]
         mine.clear()
         mine.update({**config, "limit": limit})
         return dict(state)
 
-    def _restore(self, steps: TrainingStep, loop: Loop, state: dict[str, Any], folder: RunDirectory | None) -> None:
-        seen = spec_from_json(state["about"]["seen"]) if state["about"]["seen"] else None
-        if isinstance(steps, SVIStep) and seen is not None:
-            # The first rows, not placeholders: a program may need data that make sense.
-            with isolated_run(self.story, keep=True):
-                recording = Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
-            steps.register_parameters(recording)
-            objective = getattr(self.objective, "base", self.objective)
-            if getattr(objective, "max_plate_nesting", None) == math.inf:
-                objective.max_plate_nesting = recording.nesting  # found by drawing, where a run begins
-        self.story.training_spec, self.fit.mode = seen, state["about"]["mode"]
+    def _restore(self, loop: Loop, state: dict[str, Any]) -> None:
         loop.restore(state)
-        if folder is not None:
-            folder.restore_files(loop.history, self.fit.config)
-            folder.write_weights(loop.selected(), self.fit.config, **state["about"])
+        spec, about = state["about"]["seen"], state["about"]
+        self.story.training_spec, self.fit.mode = spec_from_json(spec) if spec else None, about["mode"]
+        if loop.directory is not None:
+            loop.directory.restore_files(loop.history, self.fit.config)
+            loop.directory.write_weights(loop.selected(), self.fit.config, **about)

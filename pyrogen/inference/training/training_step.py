@@ -1,4 +1,4 @@
-"""What the training loop asks of the steps that it takes."""
+"""What the training loop requires of the steps that it takes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,91 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pyrogen.story import Batch
+from pyrogen.inference.program.isolation import live_weights
+from pyrogen.story import Batch, Story
 
-__all__ = ["TrainingStep"]
+__all__ = ["NoTraining", "TrainingStep"]
 
 
 class TrainingStep(Protocol):
-    """What a loop drives: SVI, or two players in turn."""
+    """A step of training: of SVI, or of a critic and a generator in turn."""
 
     elbo: bool
-    """Whether the losses are minus an ELBO, which a record tells as `train_elbo`."""
+    """Whether the loss is minus an ELBO, which a record holds as `train_elbo`."""
+    first_step_at: float | None
+    """Time (`time.monotonic`) of the first step taken in the run's final mode; None before it."""
 
-    def __call__(self, batch: Batch, epoch: float) -> Tensor | float:
-        """Take one step; its loss in nats per datum: a number, or a tensor that was not looked at yet."""
-
-    def weights(self) -> dict[str, Tensor]:
-        """The tensors that make up what is trained: parameters and buffers, live."""
-
-    def averages(self) -> dict[str, Tensor] | None:
-        """Averaged values of some of the weights, if they are kept."""
+    @property
+    def mode(self) -> str:
+        """How steps are taken: "eager" or "compiled"."""
 
     @property
     def mode_reason(self) -> str:
         """Why steps are not compiled, where they are not."""
 
-    def synchronize(self) -> None:
-        """Raise FloatingPointError if a loss was not finite; losses need not be looked at as they come."""
+    def __call__(self, batch: Batch, epoch: float) -> float:
+        """Take one step on a batch, `epoch` epochs into training; its loss before the step, in nats per datum."""
 
-    def figures(self) -> dict[str, Any]:
-        """What a record should tell besides the losses: numbers, and words where they are called for."""
+    def run_steps(self, batch: Batch, most: int) -> list[float]:
+        """Take up to `most` steps on the batch of the step before; their losses; none where that is not possible."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of what is trained, live."""
+
+    def averages(self) -> dict[str, Tensor] | None:
+        """Averaged values of some of the weights, if they are kept."""
+
+    def metrics(self) -> dict[str, Any]:
+        """What a record holds besides the loss: numbers and short texts."""
+
+    def close(self) -> None:
+        """No further step is taken."""
 
     def state(self) -> dict[str, Any]:
         """Optimizers and the like, for a checkpoint; the weights are kept apart."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state that `state()` returned."""
+
+
+class NoTraining:
+    """The step of a story whose whole fit is `prepare`: it takes none.
+
+    Args:
+        story: the story.
+    """
+
+    elbo, mode, mode_reason = True, "eager", ""
+    first_step_at: float | None = None
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    def __call__(self, batch: Batch, epoch: float) -> float:
+        """Never called: the loop stops after 0 epochs."""
+        raise AssertionError("a story without steps takes none")
+
+    def run_steps(self, batch: Batch, most: int) -> list[float]:
+        """None."""
+        return []
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers, live."""
+        return live_weights(self.story)
+
+    def averages(self) -> None:
+        """None are kept."""
+
+    def metrics(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing to save."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

@@ -1,37 +1,38 @@
-"""The ELBO on data that training does not see."""
+"""The ELBO on data that training does not use."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import Batches, RowBatches
-from pyrogen.inference.program.program import Program, divisor_for
+from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.program.isolation import divisor_for
+from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
 
-__all__ = ["mean_elbo"]
+__all__ = ["VALIDATION_SEED_OFFSET", "mean_elbo"]
+
+VALIDATION_SEED_OFFSET = 1_000_003
+"""Added to the seed for validation: a story built from the same seed may hold the noise that it would be judged by."""
 
 
 def mean_elbo(
-    program: Program,
-    objective: Any,
-    batches: Batches | RowBatches | LoaderBatches,
-    seed: int,
-    divisors: dict[int, float],
-    step: int = 0,
+    program: Program, objective: Any, batches: Batches, seed: int, divisors: dict[int, float], step: int = 0
 ) -> float:
-    """The objective's bound in nats per datum over all batches, one run for each, from a fixed seed.
+    """The objective's bound over all batches, one run for each, from a fixed seed.
 
     `total` stays the training set's, so that latents shared by all data weigh as much as in training.
 
     Args:
         program: the story with its arguments.
-        objective: a Pyro ELBO or one of pyrogen's; a tempered one is measured untempered.
+        objective: a Pyro ELBO or one of pyrogen's; a tempered one is evaluated without its weight.
         batches: the data.
         seed: of the draws, the same each time so that epochs compare.
-        step: at which further arguments are taken.
-        divisors: what losses on a batch of n rows are divided by; filled in as sizes are met.
+        divisors: by which losses on a batch of n rows are divided, by n; filled in when a size first occurs.
+        step: at which further arguments are evaluated; 0 by default.
+
+    Returns:
+        Nats per datum.
     """
     elbo = objective.evaluation() if hasattr(objective, "evaluation") else objective
     total, rows = 0.0, 0

@@ -1,6 +1,7 @@
 """`fit`: what it takes, what it keeps, and what it leaves as it was."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from pyrogen import Story, fit
 from pyrogen.data import Columns, DynamicBinarization
 from pyrogen.distributions import Gaussian
-from pyrogen.inference import adam, constant_with_warmup, cosine, held_out_elbo, log_likelihood
+from pyrogen.inference import TemperedELBO, adam, constant_with_warmup, cosine, held_out_elbo, log_likelihood
 from pyrogen.models import PPCA, VAE
 from tests.helpers.statistics import assert_within
 from tests.helpers.stories import Location, Mixture, Topics
@@ -364,10 +365,16 @@ def test_a_validation_figure_that_is_not_a_number_is_not_the_best():
         with pyro.plate("data", n):
             pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0), obs=x)
 
-    figures = iter([float("nan"), -3.0, -2.0])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyrogen.inference.training.trainer.mean_elbo", lambda *_: next(figures))
-        run = fit((model, lambda x: None), torch.ones(4), validation=torch.ones(2), epochs=3)
+    elbos = iter([float("nan"), -3.0, -2.0])
+
+    class Scripted(TemperedELBO):
+        """The validation ELBO is what the test says."""
+
+        def evaluation(self):
+            return SimpleNamespace(loss=lambda *_: -2 * next(elbos))
+
+    run = fit((model, lambda x: None), torch.ones(4), validation=torch.ones(2), epochs=3, objective=Scripted())
+    assert [record["validation_elbo"] for record in run.history[1:]] == [-3.0, -2.0]
     assert run.best_epoch == 3
 
 

@@ -71,7 +71,7 @@ def stopped_after(monkeypatch):
     """Stops a run after so many steps, having written a checkpoint after each."""
 
     def stop(steps, run):
-        checkpoint, taken = Loop._checkpoint_in_the_middle, []
+        checkpoint, taken = Loop.after_step, []
 
         def after_each(loop):
             loop.save()
@@ -80,10 +80,10 @@ def stopped_after(monkeypatch):
                 raise Stop
 
         with monkeypatch.context() as patch:
-            patch.setattr(Loop, "_checkpoint_in_the_middle", after_each)
+            patch.setattr(Loop, "after_step", after_each)
             with pytest.raises(Stop):
                 run()
-        assert Loop._checkpoint_in_the_middle is checkpoint
+        assert Loop.after_step is checkpoint
 
     return stop
 
@@ -194,22 +194,22 @@ KILLED = """
 import sys, torch
 sys.path.insert(0, {root!r})
 torch.set_num_threads(1)
-from tests.inference import test_resume
+from tests.inference.training import test_resume
+from pyrogen.inference.training import loop
 from pyrogen.inference.training.loop import Loop
-from pyrogen.inference import loop
-loop.EPOCH_END_SECONDS, loop.MIDDLE_SECONDS = 0.05, 0.03
-take = Loop._take
-def first(self, *args):
-    Loop._take = take
-    take(self, *args)
+loop.SECONDS_BETWEEN_CHECKPOINTS, loop.SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH = 0.05, 0.03
+after_step = Loop.after_step
+def first(self):
+    Loop.after_step = after_step
     print("training", flush=True)
-Loop._take = first
+    after_step(self)
+Loop.after_step = first
 test_resume.everything({out!r}, 0, epochs={epochs}, resume=True)
 """
 
 
 def start(out):
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     code = KILLED.format(root=root, out=str(out), epochs=EPOCHS)
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}
     return subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -275,7 +275,7 @@ def test_a_saved_story_without_a_checkpoint_is_not_overwritten(tmp_path, seed):
     run = everything(tmp_path / "run", seed)
     run.save(tmp_path / "saved")
     before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
-    with pytest.raises(ValueError, match="holds weights and no checkpoint to go on from"):
+    with pytest.raises(ValueError, match="holds weights and no checkpoint to continue from"):
         everything(tmp_path / "saved", seed, resume=True)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
 
