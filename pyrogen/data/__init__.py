@@ -1,7 +1,7 @@
 """Data as named columns: loaders, splits, binarization and dequantization.
 
-Data is a set of named columns with a common first dimension (``x``, ``y``, ...). ``load`` gives them in three
-splits, ``Splits`` says by which protocol, and ``check_columns`` is the door that bad data does not pass.
+Data is a set of named columns with a common first dimension (`x`, `y`, ...). `load` returns them in three splits,
+`Splits` holds the protocol of their preparation, and `check_columns` validates them.
 """
 
 from pyrogen.data.columns import RESERVED, Columns, Transform, check_columns

@@ -21,13 +21,18 @@ __all__ = ["file_splits", "read_numpy"]
 
 
 def read_numpy(file: Path, name: str) -> Splits:
-    """A ``.npz`` file (a column for each key) or a ``.npy`` file (column ``x``), split 70/10/20.
+    """Read a `.npz` file (a column for each key) or a `.npy` file (column `x`), split 70/10/20.
 
-    An ``x`` of bytes with at least three dimensions holds images: it becomes value / 255 with 256 grey levels. Other
-    integers become int64, floating numbers float32 (float64 stays), a boolean ``x`` float32.
+    An `x` of bytes with at least three dimensions holds images: it becomes value / 255 with 256 grey levels. Other
+    integers become int64, floating numbers float32 (float64 stays), a boolean `x` float32. Pickled, damaged or
+    non-numeric content, and columns that `check_columns` refuses, are refused with a ValueError or TypeError.
 
-    Raises:
-        ValueError, TypeError: pickled, damaged or non-numeric content, or columns that ``check_columns`` refuses.
+    Args:
+        file: the file.
+        name: what messages and reports call the data.
+
+    Returns:
+        The splits.
     """
     arrays = _load_arrays(file, name)
     images = "x" in arrays and arrays["x"].dtype == np.uint8 and arrays["x"].ndim >= 3
@@ -38,7 +43,17 @@ def read_numpy(file: Path, name: str) -> Splits:
 def file_splits(
     columns: dict[str, Tensor], name: str, levels: int | None = None, alphabet: str | None = None
 ) -> Splits:
-    """Checked columns in three splits, stratified on integer ``y``."""
+    """Check columns and put them in three splits, stratified on integer `y`.
+
+    Args:
+        columns: tensors (N, ...) by name.
+        name: what messages and reports call the data.
+        levels: number of grey levels of `x`; None, the default, where it holds none.
+        alphabet: the characters of a text; None, the default, where the data are no text.
+
+    Returns:
+        The splits: 70, 10 and 20 in a hundred.
+    """
     check_columns(columns, name)
     classes = count_classes(columns)
     return Splits(name, *split_columns(columns, name), classes=classes, levels=levels, alphabet=alphabet)
@@ -56,7 +71,7 @@ def _load_arrays(file: Path, name: str) -> dict[str, NDArray[Any]]:
                 "arrays of numbers: save them with numpy.savez"
             ) from error
         raise ValueError(
-            f"{name}: damaged, or no {file.suffix} file at all; expected arrays: save them anew"
+            f"{name}: the file is damaged or no {file.suffix} file; expected arrays of numbers: save it again"
         ) from error
 
 

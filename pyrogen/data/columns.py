@@ -1,4 +1,4 @@
-"""Named columns with a common first dimension, and the checks at their door."""
+"""Named columns with a common first dimension, and their validation."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ __all__ = ["RESERVED", "Columns", "Transform", "check_columns", "chunks"]
 
 Transform: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
-#: Names that stories ask for and no column may take: rows of a batch, rows of the training set, positions of the rows.
 RESERVED = ("n", "total", "index")
+"""Names that no column may have: rows of a batch, rows of the training set, positions of the rows."""
 
-_CHUNK = 2**22
+CHUNK_ELEMENTS = 2**22
+"""Elements of a chunk, in which large columns are processed to bound memory; tests lower it."""
 
 
 class Columns(dict[str, Tensor]):
     """A dict of tensors, one row for each datum, with an optional transform of each drawn batch.
 
-    The columns hold what is stored (grey values, say); ``transform`` makes of a batch what is observed (a fresh
+    The columns hold what is stored (grey values, say); `transform` makes of a batch what is observed (a fresh
     binarization). It is applied after indexing, on the batch's device, and draws from torch's global random state,
     so that a resumed run repeats it.
 
     Args:
-        columns: tensors (N, ...) by name.
-        transform: from a batch, a dict of tensors (B, ...), to a batch; None leaves it as it is.
-        protocol: what a run trained on them should tell of them, ready for JSON.
+        columns: tensors (N, ...) by name; none by default.
+        transform: from a batch, a dict of tensors (B, ...), to a batch; None, the default, leaves it unchanged.
+        protocol: a JSON-ready description that a run trained on the columns records; None by default.
 
-    >>> train = Columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
-    >>> train
-    Columns(x: float32 (5, 2), y: int64 (5,))
-    >>> train.rows, train.batch(torch.tensor([3, 1]))["y"]
-    (5, tensor([3, 1]))
+    Example:
+        >>> train = Columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
+        >>> train
+        Columns(x: float32 (5, 2), y: int64 (5,))
+        >>> train.rows, train.batch(torch.tensor([3, 1]))["y"]
+        (5, tensor([3, 1]))
     """
 
     def __init__(
@@ -52,20 +54,45 @@ class Columns(dict[str, Tensor]):
         return len(next(iter(self.values()))) if self else 0
 
     def batch(self, index: Tensor | slice | None = None) -> dict[str, Tensor]:
-        """The rows at ``index`` (positions (B,), a slice, or None for all), transformed as training sees them."""
-        drawn = dict(self) if index is None else {name: column[index] for name, column in self.items()}
-        return drawn if self.transform is None else self.transform(drawn)
+        """Some rows, transformed as training receives them.
+
+        Args:
+            index: positions (B,), or a slice; None, the default, for all rows.
+
+        Returns:
+            Tensors (B, ...) by name.
+        """
+        batch = dict(self) if index is None else {name: column[index] for name, column in self.items()}
+        return batch if self.transform is None else self.transform(batch)
 
     def take(self, index: Tensor | slice) -> Columns:
-        """The rows at ``index`` as stored, with the same transform."""
+        """Some rows as stored, with the same transform.
+
+        Args:
+            index: positions (B,), or a slice.
+
+        Returns:
+            The columns of these rows.
+        """
         return Columns({name: column[index] for name, column in self.items()}, self.transform)
 
     def to(self, device: torch.device | str) -> Columns:
-        """The same columns on another device, with the same transform."""
+        """Move the columns to a device, with the same transform.
+
+        Args:
+            device: where to.
+
+        Returns:
+            The columns there.
+        """
         return Columns({name: column.to(device) for name, column in self.items()}, self.transform)
 
     def copy(self) -> Columns:
-        """A shallow copy, with the same transform."""
+        """A shallow copy, with the same transform.
+
+        Returns:
+            New columns of the same tensors.
+        """
         return Columns(self, self.transform)
 
     def __repr__(self) -> str:
@@ -76,28 +103,29 @@ class Columns(dict[str, Tensor]):
 
 
 def check_columns(columns: Mapping[str, Tensor], name: str = "data") -> int:
-    """Checks at the door: tensors by allowed names, one common length, not empty, finite. One pass, in chunks.
+    """Validate columns: tensors by allowed names, of one length, not empty, finite.
 
-    NaN and infinities are sought in floating (and complex) columns only.
+    NaN and infinities are looked for in floating and complex columns only. A name that is no string, or a column that
+    is no tensor, is refused with a TypeError.
 
     Args:
         columns: tensors (N, ...) by name, on any device.
-        name: what the messages call the data.
+        name: what messages call the data, "data" by default.
 
     Returns:
         The number of rows N.
 
     Raises:
-        TypeError: a name that is no string, or a column that is no tensor.
-        ValueError: no column, a reserved name, different lengths, no rows, or values that are not finite.
+        ValueError: there is no column, a reserved name, different lengths, no rows, or values that are not finite.
 
-    >>> check_columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
-    5
-    >>> check_columns({"x": torch.tensor([0.0, float("nan")])}, "train")
-    Traceback (most recent call last):
-        ...
-    ValueError: train: column 'x' has NaN or infinite values in 1 of 2 rows, first in row 1; expected finite numbers: \
-fill or drop these rows
+    Example:
+        >>> check_columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
+        5
+        >>> check_columns({"x": torch.tensor([0.0, float("nan")])}, "train")
+        Traceback (most recent call last):
+            ...
+        ValueError: train: column 'x' has NaN or infinite values in 1 of 2 rows, first in row 1; expected finite \
+numbers: fill or drop these rows
     """
     if not columns:
         raise ValueError(f"{name}: there are no columns; expected at least one tensor of shape (N, ...)")
@@ -116,17 +144,24 @@ fill or drop these rows
 
 
 def chunks(column: Tensor) -> Iterator[Tensor]:
-    """Consecutive views (B, ...) on a column (N, ...), of some four million elements each (one row at least)."""
+    """Split a column into chunks of at most `CHUNK_ELEMENTS` elements, but at least one row.
+
+    Args:
+        column: a tensor (N, ...).
+
+    Yields:
+        Consecutive views (B, ...) of it.
+    """
     width = max(1, column.numel() // max(1, len(column)))
-    yield from column.split(max(1, _CHUNK // width))
+    yield from column.split(max(1, CHUNK_ELEMENTS // width))
 
 
 def _check_column(key: object, column: object, name: str) -> None:
     if not isinstance(key, str):
         raise TypeError(f"{name}: column name {key!r} is a {type(key).__name__}; expected a string such as 'x'")
     if key in RESERVED:
-        taken = ", ".join(RESERVED)
-        raise ValueError(f"{name}: a column is named {key!r}, but {taken} are reserved for stories: rename the column")
+        reserved = ", ".join(RESERVED)
+        raise ValueError(f"{name}: a column is named {key!r}, but {reserved} are reserved names: rename the column")
     if not isinstance(column, Tensor):
         kind = type(column).__name__
         raise TypeError(f"{name}: column {key!r} is a {kind}; expected a torch.Tensor (torch.as_tensor makes one)")

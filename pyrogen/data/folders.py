@@ -16,17 +16,23 @@ __all__ = ["read_folder"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _GREY = ("1", "L")
-_DEEP = ("I", "F")
+_MORE_THAN_8_BITS = ("I", "F")
 
 
 def read_folder(folder: Path, name: str) -> Splits:
-    """Images of one size, split 70/10/20: x (N, C, H, W) = value / 255, float32; y the subfolder, in order of names.
+    """Read a folder of images of one size, split 70/10/20.
 
-    C = 1 where every image is grey (modes 1 and L), else 3, without transparency. Without subfolders there is no
-    ``y``. Hidden files and files of other kinds are passed over.
+    `x` (N, C, H, W) = value / 255, float32; `y` (N,) int64 is the number of the subfolder, in order of names, and
+    without subfolders there is none. C = 1 where every image is grey (modes 1 and L), else 3, without transparency.
+    Hidden files and files of other kinds are ignored. No images, several sizes, images both in the folder and in
+    subfolders, more than 8 bits a channel and damaged files are refused with a ValueError.
 
-    Raises:
-        ValueError: no images, images of several sizes, beside subfolders of images, of more than 8 bits, or damaged.
+    Args:
+        folder: the folder.
+        name: what messages and reports call the data.
+
+    Returns:
+        The splits, with 256 grey levels.
     """
     classes, files = _listing(folder, name)
     size, mode = _common_form(files, name)
@@ -51,13 +57,13 @@ def _listing(folder: Path, name: str) -> tuple[list[str], list[Path]]:
         raise ValueError(
             f"{name}: no images in this folder; expected {' '.join(_SUFFIXES)} files, or subfolders of them"
         )
-    loose = [file.name for file in files if file.parent == folder]
-    if loose and len(loose) < len(files):
+    outside = [file.name for file in files if file.parent == folder]
+    if outside and len(outside) < len(files):
         raise ValueError(
-            f"{name}: images both in the folder ({loose[0]}, {len(loose)} in all) and in subfolders; expected one "
-            "or the other: move them into a class"
+            f"{name}: images both in the folder ({outside[0]}, {len(outside)} in all) and in subfolders; expected one "
+            "or the other: move them into the subfolder of a class"
         )
-    return ([] if loose else sorted({file.relative_to(folder).parts[0] for file in files})), files
+    return ([] if outside else sorted({file.relative_to(folder).parts[0] for file in files})), files
 
 
 def _common_form(files: list[Path], name: str) -> tuple[tuple[int, int], str]:
@@ -76,7 +82,7 @@ def _common_form(files: list[Path], name: str) -> tuple[tuple[int, int], str]:
         if size != first:
             expected, got = (f"{w} x {h}" for w, h in (first, size))
             raise ValueError(f"{name}: images of several sizes: {files[0]} is {expected}, {file} is {got}: resize them")
-        if mode.startswith(_DEEP):
+        if mode.startswith(_MORE_THAN_8_BITS):
             raise ValueError(f"{name}: {file} has more than 8 bits a channel (mode {mode}): convert it to 8 bits")
         grey = grey and mode in _GREY
     assert first is not None

@@ -1,4 +1,4 @@
-"""Sets of images: digits, photographs, MNIST, Fashion-MNIST and CIFAR-10, read without pickle."""
+"""Image data sets: digits, photographs, MNIST, Fashion-MNIST and CIFAR-10, read without pickle."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ from pyrogen.data.columns import Columns
 from pyrogen.data.partition import split_columns
 from pyrogen.data.splits import Splits
 
-__all__ = ["as_grey", "cifar10", "digits", "fashion_mnist", "mnist", "photographs"]
+__all__ = ["as_grey", "cifar10", "digits", "fashion_mnist", "mnist", "photographs", "read_idx"]
+
+CIFAR_ROWS = 10_000
+"""Images in a file of CIFAR-10; tests lower it."""
 
 _CIFAR_FOLDER = "cifar-10-batches-bin"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-_CIFAR_ROWS, _CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32
-_REMEDY = "point root=, --data-dir or PYROGEN_DATA at the folder that holds it, or pass download=True"
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+_REMEDY = "set root=, --data-dir or PYROGEN_DATA to the folder that holds it, or pass download=True"
 
 
 def digits(root: Path, download: bool = False) -> Splits:
-    """Handwritten digits from scikit-learn: x (N, 1, 8, 8) = value / 16, y int64; 1,257, 180 and 360, stratified.
+    """Handwritten digits from scikit-learn: x (N, 1, 8, 8) = value / 16, y int64.
 
-    >>> digits(Path()).event_shape
-    (1, 8, 8)
+    Args:
+        root: not used: the data come with scikit-learn.
+        download: not used.
+
+    Returns:
+        The splits, stratified: 1,257, 180 and 360 rows, 17 grey levels.
+
+    Example:
+        >>> digits(Path()).event_shape
+        (1, 8, 8)
 
     References:
         Alpaydin and Kaynak, 1998, Optical recognition of handwritten digits, UCI machine learning repository.
@@ -42,12 +53,20 @@ def digits(root: Path, download: bool = False) -> Splits:
 
 
 def photographs(root: Path, download: bool = False) -> Splits:
-    """Two colour photographs from scikit-learn in patches: x (N, 3, 8, 8) = value / 255; 5,936, 848 and 1,696.
+    """Patches of two colour photographs from scikit-learn: x (N, 3, 8, 8) = value / 255.
 
     Patches do not overlap; those of one photograph lie in every split, so that held-out ones look like training data.
 
-    >>> photographs(Path()).event_shape
-    (3, 8, 8)
+    Args:
+        root: not used: the data come with scikit-learn.
+        download: not used.
+
+    Returns:
+        The splits: 5,936, 848 and 1,696 rows, 256 grey levels.
+
+    Example:
+        >>> photographs(Path()).event_shape
+        (3, 8, 8)
     """
     from sklearn.datasets import load_sample_images
 
@@ -57,12 +76,17 @@ def photographs(root: Path, download: bool = False) -> Splits:
 
 
 def mnist(root: Path, download: bool = False) -> Splits:
-    """MNIST from ``root/MNIST/raw``: x (N, 1, 28, 28) = value / 255, y int64; 50,000, 10,000 and 10,000.
+    """MNIST from `root/MNIST/raw`: x (N, 1, 28, 28) = value / 255, y int64.
 
-    Validation data are the last 10,000 of the training file.
+    Validation data are the last 10,000 of the training file. Missing files are refused with a FileNotFoundError,
+    truncated or damaged ones with a ValueError.
 
-    Raises:
-        FileNotFoundError, ValueError: files that are missing, truncated or damaged.
+    Args:
+        root: folder of the data sets.
+        download: whether to fetch missing files; False by default.
+
+    Returns:
+        The splits: 50,000, 10,000 and 10,000 rows, 256 grey levels.
 
     References:
         LeCun, Bottou, Bengio and Haffner, 1998, Gradient-based learning applied to document recognition.
@@ -71,10 +95,14 @@ def mnist(root: Path, download: bool = False) -> Splits:
 
 
 def fashion_mnist(root: Path, download: bool = False) -> Splits:
-    """Fashion-MNIST from ``root/FashionMNIST/raw``, in the shapes and splits of ``mnist``.
+    """Fashion-MNIST from `root/FashionMNIST/raw`, in the shapes and splits of `mnist`, which refuses the same files.
 
-    Raises:
-        FileNotFoundError, ValueError: files that are missing, truncated or damaged.
+    Args:
+        root: folder of the data sets.
+        download: whether to fetch missing files; False by default.
+
+    Returns:
+        The splits: 50,000, 10,000 and 10,000 rows, 256 grey levels.
 
     References:
         Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747.
@@ -83,13 +111,20 @@ def fashion_mnist(root: Path, download: bool = False) -> Splits:
 
 
 def cifar10(root: Path, download: bool = False) -> Splits:
-    """CIFAR-10, binary version, from ``root/cifar-10-batches-bin``: x (N, 3, 32, 32) = value / 255, y int64.
+    """CIFAR-10, binary version, from `root/cifar-10-batches-bin`: x (N, 3, 32, 32) = value / 255, y int64.
 
-    45,000, 5,000 and 10,000; validation data are the last 5,000 of ``data_batch_5.bin``. Each record of a file is a
-    label byte and 3,072 bytes of red, green and blue rows.
+    Validation data are the last 5,000 of `data_batch_5.bin`. Each record of a file is a label byte and 3,072 bytes of
+    red, green and blue rows. Missing files are refused with a FileNotFoundError.
+
+    Args:
+        root: folder of the data sets.
+        download: whether to fetch missing files; False by default.
+
+    Returns:
+        The splits: 45,000, 5,000 and 10,000 rows, 256 grey levels.
 
     Raises:
-        FileNotFoundError, ValueError: files that are missing, truncated or damaged.
+        ValueError: a file is truncated or damaged.
 
     References:
         Krizhevsky, 2009, Learning multiple layers of features from tiny images.
@@ -98,22 +133,29 @@ def cifar10(root: Path, download: bool = False) -> Splits:
     files = [folder / f"data_batch_{k}.bin" for k in range(1, 6)] + [folder / "test_batch.bin"]
     if download and not all(file.exists() for file in files):
         _download("cifar10", root)
-    size = _CIFAR_ROWS * _CIFAR_RECORD
-    records = np.concatenate([_read("cifar10", file, size).reshape(_CIFAR_ROWS, _CIFAR_RECORD) for file in files])
+    size = CIFAR_ROWS * _CIFAR_RECORD
+    records = np.concatenate([_read("cifar10", file, size).reshape(CIFAR_ROWS, _CIFAR_RECORD) for file in files])
     if records[:, 0].max() > 9:
         raise ValueError(
             f"cifar10: labels up to {records[:, 0].max()} in {folder}, expected 0 to 9: {_damaged(files[0])}"
         )
     x = records[:, 1:].reshape(-1, 3, 32, 32)
-    train = 5 * _CIFAR_ROWS - _CIFAR_ROWS // 2
-    return _in_order("cifar10", x, records[:, 0], (train, 5 * _CIFAR_ROWS))
+    train = 5 * CIFAR_ROWS - CIFAR_ROWS // 2
+    return _in_order("cifar10", x, records[:, 0], (train, 5 * CIFAR_ROWS))
 
 
 def as_grey(values: NDArray[np.uint8]) -> Tensor:
-    """Bytes as float32 in [0, 1], value / 255, of the same shape.
+    """Bytes as grey values.
 
-    >>> as_grey(np.array([0, 255], dtype=np.uint8))
-    tensor([0., 1.])
+    Args:
+        values: bytes of any shape.
+
+    Returns:
+        value / 255, float32 in [0, 1], of the same shape.
+
+    Example:
+        >>> as_grey(np.array([0, 255], dtype=np.uint8))
+        tensor([0., 1.])
     """
     return torch.from_numpy(np.divide(values, np.float32(255), dtype=np.float32))
 
@@ -126,8 +168,8 @@ def _idx_splits(name: str, folder: str, root: Path, download: bool) -> Splits:
         _download(name, root)
     images, labels = [], []
     for part, rows in shapes.items():
-        images.append(_read_idx(name, raw / f"{part}-images-idx3-ubyte", (rows, 28, 28)))
-        labels.append(_read_idx(name, raw / f"{part}-labels-idx1-ubyte", (rows,)))
+        images.append(read_idx(name, raw / f"{part}-images-idx3-ubyte", (rows, 28, 28)))
+        labels.append(read_idx(name, raw / f"{part}-labels-idx1-ubyte", (rows,)))
     x = np.concatenate(images)[:, None]
     return _in_order(name, x, np.concatenate(labels), (50_000, 60_000))
 
@@ -140,8 +182,20 @@ def _in_order(name: str, x: NDArray[np.uint8], y: NDArray[np.uint8], cuts: tuple
     return Splits(name, train, validation, test, classes=10, levels=256)
 
 
-def _read_idx(name: str, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A file in IDX format: two zero bytes, type 8, number of dimensions, the dimensions (big-endian), the values."""
+def read_idx(name: str, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Read a file of bytes in IDX format: two zero bytes, type 8, number of dimensions, the dimensions, the values.
+
+    Args:
+        name: what messages call the data.
+        file: the file; dimensions are 32-bit integers, big-endian.
+        shape: the expected dimensions.
+
+    Returns:
+        The values, of that shape.
+
+    Raises:
+        ValueError: the file has another header or another size.
+    """
     start = 4 + 4 * len(shape)
     content = _read(name, file, start + int(np.prod(shape)))
     header = content[:start].view(">u4").tolist()
@@ -154,20 +208,20 @@ def _read_idx(name: str, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8
 
 def _read(name: str, file: Path, size: int) -> NDArray[np.uint8]:
     if not file.is_file():
-        raise FileNotFoundError(f"{name}: {file.name} is missing, looked in {file.parent}: {_REMEDY}")
-    found = file.stat().st_size
-    if found != size:
-        state = "is truncated" if found < size else "is too long"
-        raise ValueError(f"{name}: {file} {state}: expected {size:,} bytes, got {found:,}: {_damaged(file)}")
+        raise FileNotFoundError(f"{name}: {file.name} is missing in {file.parent}: {_REMEDY}")
+    bytes_there = file.stat().st_size
+    if bytes_there != size:
+        state = "is truncated" if bytes_there < size else "is too long"
+        raise ValueError(f"{name}: {file} {state}: expected {size:,} bytes, got {bytes_there:,}: {_damaged(file)}")
     return np.fromfile(file, dtype=np.uint8)
 
 
 def _damaged(file: Path) -> str:
-    return f"delete {file.parent} and fetch it anew (download=True)"
+    return f"delete {file.parent} and download it again (download=True)"
 
 
 def _download(name: str, root: Path) -> None:
-    """Fetches a set into ``root``; what torchvision prints goes to standard error."""
+    """Fetch a data set into `root`; what torchvision prints goes to standard error."""
     from torchvision import datasets
     from torchvision.datasets.utils import download_and_extract_archive
 
@@ -180,4 +234,4 @@ def _download(name: str, root: Path) -> None:
                 kind(root, download=True)
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise ConnectionError(f"{name}: could not be downloaded to {root}: {reason}: fetch it by hand") from error
+        raise ConnectionError(f"{name}: could not be downloaded to {root} ({reason}): download it by hand") from error

@@ -12,7 +12,7 @@ from pyrogen.data.draws import bit_stream, permutation
 
 __all__ = ["count_classes", "partition", "split_columns"]
 
-# Chooses the rows of the splits; no argument of ``load`` changes it.
+# Fixes the rows of the splits; no argument of `load` changes it.
 _SEED = 1797
 
 
@@ -24,13 +24,14 @@ def partition(rows: int, labels: NDArray[np.int64] | None = None) -> tuple[NDArr
 
     Args:
         rows: number of rows N, at least 3.
-        labels: a class for each row, shape (N,); None for plain shuffling.
+        labels: a class for each row, shape (N,); None, the default, for plain shuffling.
 
     Returns:
         Three arrays of positions, disjoint, together 0, ..., N - 1.
 
-    >>> [len(positions) for positions in partition(1797)]
-    [1257, 180, 360]
+    Example:
+        >>> [len(positions) for positions in partition(1797)]
+        [1257, 180, 360]
     """
     train = max(1, min(7 * rows // 10, rows - 2))
     validation = max(1, (rows + 5) // 10)
@@ -47,10 +48,17 @@ def partition(rows: int, labels: NDArray[np.int64] | None = None) -> tuple[NDArr
 
 
 def split_columns(columns: dict[str, Tensor], name: str) -> tuple[Columns, Columns, Columns]:
-    """Training, validation and test columns by ``partition``, stratified on ``y`` where it is one integer a datum.
+    """Split columns by `partition`, stratified on `y` where it is one integer a datum.
+
+    Args:
+        columns: tensors (N, ...) by name.
+        name: what messages call the data.
+
+    Returns:
+        Training, validation and test columns.
 
     Raises:
-        ValueError: fewer than 3 rows.
+        ValueError: there are fewer than 3 rows.
     """
     rows = len(next(iter(columns.values())))
     if rows < 3:
@@ -63,12 +71,17 @@ def split_columns(columns: dict[str, Tensor], name: str) -> tuple[Columns, Colum
 
 
 def count_classes(columns: dict[str, Tensor]) -> int | None:
-    """Number of classes, max(y) + 1, where column ``y`` holds one integer of at least 0 a datum; else None.
+    """The number of classes in column `y`.
 
-    A label may be missing, which -1 says.
+    Args:
+        columns: tensors (N, ...) by name; `y` is -1 where a label is missing.
 
-    >>> count_classes({"y": torch.tensor([0, 2, 1])})
-    3
+    Returns:
+        max(y) + 1; None where `y` is missing, has no labels, or is not one integer of at least -1 a datum.
+
+    Example:
+        >>> count_classes({"y": torch.tensor([0, 2, 1])})
+        3
     """
     y = columns.get("y")
     if y is None or y.ndim != 1 or y.dtype != torch.int64 or int(y.min()) < -1:
@@ -77,7 +90,7 @@ def count_classes(columns: dict[str, Tensor]) -> int | None:
 
 
 def _apportion(counts: NDArray[np.intp], size: int, ties: NDArray[np.intp]) -> NDArray[np.intp]:
-    """``size`` seats shared out in proportion to ``counts``, by largest remainders, ties in the order given."""
+    """Shares of `size` in proportion to `counts`, rounded by largest remainders, ties in the order given."""
     quota, remainder = np.divmod(counts * size, counts.sum())
     ranked = np.lexsort((ties, -remainder))
     quota[ranked[: size - quota.sum()]] += 1

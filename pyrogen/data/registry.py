@@ -1,4 +1,4 @@
-"""Names of data sets, where they lie, and the one function that loads any of them."""
+"""The data sets by name, the folder that holds them, and the function that loads any of them."""
 
 from __future__ import annotations
 
@@ -45,27 +45,33 @@ def load(
     seed: int = 0,
     download: bool = False,
 ) -> Splits:
-    """Training, validation and test data by name or path.
+    """Load training, validation and test data by name or path.
+
+    Missing files are refused with a FileNotFoundError, a failed download with a ConnectionError.
 
     Args:
-        name: one of ``describe()``, or a path to ``.npz`` (a column for each key), ``.npy`` (column ``x``), ``.csv``,
-            ``.txt`` (a datum on each line) or a folder of images; files are split 70/10/20 by a
-            fixed seed, stratified on integer ``y``.
-        root: folder of the data sets; None: ``PYROGEN_DATA``, else a cache folder of the user's.
-        binarize: ``static``, ``dynamic``, ``threshold`` or ``none`` (see ``Splits.binarized``); None leaves it open.
-        dequantize: adds uniform noise within the grey levels (see ``Splits.dequantized``).
-        seed: of the binarization or the noise; it changes neither splits nor synthetic data.
-        download: fetches what is missing into the root; else nothing is ever fetched.
+        name: one of `describe()`, or a path to `.npz` (a column for each key), `.npy` (column `x`), `.csv`, `.txt` (a
+            datum on each line) or a folder of images; files are split 70/10/20 by a fixed seed, stratified on integer
+            `y`.
+        root: folder of the data sets; None, the default: `PYROGEN_DATA`, else a cache folder of the user's.
+        binarize: `static`, `dynamic`, `threshold` or `none` (see `Splits.binarized`); None, the default, leaves grey
+            values as they are and the choice open.
+        dequantize: whether to add uniform noise within the grey levels (see `Splits.dequantized`); None, the default,
+            adds none.
+        seed: of the binarization or the noise, 0 by default; it changes neither splits nor synthetic data.
+        download: whether to fetch missing files into the root; False by default.
+
+    Returns:
+        The splits.
 
     Raises:
-        ValueError: an unknown name or mode, damaged or unsuitable content, options that exclude each other.
-        TypeError: a name that is no path, content that is not numeric.
-        FileNotFoundError: files that are not where they are looked for.
-        ConnectionError: a download that failed.
+        ValueError: the name or mode is unknown, the content damaged or unsuitable, or options exclude each other.
+        TypeError: the name is no path, or the content is not numeric.
 
-    >>> splits = load("digits", binarize="static")
-    >>> splits.train
-    Columns(x: float32 (1257, 1, 8, 8), y: int64 (1257,))
+    Example:
+        >>> splits = load("digits", binarize="static")
+        >>> splits.train
+        Columns(x: float32 (1257, 1, 8, 8), y: int64 (1257,))
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"data: expected a name or a path, got a {type(name).__name__}: pass tensors to fit directly")
@@ -80,27 +86,42 @@ def load(
 
 
 def data_root(root: str | os.PathLike[str] | None = None, recorded: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of data sets: the argument, else ``PYROGEN_DATA``, a run folder's ``recorded`` one, the user's cache.
+    """The folder of data sets; it need not exist.
 
-    The folder need not exist.
+    Args:
+        root: the folder; None, the default, takes that of the environment variable `PYROGEN_DATA`.
+        recorded: the folder that a run directory records, taken where neither is there; None, the default, takes the
+            user's cache.
 
-    >>> data_root("/somewhere").as_posix()
-    '/somewhere'
+    Returns:
+        The folder.
+
+    Example:
+        >>> data_root("/somewhere").as_posix()
+        '/somewhere'
     """
     chosen = root or os.environ.get("PYROGEN_DATA") or recorded
     return Path(chosen).expanduser() if chosen else user_cache()
 
 
 def user_cache() -> Path:
-    """Where what can be had again is kept for this user: ``$XDG_CACHE_HOME/pyrogen``, or ``~/.cache/pyrogen``."""
+    """The user's cache folder.
+
+    Returns:
+        `$XDG_CACHE_HOME/pyrogen`, or `~/.cache/pyrogen`.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrogen"
 
 
 def describe() -> list[tuple[str, str]]:
-    """Name and one-line summary of each data set, and of the files that can be read.
+    """The data sets, and the kinds of files that can be read.
 
-    >>> describe()[0]
-    ('digits', 'handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn')
+    Returns:
+        Name and one-line summary of each.
+
+    Example:
+        >>> describe()[0]
+        ('digits', 'handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn')
     """
     files = [
         ("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y"),
@@ -127,14 +148,14 @@ def _read(name: str, root: str | os.PathLike[str] | None, download: bool) -> Spl
 
 
 def _find(name: str, root: str | os.PathLike[str] | None) -> Path:
-    """The file or folder of a name that is no data set's: as given, else under the root."""
+    """The file or folder of a name that is no data set's: the path itself, else under the root."""
     places = [Path(name).expanduser(), data_root(root) / name]
     for place in places:
         if name.strip() and place.exists():
             return place
     if Path(name).suffix or os.sep in name or "/" in name:
-        looked = " and ".join(str(place.absolute()) for place in places)
-        raise FileNotFoundError(f"{name}: no such file or folder, looked for {looked}: correct the path, or --data-dir")
+        tried = " and ".join(str(place.absolute()) for place in places)
+        raise FileNotFoundError(f"{name}: no such file or folder, tried {tried}: correct the path, or --data-dir")
     names = ", ".join(_SOURCES)
     raise ValueError(
         f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv, .txt or a folder of images"

@@ -20,14 +20,21 @@ _SPLITS = ("train", "validation", "test")
 
 
 class Truth(Protocol):
-    """What is known exactly of a synthetic set: its density, and that density on the test rows in nats, (N,)."""
+    """The exact density of a synthetic data set."""
 
     @property
     def test_log_prob(self) -> Tensor:
-        """Log p of each test row, (N,), float64."""
+        """Log p of each test row in nats, (N,), float64."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log p of each row of x (N, ...), as (N,), float64."""
+        """The exact log density.
+
+        Args:
+            x: data (N, ...).
+
+        Returns:
+            Log p of each row in nats, (N,), float64.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +43,24 @@ class Splits:
 
     Args:
         name: what the data are called in reports.
-        train, validation, test: named columns; models are chosen on validation, test is for final figures alone.
-        classes: number of classes of ``y``, or None.
-        alphabet: the characters of a text, whose places are the symbols of ``x``, or None.
-        levels: number of grey levels of ``x`` (256 for 8-bit images, 17 for digits), None for real or binary data.
-        binarize: ``static``, ``dynamic``, ``threshold`` or ``none``; None where nothing was chosen.
-        dequantize: whether uniform noise was added within the grey levels.
-        seed: the seed of the one fixed draw.
-        truth: the exact density of a synthetic set, else None.
+        train: named columns for training.
+        validation: named columns for choosing between models.
+        test: named columns for final figures alone.
+        classes: number of classes of `y`; None, the default, without classes.
+        levels: number of grey levels of `x`: 256 for 8-bit images, 17 for digits; None, the default, for other data.
+        alphabet: the characters of a text, whose positions are the symbols of `x`; None, the default, for other data.
+        binarize: `static`, `dynamic`, `threshold` or `none`; None, the default, where nothing was chosen.
+        dequantize: whether uniform noise was added within the grey levels; False by default.
+        seed: of the fixed draw of a binarization or of noise, 0 by default.
+        truth: the exact density of a synthetic data set; None, the default, where it is not known.
 
-    >>> columns = Columns({"x": torch.tensor([[0.0, 1.0], [1.0, 1.0]])})
-    >>> splits = Splits("two", columns, columns, columns, levels=256)
-    >>> splits.binarized("static", seed=1).protocol()["binarize"]
-    'static'
-    >>> round(splits.dequantized().log_scale, 4)
-    11.0904
+    Example:
+        >>> columns = Columns({"x": torch.tensor([[0.0, 1.0], [1.0, 1.0]])})
+        >>> splits = Splits("two", columns, columns, columns, levels=256)
+        >>> splits.binarized("static", seed=1).protocol()["binarize"]
+        'static'
+        >>> round(splits.dequantized().log_scale, 4)
+        11.0904
     """
 
     name: str
@@ -66,12 +76,11 @@ class Splits:
     truth: Truth | None = None
 
     def __post_init__(self) -> None:
-        told = Columns(self.train, self.train.transform, self.protocol())
-        object.__setattr__(self, "train", told)
+        object.__setattr__(self, "train", Columns(self.train, self.train.transform, self.protocol()))
 
     @property
     def event_shape(self) -> tuple[int, ...] | None:
-        """Shape of one datum's ``x``; None where there is no such column."""
+        """Shape of one datum's `x`; None where there is no such column."""
         return tuple(self.train["x"].shape[1:]) if "x" in self.train else None
 
     @property
@@ -82,14 +91,28 @@ class Splits:
         return math.prod(self.event_shape or ()) * math.log(self.levels)
 
     def split(self, name: str) -> Columns:
-        """The columns of ``train``, ``validation`` or ``test``; another name is a ``ValueError``."""
-        known = dict(zip(_SPLITS, self._parts(), strict=True))
-        if name not in known:
-            raise ValueError(f"split: expected {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
-        return known[name]
+        """The columns of one split.
+
+        Args:
+            name: `train`, `validation` or `test`.
+
+        Returns:
+            The columns.
+
+        Raises:
+            ValueError: the name is another one.
+        """
+        if name not in _SPLITS:
+            raise ValueError(f"split: expected {', '.join(_SPLITS)}, got {name!r}{did_you_mean(name, _SPLITS)}")
+        columns: Columns = getattr(self, name)
+        return columns
 
     def protocol(self) -> dict[str, Any]:
-        """What a report of a likelihood names, ready for JSON: data, binarization, dequantization, seed, sizes."""
+        """The description of the data that a report of a likelihood names.
+
+        Returns:
+            Name, binarization, dequantization, levels, seed and numbers of rows, ready for JSON.
+        """
         return {
             "data": self.name,
             "binarize": self.binarize,
@@ -103,13 +126,18 @@ class Splits:
     def binarized(self, mode: str, seed: int = 0) -> Splits:
         """The same data with x in {0, 1}, the grey values taken as probabilities.
 
-        ``static``: every split is one draw x ~ Bernoulli(grey), fixed by the seed and the same on every machine
-        (our own draw, not Larochelle's file). ``dynamic``: training data are drawn anew for each batch, while
-        validation and test data are the ``static`` draw, so that figures on them are reproducible.
-        ``threshold``: x = 1[grey > 0.5]. ``none``: the grey values stay.
+        `static`: every split is one draw x ~ Bernoulli(grey), fixed by the seed and the same on every machine (our own
+        draw, not Larochelle's file). `dynamic`: training data are drawn anew for each batch, while validation and test
+        data are the `static` draw, so that figures on them are reproducible. `threshold`: x = 1[grey > 0.5]. `none`:
+        the grey values stay. An unknown mode, data that are prepared already, and x outside [0, 1] are refused with a
+        ValueError.
 
-        Raises:
-            ValueError: an unknown mode, data that are prepared already, or x outside [0, 1].
+        Args:
+            mode: `static`, `dynamic`, `threshold` or `none`.
+            seed: of the static draw, 0 by default.
+
+        Returns:
+            New splits.
 
         References:
             Salakhutdinov and Murray, 2008; Larochelle and Murray, 2011, The neural autoregressive distribution
@@ -135,10 +163,16 @@ class Splits:
         """The same data with uniform noise within each grey level: x' = (level + u) / levels in [0, 1).
 
         Training data get fresh noise for each batch; validation and test data one draw, fixed by the seed. With
-        ``log_scale`` = D log(levels), log p(x') - ``log_scale`` is in nats on the original grey-level scale.
+        `log_scale` = D log(levels), log p(x') - `log_scale` is in nats on the original grey-level scale.
+
+        Args:
+            seed: of the noise in validation and test data, 0 by default.
+
+        Returns:
+            New splits.
 
         Raises:
-            ValueError: no grey levels, data that are prepared already, or x outside [0, 1].
+            ValueError: there are no grey levels, the data are prepared already, or x lies outside [0, 1].
 
         References:
             Theis, van den Oord and Bethge, 2016, arXiv:1511.01844.
@@ -167,30 +201,39 @@ class Splits:
         train, validation, test = parts
         return replace(self, train=train, validation=validation, test=test, truth=None, **changes)
 
-    def _check_raw(self, wanted: str) -> None:
-        """Refuses data that are prepared already."""
+    def _check_raw(self, option: str) -> None:
+        """Refuse data that are prepared already."""
         done = "dequantized" if self.dequantize else self.binarize if self.binarize != "none" else None
         if done or self.train.transform is not None:
             how = f"already prepared ({done})" if done else "drawn through a transform of their own"
-            raise ValueError(f"{self.name}: {wanted} needs the original grey values, but the data are {how}: load anew")
+            raise ValueError(
+                f"{self.name}: {option} needs the original grey values, but the data are {how}: load them again"
+            )
 
-    def _check_unit_interval(self, wanted: str) -> None:
-        """Refuses data without ``x`` or with ``x`` outside [0, 1]."""
+    def _check_unit_interval(self, option: str) -> None:
+        """Refuse data without `x` or with `x` outside [0, 1]."""
         for key, part in zip(_SPLITS, self._parts(), strict=True):
             if "x" not in part:
                 raise ValueError(
-                    f"{self.name}: {wanted} needs a column 'x', and there is {', '.join(part)}: rename one"
+                    f"{self.name}: {option} needs a column 'x', and the columns are {', '.join(part)}: rename one"
                 )
             low, high = _extremes(part["x"])
             if not (low >= 0 and high <= 1):
                 raise ValueError(
-                    f"{self.name}: {wanted} needs x within [0, 1], but {key} has values from {low:g} to {high:g}: "
-                    f"rescale x, or leave {wanted.partition('=')[0]} out"
+                    f"{self.name}: {option} needs x within [0, 1], but {key} has values from {low:g} to {high:g}: "
+                    f"rescale x, or leave {option.partition('=')[0]} out"
                 )
 
 
 def check_mode(mode: str) -> None:
-    """Refuses an unknown binarization with a ``ValueError`` that names the nearest known one."""
+    """Refuse an unknown mode of binarization.
+
+    Args:
+        mode: the mode.
+
+    Raises:
+        ValueError: it is unknown; the message names the nearest known one.
+    """
     if mode not in MODES:
         raise ValueError(f"binarize: expected one of {', '.join(MODES)}, got {mode!r}{did_you_mean(mode, MODES)}")
 

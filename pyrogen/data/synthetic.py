@@ -1,4 +1,4 @@
-"""Synthetic sets of which everything is known: the density of each row is exact."""
+"""Synthetic data sets with an exact density."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _Known = TypeVar("_Known", "LinearGaussian", "Ring")
 
 @dataclass(frozen=True, eq=False)
 class LinearGaussian:
-    """A planted probabilistic PCA: z ~ N(0, I), x given z ~ N(W z + mu, sigma2 I), hence x ~ N(mu, W W' + sigma2 I).
+    """A probabilistic PCA: z ~ N(0, I), x given z ~ N(W z + mu, sigma2 I), hence x ~ N(mu, W W' + sigma2 I).
 
     Args:
         W: loadings (D, K), float64.
         mu: mean (D,), float64.
         sigma2: noise variance (), float64.
-        test_log_prob: log p of each test row in nats, (N,), float64.
+        test_log_prob: log p of each test row in nats, (N,), float64; empty by default.
 
-    >>> flat = LinearGaussian(torch.zeros(2, 1).double(), torch.zeros(2).double(), torch.tensor(1.0).double())
-    >>> round(flat.log_prob(torch.zeros(1, 2)).item(), 4)
-    -1.8379
+    Example:
+        >>> flat = LinearGaussian(torch.zeros(2, 1).double(), torch.zeros(2).double(), torch.tensor(1.0).double())
+        >>> round(flat.log_prob(torch.zeros(1, 2)).item(), 4)
+        -1.8379
 
     References:
         Tipping and Bishop, 1999, Probabilistic principal component analysis.
@@ -45,7 +46,14 @@ class LinearGaussian:
     test_log_prob: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log p of each row of x (N, D) in nats, as (N,), float64."""
+        """The exact log density.
+
+        Args:
+            x: data (N, D).
+
+        Returns:
+            Log p of each row in nats, (N,), float64.
+        """
         covariance = self.W @ self.W.T + self.sigma2 * torch.eye(len(self.mu), dtype=torch.float64)
         return MultivariateNormal(self.mu, covariance).log_prob(x.cpu().double())
 
@@ -56,8 +64,8 @@ class Ring:
 
     Args:
         means: centres (M, 2), float64.
-        sd: standard deviation of each, in each direction.
-        test_log_prob: log p of each test row in nats, (N,), float64.
+        sd: standard deviation of each component in each direction.
+        test_log_prob: log p of each test row in nats, (N,), float64; empty by default.
     """
 
     means: Tensor
@@ -65,18 +73,33 @@ class Ring:
     test_log_prob: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log p of each row of x (N, 2) in nats, as (N,), float64."""
+        """The exact log density.
+
+        Args:
+            x: data (N, 2).
+
+        Returns:
+            Log p of each row in nats, (N,), float64.
+        """
         weights = Categorical(logits=torch.zeros(len(self.means), dtype=torch.float64))
         mixture = MixtureSameFamily(weights, Independent(Normal(self.means, self.sd), 1))
         return mixture.log_prob(x.cpu().double())
 
 
 def linear_gaussian(root: Path, download: bool = False) -> Splits:
-    """A planted probabilistic PCA, D = 8, K = 3: x (N, 8); 7,000, 1,000 and 2,000 rows.
+    """Data of a probabilistic PCA with D = 8 and K = 3: x (N, 8).
 
-    >>> splits = linear_gaussian(Path())
-    >>> splits.event_shape, splits.truth.W.shape
-    ((8,), torch.Size([8, 3]))
+    Args:
+        root: not used: the data are generated.
+        download: not used.
+
+    Returns:
+        The splits: 7,000, 1,000 and 2,000 rows, their exact density as `truth`.
+
+    Example:
+        >>> splits = linear_gaussian(Path())
+        >>> splits.event_shape, splits.truth.W.shape
+        ((8,), torch.Size([8, 3]))
     """
     generator = np.random.Generator(np.random.PCG64(83))
     W, mu = generator.standard_normal((8, 3)), generator.standard_normal(8)
@@ -89,11 +112,19 @@ def linear_gaussian(root: Path, download: bool = False) -> Splits:
 
 
 def ring(root: Path, download: bool = False) -> Splits:
-    """Eight Gaussians of sd 0.05 on a circle of radius 2: x (N, 2), y the component; 7,000, 1,000 and 2,000 rows.
+    """Data of eight Gaussians of sd 0.05 on a circle of radius 2: x (N, 2), y the component.
 
-    >>> splits = ring(Path())
-    >>> splits.event_shape, splits.classes
-    ((2,), 8)
+    Args:
+        root: not used: the data are generated.
+        download: not used.
+
+    Returns:
+        The splits: 7,000, 1,000 and 2,000 rows, their exact density as `truth`.
+
+    Example:
+        >>> splits = ring(Path())
+        >>> splits.event_shape, splits.classes
+        ((2,), 8)
     """
     generator = np.random.Generator(np.random.PCG64(82))
     rows, sd = sum(_SIZES), 0.05

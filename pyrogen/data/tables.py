@@ -20,13 +20,20 @@ _LABELS = ("y", "label")
 
 
 def read_csv(file: Path, name: str) -> Splits:
-    """A table of numbers with an optional header, split 70/10/20: x (N, D) float32, y (N,).
+    """Read a table of numbers with an optional header, split 70/10/20.
 
-    A header column ``y`` or ``label`` becomes ``y``: int64 where all its numbers are whole, else float32. The other
-    columns form ``x``, in order.
+    A header column `y` or `label` becomes `y` (N,): int64 where all its numbers are whole, else float32. The other
+    columns form `x` (N, D) float32, in order.
+
+    Args:
+        file: the file, in UTF-8.
+        name: what messages and reports call the data.
+
+    Returns:
+        The splits.
 
     Raises:
-        ValueError: a cell that is no number (with its line and column), rows of different lengths, no rows.
+        ValueError: a cell is no number (with its line and column), rows differ in length, or there are none.
     """
     try:
         header = _header(file, name)
@@ -37,8 +44,8 @@ def read_csv(file: Path, name: str) -> Splits:
     if len(label) > 1:
         raise ValueError(f"{name}: expected one column of labels, got {len(label)} (y, label): rename all but one")
     if table.shape[1] == len(label):
-        raise ValueError(f"{name}: there are labels and nothing else; expected at least one other column, to form x")
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which the door refuses
+        raise ValueError(f"{name}: there is no column besides the labels; expected at least one, to form x: add it")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which `check_columns` refuses
         columns = {"x": torch.from_numpy(np.delete(table, label, axis=1).astype(np.float32))}
         if label:
             columns["y"] = _labels(table[:, label[0]])

@@ -11,25 +11,34 @@ from pyrogen.data.splits import Splits
 
 __all__ = ["as_symbols", "as_text", "read_text"]
 
-LONGEST = 1000
-"""Characters of the longest line that is taken."""
+MAX_LENGTH = 1000
+"""Characters of the longest line that is accepted."""
 
 
 def read_text(file: Path, name: str) -> Splits:
-    r"""The lines of a text that are not blank, split 70/10/20: x (N, places) int64, length (N,) int64.
+    r"""Read the lines of a text that are not blank, split 70/10/20.
 
-    A symbol is its character's place in the `alphabet` of the text, sorted; what stands behind a line's end is 0.
+    `x` (N, max length) int64 holds each character's position in the sorted `alphabet` of the text, padded with 0;
+    `length` (N,) int64.
+
+    Args:
+        file: the file, in UTF-8.
+        name: what messages and reports call the data.
+
+    Returns:
+        The splits, with the alphabet.
 
     Raises:
-        ValueError: no text in UTF-8, no line, or a line that is too long.
+        ValueError: the file is no text in UTF-8, has no line, or a line is too long.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "words.txt")
-    ...     _ = file.write_text("abba\nbob\nada\nbad\n", encoding="utf-8")
-    ...     splits = read_text(file, "words.txt")
-    >>> splits.alphabet, splits.event_shape
-    ('abdo', (4,))
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "words.txt")
+        ...     _ = file.write_text("abba\nbob\nada\nbad\n", encoding="utf-8")
+        ...     splits = read_text(file, "words.txt")
+        >>> splits.alphabet, splits.event_shape
+        ('abdo', (4,))
     """
     try:
         lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -37,15 +46,14 @@ def read_text(file: Path, name: str) -> Splits:
         raise ValueError(f"{name}: no text in UTF-8 ({error}); expected lines of text: save it as UTF-8") from error
     if not lines:
         raise ValueError(f"{name}: the text is empty (0 lines); expected a datum on each line")
-    longest = max(range(len(lines)), key=lambda i: len(lines[i]))
-    places = len(lines[longest])
-    if places > LONGEST:
+    longest = max(lines, key=len)
+    if len(longest) > MAX_LENGTH:
         raise ValueError(
-            f"{name}: a line has {places} characters, and {LONGEST} at most are taken: break the lines; it begins "
-            f"'{lines[longest][:30]}'"
+            f"{name}: a line has {len(longest)} characters, expected at most {MAX_LENGTH}: break the lines; it begins "
+            f"'{longest[:30]}'"
         )
     alphabet = "".join(sorted(set("".join(lines))))
-    x = torch.zeros(len(lines), places, dtype=torch.int64)
+    x = torch.zeros(len(lines), len(longest), dtype=torch.int64)
     for row, line in zip(x, lines, strict=True):
         row[: len(line)] = as_symbols(line, alphabet)
     columns = {"x": x, "length": torch.tensor([len(line) for line in lines])}
@@ -53,26 +61,43 @@ def read_text(file: Path, name: str) -> Splits:
 
 
 def as_symbols(text: str, alphabet: str) -> torch.Tensor:
-    """The symbols (characters,) of a text: the place of each of its characters in the alphabet.
+    """Encode a text as symbols.
+
+    Args:
+        text: the text.
+        alphabet: the characters that there are, each once.
+
+    Returns:
+        The position of each character in the alphabet, (characters,) int64.
 
     Raises:
-        ValueError: a character that the alphabet lacks.
+        ValueError: a character is not in the alphabet.
 
-    >>> as_symbols("ba", "ab").tolist()
-    [1, 0]
+    Example:
+        >>> as_symbols("ba", "ab").tolist()
+        [1, 0]
     """
-    number = {character: i for i, character in enumerate(alphabet)}
     unknown = sorted(set(text) - set(alphabet))
     if unknown:
-        raise ValueError(f"the text has {unknown[0]!r}, which the alphabet lacks: it is {alphabet!r}")
-    return torch.tensor([number[character] for character in text], dtype=torch.int64)
+        raise ValueError(f"the text has {unknown[0]!r}, which is not in the alphabet {alphabet!r}")
+    position = {character: i for i, character in enumerate(alphabet)}
+    return torch.tensor([position[character] for character in text], dtype=torch.int64)
 
 
 def as_text(x: torch.Tensor, length: torch.Tensor | None, alphabet: str) -> list[str]:
-    """Lines again, of symbols `x` (N, places) and, where they end sooner, their `length` (N,).
+    """Decode symbols to lines of text.
 
-    >>> as_text(torch.tensor([[1, 0, 0]]), torch.tensor([2]), "ab")
-    ['ba']
+    Args:
+        x: symbols (N, max length), int64.
+        length: symbols of each line, (N,); None: all of them.
+        alphabet: the character of each symbol.
+
+    Returns:
+        The N lines.
+
+    Example:
+        >>> as_text(torch.tensor([[1, 0, 0]]), torch.tensor([2]), "ab")
+        ['ba']
     """
     ends = [x.shape[1]] * len(x) if length is None else length.tolist()
     return ["".join(alphabet[i] for i in row[:end].tolist()) for row, end in zip(x, ends, strict=True)]

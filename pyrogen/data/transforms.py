@@ -12,8 +12,8 @@ from pyrogen.data.draws import bit_stream, uniform
 
 __all__ = ["MODES", "Dequantization", "DynamicBinarization", "binarized_once", "dequantized_once", "grey_levels"]
 
-#: How grey values become binary ones: drawn once, drawn anew for each batch, cut at one half, or not at all.
 MODES = ("static", "dynamic", "threshold", "none")
+"""How grey values become binary ones: drawn once, drawn anew for each batch, by a threshold of 0.5, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class DynamicBinarization:
     """Draws x ~ Bernoulli(grey) anew for each batch, from torch's global random state.
 
     Args:
-        column: the column of grey values in [0, 1], floating, of any shape.
+        column: name of the column of grey values in [0, 1], floating, of any shape; "x" by default.
 
-    >>> DynamicBinarization()({"x": torch.tensor([0.0, 1.0])})
-    {'x': tensor([0., 1.])}
+    Example:
+        >>> DynamicBinarization()({"x": torch.tensor([0.0, 1.0])})
+        {'x': tensor([0., 1.])}
 
     References:
         Salakhutdinov and Murray, 2008, On the quantitative analysis of deep belief networks.
@@ -49,11 +50,12 @@ class Dequantization:
 
     Args:
         levels: number of grey levels, 256 for 8-bit images.
-        column: the column of grey values in [0, 1], floating, of any shape.
+        column: name of the column of grey values in [0, 1], floating, of any shape; "x" by default.
 
-    >>> noisy = Dequantization(4)({"x": torch.tensor([0.0, 1.0])})["x"]
-    >>> (noisy * 4).floor()
-    tensor([0., 3.])
+    Example:
+        >>> noisy = Dequantization(4)({"x": torch.tensor([0.0, 1.0])})["x"]
+        >>> (noisy * 4).floor()
+        tensor([0., 3.])
 
     References:
         Theis, van den Oord and Bethge, 2016, A note on the evaluation of generative models, arXiv:1511.01844.
@@ -69,7 +71,16 @@ class Dequantization:
 
 
 def binarized_once(grey: Tensor, seed: int, split: int) -> Tensor:
-    """One draw x = 1[u < grey], u uniform from the protocol's stream for (seed, split); shape and type of its input."""
+    """One fixed draw x = 1[u < grey], u uniform from the stream of (seed, split).
+
+    Args:
+        grey: probabilities in [0, 1], (N, ...).
+        seed: of the draw.
+        split: number of the split: 0, 1 or 2.
+
+    Returns:
+        The draw, of the shape and type of `grey`.
+    """
     result = torch.empty_like(grey)
     stream = bit_stream(seed, split, 0)
     for source, target in zip(chunks(grey), chunks(result), strict=True):
@@ -79,7 +90,17 @@ def binarized_once(grey: Tensor, seed: int, split: int) -> Tensor:
 
 
 def dequantized_once(x: Tensor, levels: int, seed: int, split: int) -> Tensor:
-    """One draw of ``Dequantization``, u from the protocol's stream for (seed, split); shape and type of its input."""
+    """One fixed draw of `Dequantization`, u from the stream of (seed, split).
+
+    Args:
+        x: grey values in [0, 1], (N, ...).
+        levels: number of grey levels.
+        seed: of the draw.
+        split: number of the split: 0, 1 or 2.
+
+    Returns:
+        The draw, of the shape and type of `x`.
+    """
     result = torch.empty_like(x)
     stream = bit_stream(seed, split, 1)
     for source, target in zip(chunks(x), chunks(result), strict=True):
@@ -89,10 +110,18 @@ def dequantized_once(x: Tensor, levels: int, seed: int, split: int) -> Tensor:
 
 
 def grey_levels(x: Tensor, levels: int) -> Tensor:
-    """The grey level round(x (levels - 1)) of values x in [0, 1], as whole numbers of x's type.
+    """The grey levels round(x (levels - 1)).
 
-    >>> grey_levels(torch.tensor([0.0, 0.5, 1.0]), 17)
-    tensor([ 0.,  8., 16.])
+    Args:
+        x: values in [0, 1], of any shape.
+        levels: number of grey levels.
+
+    Returns:
+        Whole numbers of the shape and type of `x`.
+
+    Example:
+        >>> grey_levels(torch.tensor([0.0, 0.5, 1.0]), 17)
+        tensor([ 0.,  8., 16.])
     """
     return (x * (levels - 1)).round()
 

@@ -1,3 +1,5 @@
+"""Arrays of a user's own, read without pickle."""
+
 import pickle
 
 import numpy as np
@@ -103,7 +105,7 @@ def test_pickles_are_never_loaded(tmp_path, suffix):
 def test_damaged_files_are_refused(tmp_path, content):
     path = tmp_path / "own.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged, or no .npz file at all"):
+    with pytest.raises(ValueError, match=r"the file is damaged or no .npz file"):
         load(path)
 
 

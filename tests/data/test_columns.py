@@ -1,3 +1,5 @@
+"""Columns: batches, transforms, and their validation."""
+
 import math
 import pickle
 
@@ -82,7 +84,7 @@ def test_nonfinite_values_are_counted_by_rows(bad, shape):
 
 
 def test_nonfinite_values_are_found_in_every_chunk(monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 4)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 4)
     x = torch.zeros(11, 2)
     assert [len(chunk) for chunk in module.chunks(x)] == [2, 2, 2, 2, 2, 1]
     x[10, 1] = math.nan

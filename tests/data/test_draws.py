@@ -1,3 +1,5 @@
+"""Random numbers of fixed data preparation: the same bits on every machine."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Folders of images: grey and colour, subfolders as classes, and what is refused."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Image data sets: what is read, from which files, and what is refused."""
+
 import numpy as np
 import pytest
 import torch
@@ -57,7 +59,7 @@ def test_mnist_static_draw_keeps_its_mean(data_root):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
-def test_missing_files_say_where_and_what_to_do(tmp_path, name):
+def test_missing_files_are_refused_with_the_folder_and_the_remedy(tmp_path, name):
     with pytest.raises(FileNotFoundError) as caught:
         load(name, tmp_path)
     message = str(caught.value)
@@ -79,15 +81,15 @@ def test_truncated_mnist_is_refused(tmp_path):
 def test_a_wrong_idx_header_is_refused(tmp_path):
     file = tmp_path / "labels"
     file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 6]))
-    assert images._read_idx("mnist", file, (2,)).tolist() == [5, 6]
+    assert images.read_idx("mnist", file, (2,)).tolist() == [5, 6]
     file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 6]))
     with pytest.raises(ValueError, match=r"header \[2049, 3\], expected \[2049, 2\]: delete"):
-        images._read_idx("mnist", file, (2,))
+        images.read_idx("mnist", file, (2,))
 
 
 @pytest.fixture
 def small_cifar(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_CIFAR_ROWS", 20)
+    monkeypatch.setattr(images, "CIFAR_ROWS", 20)
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     records = np.random.default_rng(0).integers(0, 256, (120, 3073), dtype=np.uint8)
@@ -129,15 +131,22 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch, name):
     monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
     monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", fail)
     with pytest.raises(
-        ConnectionError, match=f"{name}: could not be downloaded to .*: no route to host: fetch it by hand"
+        ConnectionError, match=rf"{name}: could not be downloaded to .* \(no route to host\): download it by hand"
     ):
         load(name, tmp_path, download=True)
 
 
-def test_no_network_is_asked_without_download(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_download", lambda *args: pytest.fail("asked the network"))
+def test_nothing_is_downloaded_unless_asked_for(tmp_path, monkeypatch):
+    import torchvision.datasets
+
+    asked = []
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", lambda root, download: asked.append(download))
     with pytest.raises(FileNotFoundError):
         load("fashion-mnist", tmp_path)
+    assert asked == []
+    with pytest.raises(FileNotFoundError):
+        load("fashion-mnist", tmp_path, download=True)
+    assert asked == [True]
 
 
 def test_photographs_are_cut_into_patches_that_hold_every_pixel_once():

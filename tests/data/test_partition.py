@@ -1,3 +1,5 @@
+"""Fixed splits of rows: sizes, classes, and labels that are missing."""
+
 import numpy as np
 import pytest
 import torch

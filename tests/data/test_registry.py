@@ -1,3 +1,5 @@
+"""Data sets by name, files by path, and the folder that holds them."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ def test_the_face_is_complete():
     assert list(data.__all__) == sorted(data.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
 
 
-def test_every_described_set_is_known_and_said_in_a_line(tmp_path):
+def test_every_data_set_is_described_in_a_line(tmp_path):
     named = dict(describe())
     assert {"digits", "mnist", "fashion-mnist", "cifar10", "linear_gaussian", "ring"} <= set(named)
     assert all("\n" not in summary for summary in named.values())
@@ -58,7 +60,7 @@ def test_files_are_found_under_the_root(tmp_path):
     [
         (lambda: load("mnsit"), ValueError, ["unknown data 'mnsit'", "digits, mnist", ".npz", "did you mean 'mnist'?"]),
         (lambda: load(""), ValueError, ["unknown data ''"]),
-        (lambda: load("no/such/file.npz"), FileNotFoundError, ["no/such/file.npz", "looked for", "--data-dir"]),
+        (lambda: load("no/such/file.npz"), FileNotFoundError, ["no/such/file.npz", "tried", "--data-dir"]),
         (lambda: load(np.zeros(3)), TypeError, ["expected a name or a path", "ndarray"]),
         (lambda: load("digits", binarize="sttic"), ValueError, ["binarize", "'sttic'", "did you mean 'static'?"]),
         (lambda: load("digits", binarize="static", dequantize=True), ValueError, ["exclude each other"]),

@@ -1,3 +1,5 @@
+"""Splits: binarization, dequantization, and the protocol that a likelihood names."""
+
 import hashlib
 import json
 import math
@@ -126,7 +128,10 @@ def test_the_event_shape_is_that_of_x(digits):
     ("attempt", "words"),
     [
         (lambda d: d.binarized("statc"), ["expected one of static, dynamic, threshold, none", "'statc'", "'static'?"]),
-        (lambda d: d.binarized("static").binarized("dynamic"), ["digits", "already prepared (static)", "load anew"]),
+        (
+            lambda d: d.binarized("static").binarized("dynamic"),
+            ["digits", "already prepared (static)", "load them again"],
+        ),
         (lambda d: d.binarized("static").binarized("none"), ["already prepared (static)"]),
         (lambda d: d.binarized("dynamic").dequantized(), ["already prepared (dynamic)"]),
         (lambda d: d.dequantized().binarized("static"), ["already prepared (dequantized)"]),
@@ -147,7 +152,7 @@ def test_what_cannot_be_prepared_is_refused_in_one_line(digits, attempt, words):
 
 def test_data_without_x_or_with_a_transform_of_their_own_are_refused():
     column = Columns({"counts": torch.zeros(3)})
-    with pytest.raises(ValueError, match="needs a column 'x', and there is counts"):
+    with pytest.raises(ValueError, match="needs a column 'x', and the columns are counts"):
         Splits("own", column, column, column).binarized("static")
     mirrored = Columns({"x": torch.zeros(3)}, lambda batch: batch)
     with pytest.raises(ValueError, match="a transform of their own"):

@@ -1,3 +1,5 @@
+"""Synthetic data sets against independent computations of their densities."""
+
 import numpy as np
 import torch
 from scipy.stats import multivariate_normal

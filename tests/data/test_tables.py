@@ -1,3 +1,5 @@
+"""Tables of numbers: headers, labels, and cells that are refused."""
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_spreadsheets_habits_are_read(tmp_path):
         (",a\n0,2\n1,3\n2,4\n", ["line 1, column 1 is empty", "index=False"]),
         ("", ["empty"]),
         ("a,b\n", ["empty", "0 rows"]),
-        ("y\n1\n2\n3\n", ["labels and nothing else"]),
+        ("y\n1\n2\n3\n", ["no column besides the labels"]),
         ("y,a,label\n1,2,3\n4,5,6\n7,8,9\n", ["expected one column of labels, got 2"]),
         ("1,2\nnan,3\n4,5\n", ["'x'", "1 of 3 rows, first in row 1"]),
         ("1,2\n1e60,3\n4,5\n", ["'x'", "1 of 3 rows, first in row 1"]),

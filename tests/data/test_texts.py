@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyrogen.data import as_text, describe, load
+from pyrogen.data import as_symbols, as_text, describe, load
 
 LINES = ["ein Bild", "zwei", "", "drei Zahlen", "vier", "fünf"]
 
@@ -19,15 +19,22 @@ def test_lines_become_symbols_and_lines_again(text):
     splits = load(str(text))
     assert splits.event_shape == (11,)
     assert splits.alphabet == "".join(sorted(set("".join(LINES))))
-    found = []
+    lines = []
     for part in (splits.train, splits.validation, splits.test):
         assert part["x"].dtype == part["length"].dtype == torch.int64
         behind = torch.arange(11) >= part["length"][:, None]
         assert bool((part["x"][behind] == 0).all())
-        found += as_text(part["x"], part["length"], splits.alphabet)
-    assert sorted(found) == sorted(line for line in LINES if line)
+        lines += as_text(part["x"], part["length"], splits.alphabet)
+    assert sorted(lines) == sorted(line for line in LINES if line)
     assert splits.protocol()["alphabet"] == splits.alphabet
     assert any("PATH.txt" in name for name, _ in describe())
+
+
+def test_symbols_are_positions_in_the_alphabet():
+    assert as_symbols("bca", "abc").tolist() == [1, 2, 0]
+    assert as_text(as_symbols("bca", "abc")[None], None, "abc") == ["bca"]
+    with pytest.raises(ValueError, match="the text has 'x', which is not in the alphabet 'abc'"):
+        as_symbols("ax", "abc")
 
 
 def test_bad_text_is_refused_in_one_line(tmp_path):
@@ -39,5 +46,5 @@ def test_bad_text_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="no text in UTF-8"):
         load(str(file))
     file.write_text("a\nb\n" + 2000 * "c", encoding="utf-8")
-    with pytest.raises(ValueError, match="a line has 2000 characters, and 1000 at most"):
+    with pytest.raises(ValueError, match="a line has 2000 characters, expected at most 1000"):
         load(str(file))

@@ -1,3 +1,5 @@
+"""Binarization and dequantization, anew for each batch and once for all."""
+
 import math
 
 import pytest
@@ -66,7 +68,7 @@ def test_one_draw_is_fixed_by_seed_and_split():
 def test_one_draw_does_not_depend_on_the_chunks(monkeypatch):
     grey = torch.rand(20, 30)
     whole = binarized_once(grey, 0, 0), dequantized_once(grey, 256, 0, 0)
-    monkeypatch.setattr(columns_module, "_CHUNK", 70)
+    monkeypatch.setattr(columns_module, "CHUNK_ELEMENTS", 70)
     assert torch.equal(whole[0], binarized_once(grey, 0, 0))
     assert torch.equal(whole[1], dequantized_once(grey, 256, 0, 0))
 
