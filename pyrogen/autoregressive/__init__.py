@@ -1,6 +1,7 @@
-"""Exact densities by the chain rule: stories without latents, of images, other events, and texts.
+"""Autoregressive models: stories without latents, with exact densities, of images, other events, and texts.
 
-The networks are in `pyrogen.nn`, the distribution in `pyrogen.distributions`, where it is also a likelihood of a VAE.
+Their networks are in `pyrogen.nn`, and their distribution, which is also a likelihood of VAEs, in
+`pyrogen.distributions`.
 """
 
 from pyrogen.autoregressive.language import LanguageModel

@@ -25,9 +25,9 @@ from pyrogen.nn import (
     CausalNetwork,
     CausalRecurrent,
     CausalTransformer,
-    HiddenTokens,
     SequenceEncoder,
     Shape,
+    WordDropout,
     as_shape,
     batch_shape,
     elements,
@@ -115,7 +115,7 @@ class SequenceVAE(Story):
         else:
             decoder = CausalRecurrent(symbols, features, outputs, width, layers, context)
         if self.keep < 1:
-            decoder.add_module("first", HiddenTokens(decoder.first, width, self.keep))
+            decoder.add_module("first", WordDropout(decoder.first, width, self.keep))
         return decoder
 
     def model(self, x: Tensor | None, n: int, length: Tensor | None = None) -> Tensor:

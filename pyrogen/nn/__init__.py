@@ -1,6 +1,7 @@
-"""Networks without probability: they take tensors with any leading dimensions, and know nothing of stories."""
+"""Neural networks, independent of Pyro and of stories; most accept any number of batch dimensions."""
 
-from pyrogen.nn.conv.conv import ConvDecoder, ConvEncoder, ConvNetwork, ResidualBlock
+from pyrogen.nn.conv.blocks import ResidualBlock
+from pyrogen.nn.conv.conv import ConvDecoder, ConvEncoder, ConvNetwork
 from pyrogen.nn.conv.critics import Critic
 from pyrogen.nn.conv.denoisers import DenseDenoiser
 from pyrogen.nn.conv.generators import Generator
@@ -20,7 +21,7 @@ from pyrogen.nn.pixel.pixels import PixelNetwork
 from pyrogen.nn.sequence.attention import AttentionBlock, TransformerEncoder
 from pyrogen.nn.sequence.causal import CausalNetwork, CausalRecurrent, CausalTransformer
 from pyrogen.nn.sequence.recurrent import RecurrentEncoder
-from pyrogen.nn.sequence.sequences import HiddenTokens, SequenceEncoder, elements, without_padding
+from pyrogen.nn.sequence.sequences import SequenceEncoder, WordDropout, elements, without_padding
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape, flatten, flatten_batch
 
@@ -40,7 +41,6 @@ __all__ = [
     "Generator",
     "GridDecoder",
     "GridEncoder",
-    "HiddenTokens",
     "Label",
     "MaskedConv2d",
     "MaskedDense",
@@ -59,6 +59,7 @@ __all__ = [
     "Tokens",
     "TransformerEncoder",
     "UNet",
+    "WordDropout",
     "as_shape",
     "batch_shape",
     "elements",

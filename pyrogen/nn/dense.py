@@ -16,18 +16,15 @@ __all__ = ["Dense", "hidden_layers"]
 
 @dataclass(eq=False)
 class Dense(nn.Module):
-    """A fully connected network between two event shapes, SiLU between its layers, none after the last.
+    """Fully connected network between two event shapes: linear layers with SiLU between them.
 
     Args:
-        in_shape: event shape of the input; flattened.
+        in_shape: event shape of the input, which is flattened.
         out_shape: event shape of the output.
-        hidden: widths of the hidden layers; `()` is a linear map.
-
-    Shapes:
-        (..., *in_shape) -> (..., *out_shape), for any leading dimensions.
+        hidden: widths of the hidden layers, (400,) by default; `()` gives a linear map.
 
     Raises:
-        ValueError: the input does not end in `in_shape`.
+        ValueError: a shape or a width is not positive.
 
     Example:
         >>> import torch
@@ -51,12 +48,26 @@ class Dense(nn.Module):
         self.layers = nn.Sequential(*hidden_layers(sizes)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """The outputs for `x`."""
+        """Apply the network.
+
+        Args:
+            x: input of shape (..., *in_shape), with any batch dimensions.
+
+        Returns:
+            Output of shape (..., *out_shape).
+        """
         lead = batch_shape(x, self._in, "Dense")
-        out: Tensor = self.layers(x.reshape((*lead, math.prod(self._in))))
-        return out.reshape((*lead, *self._out))
+        return self.layers(x.reshape((*lead, math.prod(self._in)))).reshape((*lead, *self._out))
 
 
 def hidden_layers(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU) -> list[nn.Module]:
-    """Linear maps from size to size, an activation after each."""
+    """Build linear layers with an activation after each.
+
+    Args:
+        sizes: widths of the input and of every layer's output, in order.
+        activation: constructor of an activation, SiLU by default.
+
+    Returns:
+        The layers, two for each pair of neighbouring sizes.
+    """
     return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), activation())]

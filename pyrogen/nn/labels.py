@@ -1,7 +1,8 @@
-"""What a conditional story is told of a datum: one of several classes, or a vector."""
+"""Labels as inputs of networks: one of several classes, or a vector."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,15 +15,15 @@ __all__ = ["Label"]
 
 
 class Label(nn.Module):
-    """A label y as numbers for a network: one of C classes as a row of the identity, a vector as it is.
+    """Encoding of a label y as a vector of C numbers: one-hot for one of C classes, a vector y as it is.
 
     Args:
-        classes: number of classes C.
-        condition: in place of it: the event shape of a vector y, flattened to C numbers.
-        missing: whether -1 says that a class is not known.
+        classes: number of classes C; None where y is a vector.
+        condition: event shape of a vector y with C elements; None where y is a class.
+        missing: whether -1 is accepted for an unknown class; False by default.
 
     Raises:
-        ValueError: both or neither of `classes` and `condition`; by `check` and `checked`, a y that is no label.
+        ValueError: both or neither of `classes` and `condition` are given.
 
     Example:
         >>> Label(classes=3)(torch.tensor([2, 0])).tolist()
@@ -34,51 +35,77 @@ class Label(nn.Module):
         if (classes is None) == (condition is None):
             raise ValueError(
                 "pass classes=, the number of labels, or condition=, the shape of a vector y"
-                + (", and not both" if classes is not None else ": the story must know what y is")
+                + (", and not both" if classes is not None else ": exactly one of them is required")
             )
         self.shape = () if condition is None else as_shape(condition)
-        (self.size,) = as_shape(classes) if classes is not None else (torch.Size(self.shape).numel(),)
+        self.size = math.prod(self.shape if classes is None else as_shape(classes))
         self.classes, self.missing = classes, missing
         self.eye: Tensor
         self.register_buffer("eye", torch.eye(self.size), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
-        """The numbers (..., C) of labels `y` (...), or of vectors (..., *condition)."""
+        """Encode labels.
+
+        Args:
+            y: classes (...), int64, or vectors (..., *condition).
+
+        Returns:
+            The encoded labels, shape (..., C).
+        """
         if self.classes is not None:
             return nn.functional.embedding(y, self.eye)
         return flatten(y, self.shape, "condition").to(self.eye.dtype)
 
-    def check(self, who: str, data: Mapping[str, Tensor]) -> None:
-        """Refuse a column `y` that the story `who` cannot take."""
-        if "y" not in data:
-            raise ValueError(f"{who} asks for 'y', and the data has no such column (columns: {', '.join(data)})")
-        self._check(who, data["y"])
+    def check(self, name: str, data: Mapping[str, Tensor]) -> None:
+        """Check the column `y` of a data set.
 
-    def checked(self, who: str, value: Any, n: int) -> Tensor:
-        """A label for each of `n` rows, or one for all of them, as a column (n, ...)."""
+        Args:
+            name: of the story, for the error message.
+            data: the columns, each of shape (n, ...).
+
+        Raises:
+            ValueError: there is no column `y`, or its shape, type or values are not those of labels.
+        """
+        if "y" not in data:
+            raise ValueError(f"{name} asks for 'y', and the data has no such column (columns: {', '.join(data)})")
+        self._check(name, data["y"])
+
+    def checked(self, name: str, value: Any, n: int) -> Tensor:
+        """Convert labels to a checked column with one label per row.
+
+        Args:
+            name: of the story, for the error message.
+            value: one label for all rows, or one for each, as anything that `torch.as_tensor` takes.
+            n: number of rows.
+
+        Returns:
+            The labels, shape (n,) or (n, *condition).
+
+        Raises:
+            ValueError: the number of labels is neither 1 nor `n`, or they are no labels (see `check`).
+        """
         y = torch.as_tensor(value)
         y = y.expand(n, *self.shape) if tuple(y.shape) == self.shape else y
         if len(y) != n:
-            raise ValueError(f"{who}: {len(y)} labels for {n} rows, expected one for each, or one for all")
-        self._check(who, y)
+            raise ValueError(f"{name}: {len(y)} labels for {n} rows, expected one for each, or one for all")
+        self._check(name, y)
         return y
 
-    def _check(self, who: str, y: Tensor) -> None:
+    def _check(self, name: str, y: Tensor) -> None:
         if tuple(y.shape[1:]) != self.shape:
             expected = ", ".join(["n", *map(str, self.shape)])
-            raise ValueError(f"{who} takes a column 'y' of shape ({expected}), got {tuple(y.shape)}: reshape it")
+            raise ValueError(f"{name} takes a column 'y' of shape ({expected}), got {tuple(y.shape)}: reshape it")
         if self.classes is None:
             return
         if y.dtype != torch.int64:
-            raise ValueError(f"{who} takes labels 'y' of type int64, got {y.dtype}: convert them with y.long()")
+            raise ValueError(f"{name} takes labels 'y' of type int64, got {y.dtype}: convert them with y.long()")
         wrong = y[(y < (-1 if self.missing else 0)) | (y >= self.classes)]
         if wrong.numel():
             unknown = " or -1 where it is not known" if self.missing else ""
-            remedy = "" if self.missing or int(wrong[0]) != -1 else _MISSING
             raise ValueError(
-                f"{who}: {wrong.numel()} of {len(y)} labels 'y' are none of 0 to {self.classes - 1}{unknown}, such as "
-                f"{int(wrong[0])}{remedy}"
+                f"{name}: {wrong.numel()} of {len(y)} labels 'y' are none of 0 to {self.classes - 1}{unknown}, such as "
+                f"{int(wrong[0])}{_MISSING if not self.missing and int(wrong[0]) == -1 else ''}"
             )
 
 
-_MISSING = ": labels that are missing (-1) are taken by SemiSupervisedVAE (conditional_vae with --set missing=true)"
+_MISSING = ": missing labels (-1) need a SemiSupervisedVAE (conditional_vae with --set missing=true)"

@@ -1,4 +1,4 @@
-"""Noise in training, none afterwards: how denoising autoencoders corrupt their inputs."""
+"""Noise layers, which corrupt the input in training mode and are the identity in evaluation mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["GaussianNoise", "MaskingNoise"]
 
 @dataclass(eq=False)
 class GaussianNoise(nn.Module):
-    """x + scale e, e ~ N(0, 1), in training; x itself afterwards.
+    """Additive Gaussian noise: x + scale e, e ~ N(0, 1), in training mode; x in evaluation mode.
 
     Args:
         scale: standard deviation, in the units of x.
@@ -34,18 +34,25 @@ class GaussianNoise(nn.Module):
             raise ValueError(f"GaussianNoise needs a scale of at least 0, got scale={self.scale!r}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """The corrupted x, of the same shape."""
+        """Corrupt the input.
+
+        Args:
+            x: input of any shape.
+
+        Returns:
+            The corrupted input, of the same shape.
+        """
         return x + self.scale * torch.randn_like(x) if self.training else x
 
 
 @dataclass(eq=False)
 class MaskingNoise(nn.Module):
-    """x with each element put to 0 with a probability, in training; x itself afterwards.
+    """Masking noise: each element of x is set to 0 with probability `rate` in training mode; x in evaluation mode.
 
-    Unlike dropout, what is left keeps its scale: the network is shown a datum with holes.
+    Unlike dropout, it does not rescale the elements that remain.
 
     Args:
-        rate: probability that an element is put to 0.
+        rate: probability that an element is set to 0.
 
     Raises:
         ValueError: `rate` is not in [0, 1).
@@ -68,5 +75,12 @@ class MaskingNoise(nn.Module):
             raise ValueError(f"MaskingNoise needs a rate of at least 0 and below 1, got rate={self.rate!r}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """The corrupted x, of the same shape."""
+        """Corrupt the input.
+
+        Args:
+            x: input of any shape.
+
+        Returns:
+            The corrupted input, of the same shape.
+        """
         return torch.where(torch.rand_like(x) < self.rate, 0.0, x) if self.training else x

@@ -93,7 +93,7 @@ def test_transfer_keeps_z_and_changes_the_label(story):
 
 def test_refuses_what_does_not_fit(story):
     x = binary(5)
-    with pytest.raises(ValueError, match=r"pass classes=.*or condition=.*: the story must know what y is"):
+    with pytest.raises(ValueError, match=r"pass classes=.*or condition=.*: exactly one of them is required"):
         ConditionalVAE(EVENT, 3)
     with pytest.raises(ValueError, match="and not both"):
         ConditionalVAE(EVENT, 3, classes=4, condition=2)
@@ -101,7 +101,7 @@ def test_refuses_what_does_not_fit(story):
         (torch.tensor([0, 4, 0, 0, 7]), r"2 of 5 labels 'y' are none of 0 to 3, such as 4$"),
         (
             torch.tensor([0, 1, -1, 0, 0]),
-            r"1 of 5 labels .* such as -1: .*missing \(-1\) are taken by SemiSupervisedVAE",
+            r"1 of 5 labels .* such as -1: missing labels \(-1\) need a SemiSupervisedVAE",
         ),
         (torch.zeros(5), "labels 'y' of type int64, got torch.float32"),
         (torch.zeros(5, 4).long(), r"'y' of shape \(n\), got \(5, 4\)"),

@@ -27,7 +27,7 @@ from pyrogen.distributions import (
 )
 from pyrogen.inference import ImportanceWeightedELBO, NoWeights, adam, held_out_elbo, log_likelihood, log_weights
 from pyrogen.inference.compile import compiled_step
-from pyrogen.inference.persistence.run_directory import describe_story
+from pyrogen.inference.persistence.config import describe_story
 from pyrogen.models import ConditionalDiffusion, Diffusion
 from pyrogen.nn import UNet
 from tests.helpers.statistics import assert_within
@@ -304,7 +304,7 @@ def test_guidance_goes_beyond_the_label_and_none_is_the_conditional() -> None:
     _, story, _ = stories("conditional")
     z, ends = torch.randn(3, 1, 3, 4).double(), {}
     with torch.no_grad():
-        story.network.told.label.weight.mul_(20)
+        story.network.embedding.label.weight.mul_(20)
         for y, w in ((0, 0.0), (1, 0.0), (0, 3.0)):
             label = story.label(torch.tensor([y] * 3))
             visited = list(story.descend(z, 3, 0.0, label, w))
@@ -400,12 +400,12 @@ def test_refuses_what_does_not_fit() -> None:
         ({"depth": 9, "drawn": None, "simple": True}, r"^simple=True weighs levels that are drawn: set drawn=1"),
         (
             {"likelihood": DiscretizedLogistic(17)},
-            r"^Diffusion reads x off .*likelihood=None; got DiscretizedLogistic$",
+            r"^Diffusion needs one of likelihood=Bernoulli.*likelihood=None, got DiscretizedLogistic$",
         ),
     ):
         with pytest.raises(ValueError, match=said):
             Diffusion(2, **arguments)
-    with pytest.raises(ValueError, match=r"^CosineSchedule goes from a high log-SNR .*high=-1.0 and low=2$"):
+    with pytest.raises(ValueError, match=r"^CosineSchedule needs finite log-SNRs .*high=-1.0 and low=2$"):
         CosineSchedule(high=-1.0, low=2)
     with pytest.raises(ValueError, match=r"^withheld is a probability of at least 0 and below 1, got withheld=1$"):
         ConditionalDiffusion(2, 3, withheld=1)

@@ -149,7 +149,7 @@ def test_a_text_may_hide_symbols_and_still_tell_each_of_them():
     hidden = story.decoder(x, z)
     assert torch.equal(hidden[0], hidden[1])
     assert torch.equal(story.eval().decoder(x, z), hidden)  # 0: none is told afterwards either
-    story.decoder.first.keep = 1.0
+    story.decoder.first.keep_prob = 1.0
     told = story.decoder(x, z)
     assert not torch.allclose(told[0], told[1])
     assert not torch.allclose(told[0], hidden[0])  # a text of the first symbol alone is a text

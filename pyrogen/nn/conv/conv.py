@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape, flatten_batch
+from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers, residual_blocks, upsampling_layers
+from pyrogen.nn.shapes import Shape, as_shape, flatten, flatten_batch, image_shape
 
-__all__ = [
-    "ConvDecoder",
-    "ConvEncoder",
-    "ConvNetwork",
-    "ResidualBlock",
-    "doublings",
-    "halvings",
-    "residuals",
-    "strided",
-]
-
-
-@dataclass(eq=False)
-class ResidualBlock(nn.Module):
-    """x + conv(SiLU(conv(SiLU(x)))): what the two convolutions add to an image's channels.
-
-    Args:
-        channels: of the image.
-
-    Shapes:
-        (batch, channels, height, width) -> (batch, channels, height, width).
-
-    Example:
-        >>> import torch
-        >>> ResidualBlock(4)(torch.zeros(5, 4, 7, 7)).shape
-        torch.Size([5, 4, 7, 7])
-
-    References:
-        He, Zhang, Ren, Sun 2016, arXiv:1603.05027 (the order of its parts).
-    """
-
-    channels: int
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        convs = (nn.Conv2d(self.channels, self.channels, 3, padding=1) for _ in range(2))
-        self.layers = nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The image one block on."""
-        return x + self.layers(x)
+__all__ = ["ConvDecoder", "ConvEncoder", "ConvNetwork"]
 
 
 @dataclass(eq=False)
 class ConvEncoder(nn.Module):
-    """From an image to numbers: convolutions that halve height and width (rounded up), then a linear map.
+    """Encoder of images: convolutions that halve height and width (rounded up), then a linear layer.
 
     Args:
         event_shape: (channels, height, width) of the image.
         out_shape: event shape of the output.
-        channels: of the convolutions, one halving each; SiLU follows each.
-        blocks: residual blocks after each halving.
-
-    Shapes:
-        (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
+        channels: output channels of the convolutions, (32, 64) by default; each halves the size, SiLU follows each.
+        blocks: residual blocks after each convolution, 0 by default.
 
     Raises:
-        ValueError: `event_shape` is no image's, `channels` is empty, or the input does not end in `event_shape`.
+        ValueError: `event_shape` is not (channels, height, width), or `channels` is empty.
 
     Example:
         >>> import torch
@@ -83,40 +40,44 @@ class ConvEncoder(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape = self._in = _image(self, self.event_shape)
+        self.event_shape = self._in = image_shape(self.event_shape, "ConvEncoder", "use Dense, or reshape")
         self.out_shape = self._out = as_shape(self.out_shape)
         self.channels = as_shape(self.channels)
-        convs = strided([self._in[0], *self.channels], self.blocks)
-        size = math.prod(halvings(self._in, self.channels)[-1])
+        size = math.prod(downsampled_sizes(self._in, self.channels)[-1])
+        convs = downsampling_layers([self._in[0], *self.channels], self.blocks)
         last = nn.Linear(self.channels[-1] * size, math.prod(self._out))
         self.layers = nn.Sequential(*convs, nn.Flatten(), last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The outputs for `x`."""
-        lead = batch_shape(x, self._in, "ConvEncoder")
-        out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
-        return out.reshape((*lead, *self._out))
+        """Encode images.
+
+        Args:
+            x: images of shape (..., *event_shape), with any batch dimensions.
+
+        Returns:
+            Output of shape (..., *out_shape).
+        """
+        out = flatten_batch(self.layers, x, self._in, "ConvEncoder")
+        return out.reshape((*out.shape[:-1], *self._out))
 
 
 @dataclass(eq=False)
 class ConvDecoder(nn.Module):
-    """From numbers to an image: a linear map, then transposed convolutions that double height and width.
+    """Decoder of images: a linear layer, then transposed convolutions that double height and width.
 
-    The sizes on the way are those of `ConvEncoder`, backwards, so that an image of 7 pixels comes out of 4, out of 2.
-    Kernels are 4 wide where a size doubles, so that every pixel is reached from the same number of pixels below it,
-    which avoids the checkerboard of Odena et al.; they are 3 wide where a size falls one short of double.
+    The sizes are those of `ConvEncoder` in reverse order: an image of 7 pixels comes from 4, from 2. Kernels are 4 wide
+    where a size doubles, so that the same number of inputs contributes to every pixel, which avoids the checkerboard
+    artifacts of Odena et al.; they are 3 wide where the size is one less than double.
 
     Args:
-        in_shape: event shape of the input; flattened.
+        in_shape: event shape of the input, which is flattened.
         out_shape: (channels, height, width) of the image.
-        channels: of the inputs of the transposed convolutions, one doubling each; SiLU precedes each.
-        blocks: residual blocks before each doubling.
-
-    Shapes:
-        (..., *in_shape) -> (..., *out_shape), for any leading dimensions.
+        channels: input channels of the transposed convolutions, (64, 32) by default; each doubles the size, SiLU
+            precedes each.
+        blocks: residual blocks before each transposed convolution, 0 by default.
 
     Raises:
-        ValueError: `out_shape` is no image's, `channels` is empty, or the input does not end in `in_shape`.
+        ValueError: `out_shape` is not (channels, height, width), or `channels` is empty.
 
     Example:
         >>> import torch
@@ -135,34 +96,37 @@ class ConvDecoder(nn.Module):
     def __post_init__(self) -> None:
         super().__init__()
         self.in_shape = self._in = as_shape(self.in_shape)
-        self.out_shape = self._out = _image(self, self.out_shape)
+        self.out_shape = image = image_shape(self.out_shape, "ConvDecoder", "use Dense, or reshape")
         self.channels = as_shape(self.channels)
-        start = (self.channels[0], *halvings(self._out, self.channels)[-1])
+        height, width = downsampled_sizes(image, self.channels)[-1]
+        start = (self.channels[0], height, width)
         layers: list[nn.Module] = [nn.Linear(math.prod(self._in), math.prod(start)), nn.Unflatten(-1, start)]
-        self.layers = nn.Sequential(*layers, *doublings(self.channels, self._out, self.blocks))
+        self.layers = nn.Sequential(*layers, *upsampling_layers(self.channels, image, self.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The outputs for `x`."""
-        lead = batch_shape(x, self._in, "ConvDecoder")
-        out: Tensor = self.layers(x.reshape(math.prod(lead), math.prod(self._in)))
-        return out.reshape((*lead, *self._out))
+        """Decode to images.
+
+        Args:
+            x: input of shape (..., *in_shape), with any batch dimensions.
+
+        Returns:
+            Images of shape (..., *out_shape).
+        """
+        return flatten_batch(self.layers, flatten(x, self._in, "ConvDecoder"), (math.prod(self._in),))
 
 
 @dataclass(eq=False)
 class ConvNetwork(nn.Module):
-    """From an image to one of the same size: a convolution, residual blocks, and a convolution.
+    """Network from an image to one of the same size: a convolution, residual blocks, and a convolution.
 
     Args:
         event_shape: (channels, height, width) of the image.
         out_shape: (channels, height, width) of the output.
-        width: channels inside.
-        blocks: residual blocks.
-
-    Shapes:
-        (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
+        width: number of channels inside, 64 by default.
+        blocks: number of residual blocks, 1 by default.
 
     Raises:
-        ValueError: height or width would change, or the input does not end in `event_shape`.
+        ValueError: the shapes are not (channels, height, width), or their heights or widths differ.
 
     Example:
         >>> import torch
@@ -183,51 +147,15 @@ class ConvNetwork(nn.Module):
                 f"ConvNetwork is for images (channels, height, width) of one size, got {self._in} and {out}: use Dense"
             )
         first, last = nn.Conv2d(self._in[0], self.width, 3, padding=1), nn.Conv2d(self.width, out[0], 3, padding=1)
-        self.layers = nn.Sequential(first, *residuals(self.width, self.blocks), nn.SiLU(), last)
+        self.layers = nn.Sequential(first, *residual_blocks(self.width, self.blocks), nn.SiLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The outputs for `x`."""
-        return flatten_batch(self.layers, x, self._in)
+        """Apply the network.
 
+        Args:
+            x: images of shape (..., *event_shape), with any batch dimensions.
 
-def _image(network: ConvEncoder | ConvDecoder, shape: Shape) -> tuple[int, ...]:
-    sizes, who = as_shape(shape), type(network).__name__
-    if len(sizes) != 3:
-        raise ValueError(f"{who} is for images of shape (channels, height, width), got {sizes}: use Dense, or reshape")
-    if not as_shape(network.channels):
-        raise ValueError(f"{who} needs at least one convolution, such as channels=(32, 64), got channels=()")
-    return sizes
-
-
-def residuals(channels: int, blocks: int) -> list[nn.Module]:
-    """So many residual blocks."""
-    return [ResidualBlock(channels) for _ in range(blocks)]
-
-
-def strided(channels: Sequence[int], blocks: int = 0, activation: Callable[[], nn.Module] = nn.SiLU) -> list[nn.Module]:
-    """Layers from the first of `channels` to the last: a halving of height and width, then residual blocks, each."""
-    layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(channels):
-        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), *residuals(b, blocks), activation()]
-    return layers
-
-
-def doublings(
-    channels: Sequence[int], image: tuple[int, ...], blocks: int = 0, activation: Callable[[], nn.Module] = nn.SiLU
-) -> list[nn.Module]:
-    """Layers from the coarsest size to an `image` (channels, height, width): residual blocks, then a doubling, each."""
-    layers: list[nn.Module] = []
-    sizes = halvings(image, channels)[-2::-1]
-    for (a, b), (height, width) in zip(itertools.pairwise([*channels, image[0]]), sizes, strict=True):
-        kernel = (4 - height % 2, 4 - width % 2)
-        layers += [*residuals(a, blocks), activation(), nn.ConvTranspose2d(a, b, kernel, stride=2, padding=1)]
-    return layers
-
-
-def halvings(shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, int]]:
-    """Height and width of the image, after one halving, after two, ..."""
-    sizes = [(shape[1], shape[2])]
-    for _ in channels:
-        height, width = sizes[-1]
-        sizes.append(((height + 1) // 2, (width + 1) // 2))
-    return sizes
+        Returns:
+            Images of shape (..., *out_shape).
+        """
+        return flatten_batch(self.layers, x, self._in, "ConvNetwork")

@@ -1,4 +1,4 @@
-"""Critics: networks that give a datum a score, and the features that the score is made of."""
+"""Critics: networks that score data, for adversarial training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from pyrogen.nn.conv.conv import halvings, strided
-from pyrogen.nn.conv.generators import image_shape
+from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers
 from pyrogen.nn.dense import hidden_layers
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
 
 __all__ = ["Critic"]
 
@@ -22,29 +21,26 @@ _leaky = functools.partial(nn.LeakyReLU, 0.2)
 
 @dataclass(eq=False)
 class Critic(nn.Module):
-    """A score of a datum, or of a datum with its label: linear in features of the datum and, bilinear, in the label.
+    """Score of a datum, or of a datum and its label: linear in features of the datum, and bilinear with the label.
 
     score(x) = w . f(x) + b,    score(x, y) = w . f(x) + b + y' V f(x)
 
-    The second is the projection critic: where the logarithms of p(y | x) and q(y | x) are linear in f, so is the
-    optimal score. f are convolutions that halve height and width, for images, and then dense layers, LeakyReLU with a
-    slope of 0.2 below 0 after each.
+    The second is the projection critic: where log p(y | x) and log q(y | x) are linear in f, so is the optimal score.
+    The features f are convolutions that halve height and width, for images, then dense layers, with LeakyReLU of
+    negative slope 0.2 after each.
 
     Args:
-        event_shape: of a datum; (channels, height, width) where there are convolutions.
-        hidden: widths of the dense layers, the last of which gives the features.
-        channels: of the convolutions, one halving each; `()`: dense layers alone.
-        blocks: residual blocks after each halving.
-        labels: numbers in a label, such as one for each class; 0: there is none.
-        spectral: divide every weight by its largest singular value, of which a step of power iteration keeps track, so
-            that no layer stretches its input.
-
-    Shapes:
-        (..., *event_shape), label (..., labels) or None -> (...), for any leading dimensions.
+        event_shape: shape of a datum; (channels, height, width) where there are convolutions.
+        hidden: widths of the dense layers, (128, 128) by default; the last gives the features.
+        channels: output channels of the convolutions, each of which halves the size; `()`, the default, for dense
+            layers alone.
+        blocks: residual blocks after each convolution, 0 by default.
+        labels: size of a label vector, such as the number of classes; 0, the default, without labels.
+        spectral: whether to apply spectral normalization to every weight, which makes each layer 1-Lipschitz; False by
+            default.
 
     Raises:
-        ValueError: the input does not end in `event_shape`, a label is missing or of another size, `channels` for data
-            that are no images, or no dense layer.
+        ValueError: `hidden` is empty, or `channels` are given for data that are not images.
 
     Example:
         >>> import torch
@@ -70,13 +66,13 @@ class Critic(nn.Module):
         self.event_shape = self._event = as_shape(self.event_shape)
         self.hidden, self.channels = as_shape(self.hidden), as_shape(self.channels)
         if not self.hidden:
-            raise ValueError("Critic needs at least one dense layer, whose outputs are the features: hidden=(128,)")
+            raise ValueError("Critic needs at least one dense layer, whose outputs are the features: set hidden=(128,)")
         layers: list[nn.Module] = [nn.Flatten()]
         size = math.prod(self._event)
         if self.channels:
-            coarsest = halvings(image_shape(self._event, "Critic"), self.channels)[-1]
-            layers = [*strided([self._event[0], *self.channels], self.blocks, _leaky), nn.Flatten()]
-            size = self.channels[-1] * math.prod(coarsest)
+            image = image_shape(self._event, "Critic with channels", "leave channels out")
+            layers = [*downsampling_layers([image[0], *self.channels], self.blocks, _leaky), nn.Flatten()]
+            size = self.channels[-1] * math.prod(downsampled_sizes(image, self.channels)[-1])
         self.layers = nn.Sequential(*layers, *hidden_layers([size, *self.hidden], _leaky))
         self.score = nn.Linear(self.hidden[-1], 1)
         self.label = nn.Linear(self.labels, self.hidden[-1], bias=False) if self.labels else None
@@ -85,13 +81,30 @@ class Critic(nn.Module):
                 spectral_norm(module)
 
     def features(self, x: Tensor) -> Tensor:
-        """The features f(x), (..., hidden[-1]), of `x` (..., *event_shape)."""
-        lead = batch_shape(x, self._event, "Critic")
-        out: Tensor = self.layers(x.reshape(math.prod(lead), *(self._event or (1,))))
-        return out.reshape((*lead, self.hidden[-1]))
+        """Compute the features f(x).
+
+        Args:
+            x: data of shape (..., *event_shape), with any batch dimensions.
+
+        Returns:
+            Features of shape (..., hidden[-1]).
+        """
+        x, event = (x, self._event) if self._event else (x.unsqueeze(-1), (1,))
+        return flatten_batch(self.layers, x, event, "Critic")
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The scores of `x`, told its `label` where the critic knows labels."""
+        """Score data.
+
+        Args:
+            x: data of shape (..., *event_shape), with any batch dimensions.
+            label: label vectors of shape (..., labels); None, the default, where `labels` is 0.
+
+        Returns:
+            Scores of shape (...).
+
+        Raises:
+            ValueError: the label is missing or of another size than `labels`.
+        """
         size = 0 if label is None else label.shape[-1]
         if size != self.labels:
             raise ValueError(f"Critic takes labels of {self.labels} numbers, got {size}: set labels={size}")

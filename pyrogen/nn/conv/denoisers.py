@@ -1,4 +1,4 @@
-"""Networks that are told a time and a label beside their input, as those of a diffusion are."""
+"""Networks of diffusion models: functions of a noisy event, a time and a label."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from torch.nn.functional import silu
 
 from pyrogen.nn.shapes import Shape, as_shape, flatten
 
-__all__ = ["DenseDenoiser", "Told", "time_features"]
+__all__ = ["DenseDenoiser", "TimeLabelEmbedding", "time_features"]
 
 
 def time_features(time: Tensor, width: int) -> Tensor:
-    """Sines and cosines of times between 0 and 1, (...) -> (..., width), waves from a thousandth of it up to all.
+    """Compute sinusoidal features of times, whose wavelengths run from 2 pi / 1000 to 2 pi.
+
+    Args:
+        time: times between 0 and 1, shape (...).
+        width: number of features, even.
+
+    Returns:
+        Sines, then cosines, shape (..., width).
 
     Example:
         >>> time_features(torch.tensor([0.0, 0.5]), 8).shape
@@ -31,54 +38,59 @@ def time_features(time: Tensor, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
-class Told(nn.Module):
-    """Time and label as numbers, (..., width), which scale and shift what is inside a network.
+class TimeLabelEmbedding(nn.Module):
+    """Embedding of a time and a label: a dense network of `time_features(time)`, plus a linear map of the label.
 
     Args:
-        labels: numbers in a label; 0: there is none.
-        width: numbers that come out.
-        who: whose label it is, for messages.
-
-    Raises:
-        ValueError: a label of another size.
+        labels: size of a label vector; 0 without labels.
+        width: size of the embedding.
+        name: of the network, for the error message.
     """
 
-    def __init__(self, labels: int, width: int, who: str) -> None:
+    def __init__(self, labels: int, width: int, name: str) -> None:
         super().__init__()
-        self.labels, self.width, self.who = labels, width, who
+        self.labels, self.width, self.name = labels, width, name
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Linear(labels, width, bias=False) if labels else None
 
-    def forward(self, time: Tensor, label: Tensor | None, lead: tuple[int, ...]) -> Tensor:
-        """The numbers of each datum, (*lead, width); without a label, as with one of zeros."""
-        told: Tensor = self.time(time_features(time, self.width))
+    def forward(self, time: Tensor, label: Tensor | None, batch_shape: tuple[int, ...]) -> Tensor:
+        """Embed times and labels.
+
+        Args:
+            time: times between 0 and 1, of a shape that broadcasts to `batch_shape`.
+            label: label vectors (..., labels); None has the embedding of a label of zeros.
+            batch_shape: batch dimensions of the data.
+
+        Returns:
+            Embeddings of shape (*batch_shape, width).
+
+        Raises:
+            ValueError: the label has another size than `labels`.
+        """
+        embedding: Tensor = self.time(time_features(time, self.width))
         if label is not None:
-            if label.shape[-1] != self.labels or self.label is None:
-                size = label.shape[-1]
-                raise ValueError(f"{self.who} takes labels of {self.labels} numbers, got {size}: set labels={size}")
-            told = told + self.label(label.to(told.dtype))
-        return told.expand(*lead, self.width)
+            size = label.shape[-1]
+            if size != self.labels or self.label is None:
+                raise ValueError(f"{self.name} takes labels of {self.labels} numbers, got {size}: set labels={size}")
+            embedding = embedding + self.label(label.to(embedding.dtype))
+        return embedding.expand(*batch_shape, self.width)
 
 
 @dataclass(eq=False)
 class DenseDenoiser(nn.Module):
-    """A fully connected network from an event, a time and a label to an event of the same shape.
+    """Fully connected network from an event, a time and a label to an event of the same shape.
 
-    Time and label scale and shift every hidden layer, SiLU after it. As mere inputs beside the event they would drown
-    one of a few numbers.
+    The embedding of time and label scales and shifts every hidden layer, before its SiLU. Concatenated to the input of
+    the first layer, it would have little effect beside an event of many elements.
 
     Args:
-        event_shape: of the input and of the output; flattened.
-        hidden: widths of the hidden layers.
-        labels: numbers in a label; 0: there is none.
-        width: of what layers are told of time and label.
-
-    Shapes:
-        (..., *event_shape), time (...) between 0 and 1, label (..., labels) or None -> (..., *event_shape), for any
-        leading dimensions, against which time and label broadcast.
+        event_shape: event shape of input and output, which is flattened.
+        hidden: widths of the hidden layers, (256, 256, 256) by default.
+        labels: size of a label vector; 0, the default, without labels.
+        width: size of the embedding of time and label, 64 by default.
 
     Raises:
-        ValueError: an input that does not end in `event_shape`, or a label of another size.
+        ValueError: a shape or a width is not positive.
 
     Example:
         >>> DenseDenoiser(2, hidden=(16,))(torch.zeros(5, 3, 2), torch.rand(3)).shape
@@ -98,17 +110,25 @@ class DenseDenoiser(nn.Module):
         self.event_shape = self._event = as_shape(self.event_shape)
         self.hidden = as_shape(self.hidden)
         size = math.prod(self._event)
-        self.told = Told(self.labels, self.width, "DenseDenoiser")
+        self.embedding = TimeLabelEmbedding(self.labels, self.width, "DenseDenoiser")
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([size, *self.hidden]))
-        self.hear = nn.ModuleList(nn.Linear(self.width, 2 * size) for size in self.hidden)
+        self.scale_shift = nn.ModuleList(nn.Linear(self.width, 2 * size) for size in self.hidden)
         self.last = nn.Linear([size, *self.hidden][-1], size)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """The outputs for `x` at `time`."""
-        inside = flatten(x, self._event, "DenseDenoiser")
-        told = self.told(time, label, tuple(inside.shape[:-1]))
-        for layer, hear in zip(self.layers, self.hear, strict=True):
-            scale, shift = hear(told).chunk(2, -1)
-            inside = silu(layer(inside) * (1 + scale) + shift)
-        out: Tensor = self.last(inside)
-        return out.reshape(x.shape)
+        """Apply the network.
+
+        Args:
+            x: events of shape (..., *event_shape), with any batch dimensions.
+            time: times between 0 and 1, of a shape that broadcasts to the batch dimensions.
+            label: label vectors (..., labels), which broadcast likewise; None, the default, acts as zeros.
+
+        Returns:
+            Events of the shape of `x`.
+        """
+        hidden = flatten(x, self._event, "DenseDenoiser")
+        embedding = self.embedding(time, label, tuple(hidden.shape[:-1]))
+        for layer, scale_shift in zip(self.layers, self.scale_shift, strict=True):
+            scale, shift = scale_shift(embedding).chunk(2, -1)
+            hidden = silu(layer(hidden) * (1 + scale) + shift)
+        return self.last(hidden).reshape(x.shape)

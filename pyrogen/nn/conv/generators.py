@@ -1,4 +1,4 @@
-"""Generators: networks that make data of latents."""
+"""Generators: networks from latent variables to data, for adversarial training."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.conv.conv import doublings, halvings
+from pyrogen.nn.conv.blocks import downsampled_sizes, upsampling_layers
 from pyrogen.nn.dense import hidden_layers
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
 
-__all__ = ["Generator", "image_shape"]
+__all__ = ["Generator"]
 
 
 @dataclass(eq=False)
 class Generator(nn.Module):
-    """From latents to data: dense layers, then, for images, transposed convolutions that double height and width.
+    """Generator: dense layers, then, for images, transposed convolutions that double height and width.
 
-    ReLU follows every layer but the last: its kinks tear connected latents into separate modes, where smooth or leaky
-    activations leave bridges. With `channels` it is a DCGAN's generator, of any size of images and without batch
-    normalization; with `blocks`, a residual one.
+    ReLU follows every layer but the last: its kinks separate the modes of connected latents, where smooth or leaky
+    activations leave bridges between them. With `channels` it is the generator of DCGAN, for images of any size and
+    without batch normalization; with `blocks`, a residual one.
 
     Args:
-        in_shape: event shape of the input; flattened.
+        in_shape: event shape of the latents, which are flattened.
         out_shape: event shape of the data; (channels, height, width) where there are convolutions.
-        hidden: widths of the dense layers.
-        channels: of the inputs of the transposed convolutions, one doubling each; `()`: dense layers alone.
-        blocks: residual blocks before each doubling.
-
-    Shapes:
-        (..., *in_shape) -> (..., *out_shape), for any leading dimensions.
+        hidden: widths of the dense layers, (128, 128) by default.
+        channels: input channels of the transposed convolutions, each of which doubles the size; `()`, the default, for
+            dense layers alone.
+        blocks: residual blocks before each transposed convolution, 0 by default.
 
     Raises:
-        ValueError: the input does not end in `in_shape`; or `channels` for data that are no images.
+        ValueError: `channels` are given for data that are not images.
 
     Example:
         >>> import torch
@@ -59,28 +57,22 @@ class Generator(nn.Module):
         widths = [math.prod(self._in), *self.hidden]
         layers = hidden_layers(widths, nn.ReLU)
         if self.channels:
-            start = (self.channels[0], *halvings(image_shape(self._out, "Generator"), self.channels)[-1])
+            image = image_shape(self._out, "Generator with channels", "leave channels out")
+            start = (self.channels[0], *downsampled_sizes(image, self.channels)[-1])
             layers += [nn.Linear(widths[-1], math.prod(start)), nn.Unflatten(-1, start)]
-            layers += doublings(self.channels, self._out, self.blocks, nn.ReLU)
+            layers += upsampling_layers(self.channels, image, self.blocks, nn.ReLU)
         else:
             layers += [nn.Linear(widths[-1], math.prod(self._out))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The data for `z`."""
+        """Generate data.
+
+        Args:
+            z: latents of shape (..., *in_shape), with any batch dimensions.
+
+        Returns:
+            Data of shape (..., *out_shape).
+        """
         lead = batch_shape(z, self._in, "Generator")
-        out: Tensor = self.layers(z.reshape(math.prod(lead), math.prod(self._in)))
-        return out.reshape((*lead, *self._out))
-
-
-def image_shape(shape: tuple[int, ...], who: str) -> tuple[int, int, int]:
-    """The shape (channels, height, width), which convolutions need.
-
-    Raises:
-        ValueError: another number of dimensions.
-    """
-    if len(shape) != 3:
-        raise ValueError(
-            f"{who}: convolutions are for images of shape (channels, height, width), got {shape}: leave channels out"
-        )
-    return shape[0], shape[1], shape[2]
+        return self.layers(z.reshape(math.prod(lead), math.prod(self._in))).reshape((*lead, *self._out))

@@ -1,34 +1,30 @@
-"""Convolutional networks between an image and a coarser grid of vectors, which keep what is where."""
+"""Convolutional networks between an image and a coarser grid of feature vectors."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pyrogen.nn.conv.conv import doublings, halvings, residuals, strided
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers, residual_blocks, upsampling_layers
+from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
 
 __all__ = ["GridDecoder", "GridEncoder"]
 
 
 @dataclass(eq=False)
 class GridEncoder(nn.Module):
-    """From an image to a grid of vectors: convolutions that halve height and width (rounded up), residual blocks.
+    """Encoder from an image to a grid of vectors: convolutions that halve height and width, then residual blocks.
 
     Args:
         event_shape: (channels, height, width) of the image.
-        features: numbers in a vector.
-        channels: of the convolutions, one halving each.
-        blocks: residual blocks at the last size.
-
-    Shapes:
-        (..., *event_shape) -> (..., *grid, features), for any leading dimensions.
+        features: size of a vector.
+        channels: output channels of the convolutions, (32, 64) by default; each halves the size, rounded up.
+        blocks: residual blocks at the last size, 2 by default.
 
     Raises:
-        ValueError: `event_shape` is no image's, `channels` is empty, or the input does not end in `event_shape`.
+        ValueError: `event_shape` is not (channels, height, width), or `channels` is empty.
 
     Example:
         >>> import torch
@@ -36,7 +32,7 @@ class GridEncoder(nn.Module):
         torch.Size([5, 7, 7, 16])
 
     References:
-        van den Oord, Vinyals, Kavukcuoglu 2017, arXiv:1711.00937 (its shape).
+        van den Oord, Vinyals, Kavukcuoglu 2017, arXiv:1711.00937 (architecture).
     """
 
     event_shape: Shape
@@ -46,34 +42,37 @@ class GridEncoder(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape = self._in = as_shape(self.event_shape)
+        self.event_shape = self._in = image_shape(self.event_shape, "GridEncoder", "reshape x")
         self.channels = as_shape(self.channels)
-        self.grid = _grid(self._in, self.channels, "GridEncoder")
-        convs, last = strided([self._in[0], *self.channels]), self.channels[-1]
-        self.layers = nn.Sequential(*convs, *residuals(last, self.blocks), nn.SiLU(), nn.Conv2d(last, self.features, 1))
+        self.grid = downsampled_sizes(self._in, self.channels)[-1]
+        convs, last = downsampling_layers([self._in[0], *self.channels]), self.channels[-1]
+        blocks = residual_blocks(last, self.blocks)
+        self.layers = nn.Sequential(*convs, *blocks, nn.SiLU(), nn.Conv2d(last, self.features, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The grid for `x`."""
-        lead = batch_shape(x, self._in, "GridEncoder")
-        out: Tensor = self.layers(x.reshape(math.prod(lead), *self._in))
-        return out.permute(0, 2, 3, 1).reshape(*lead, *self.grid, self.features)
+        """Encode images.
+
+        Args:
+            x: images of shape (..., *event_shape), with any batch dimensions.
+
+        Returns:
+            Grids of shape (..., *grid, features).
+        """
+        return flatten_batch(self.layers, x, self._in, "GridEncoder").movedim(-3, -1)
 
 
 @dataclass(eq=False)
 class GridDecoder(nn.Module):
-    """From a grid of vectors to an image: `GridEncoder` backwards.
+    """Decoder from a grid of vectors to an image: the layers of `GridEncoder` in reverse order.
 
     Args:
-        features: numbers in a vector.
+        features: size of a vector.
         out_shape: (channels, height, width) of the image.
-        channels: of the inputs of the transposed convolutions, one doubling each.
-        blocks: residual blocks at the first size.
-
-    Shapes:
-        (..., *grid, features) -> (..., *out_shape), for any leading dimensions.
+        channels: input channels of the transposed convolutions, (64, 32) by default; each doubles the size.
+        blocks: residual blocks at the first size, 2 by default.
 
     Raises:
-        ValueError: as `GridEncoder`.
+        ValueError: `out_shape` is not (channels, height, width), or `channels` is empty.
 
     Example:
         >>> import torch
@@ -88,25 +87,20 @@ class GridDecoder(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.out_shape = self._out = as_shape(self.out_shape)
+        self.out_shape = image = image_shape(self.out_shape, "GridDecoder", "reshape x")
         self.channels = as_shape(self.channels)
-        self.grid = _grid(self._out, self.channels, "GridDecoder")
-        first = self.channels[0]
-        start = [nn.Conv2d(self.features, first, 1), *residuals(first, self.blocks)]
-        self.layers = nn.Sequential(*start, *doublings(self.channels, self._out))
+        self.grid = downsampled_sizes(image, self.channels)[-1]
+        start = [nn.Conv2d(self.features, self.channels[0], 1), *residual_blocks(self.channels[0], self.blocks)]
+        self.layers = nn.Sequential(*start, *upsampling_layers(self.channels, image))
 
     def forward(self, z: Tensor) -> Tensor:
-        """The image for the grid `z`."""
+        """Decode to images.
+
+        Args:
+            z: grids of shape (..., *grid, features), with any batch dimensions.
+
+        Returns:
+            Images of shape (..., *out_shape).
+        """
         event = (*self.grid, self.features)
-        lead = batch_shape(z, event, "GridDecoder")
-        out: Tensor = self.layers(z.reshape(math.prod(lead), *event).permute(0, 3, 1, 2))
-        return out.reshape(*lead, *self._out)
-
-
-def _grid(image: tuple[int, ...], channels: tuple[int, ...], who: str) -> tuple[int, int]:
-    """Height and width of the grid."""
-    if len(image) != 3 or not channels:
-        raise ValueError(
-            f"{who} is for images (channels, height, width) and at least one halving, got {image} and {channels}"
-        )
-    return halvings(image, channels)[-1]
+        return flatten_batch(lambda rows: self.layers(rows.movedim(-1, 1)), z, event, "GridDecoder")

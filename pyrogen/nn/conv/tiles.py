@@ -1,4 +1,4 @@
-"""Networks between an image and a grid of vectors, one for each of its tiles."""
+"""Networks between an image and a grid of feature vectors, one for each of its tiles."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ __all__ = ["TileDecoder", "TileEncoder"]
 
 @dataclass(eq=False)
 class TileEncoder(nn.Module):
-    """From an image to a grid of vectors, each of one tile by the same dense network.
+    """Encoder from an image to a grid of vectors: one dense network, applied to every tile.
 
     Args:
         event_shape: (channels, height, width) of the image.
-        features: numbers in a vector.
-        tile: (height, width) of a tile, which must divide the image's; or one number for both.
-        hidden: widths of the dense network; `()` makes it linear.
-
-    Shapes:
-        (..., *event_shape) -> (..., *grid, features), for any leading dimensions.
+        features: size of a vector.
+        tile: (height, width) of a tile, or one number for both, which must divide those of the image; 4 by default.
+        hidden: widths of the hidden layers of the dense network, (64,) by default; `()` gives a linear map.
 
     Raises:
-        ValueError: tiles that do not divide the image, or the input does not end in `event_shape`.
+        ValueError: the tiles do not divide the image.
 
     Example:
         >>> import torch
@@ -51,27 +48,30 @@ class TileEncoder(nn.Module):
         self.network = Dense(self._tokens.features, self.features, self.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The grid for `x`."""
+        """Encode images.
+
+        Args:
+            x: images of shape (..., *event_shape), with any batch dimensions.
+
+        Returns:
+            Grids of shape (..., *grid, features).
+        """
         lead = batch_shape(x, self._in, "TileEncoder")
-        out: Tensor = self.network(self._tokens(x))
-        return out.reshape(*lead, *self.grid, self.features)
+        return self.network(self._tokens(x)).reshape(*lead, *self.grid, self.features)
 
 
 @dataclass(eq=False)
 class TileDecoder(nn.Module):
-    """From a grid of vectors to an image, each to one tile by the same dense network: `TileEncoder` backwards.
+    """Decoder from a grid of vectors to an image: one dense network, from every vector to its tile.
 
     Args:
-        features: numbers in a vector.
+        features: size of a vector.
         out_shape: (channels, height, width) of the image.
-        tile: (height, width) of a tile, which must divide the image's; or one number for both.
-        hidden: widths of the dense network; `()` makes it linear.
-
-    Shapes:
-        (..., *grid, features) -> (..., *out_shape), for any leading dimensions.
+        tile: (height, width) of a tile, or one number for both, which must divide those of the image; 4 by default.
+        hidden: widths of the hidden layers of the dense network, (64,) by default; `()` gives a linear map.
 
     Raises:
-        ValueError: as `TileEncoder`.
+        ValueError: the tiles do not divide the image.
 
     Example:
         >>> import torch
@@ -93,7 +93,14 @@ class TileDecoder(nn.Module):
         self.network = Dense(self.features, self._tokens.features, self.hidden)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The image for the grid `z`."""
+        """Decode to images.
+
+        Args:
+            z: grids of shape (..., *grid, features), with any batch dimensions.
+
+        Returns:
+            Images of shape (..., *out_shape).
+        """
         lead = batch_shape(z, (*self.grid, self.features), "TileDecoder")
         out: Tensor = self.network(z.reshape(math.prod(lead), self._tokens.length, self.features))
         return self._tokens.join(out).reshape(*lead, *self._out)

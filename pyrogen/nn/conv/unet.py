@@ -1,4 +1,4 @@
-"""The U-Net: from an image to an image of the same size, by way of smaller ones."""
+"""The U-Net: a network between images of the same size, through smaller ones."""
 
 from __future__ import annotations
 
@@ -10,54 +10,50 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pyrogen.nn.conv.denoisers import Told
+from pyrogen.nn.conv.denoisers import TimeLabelEmbedding
 from pyrogen.nn.sequence.attention import AttentionBlock
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
 
 __all__ = ["UNet"]
 
 
-class _Block(nn.Module):
-    """Two convolutions, normalized first, beside what they add to; time and label scale and shift the second's input.
+class _ResidualBlock(nn.Module):
+    """Two convolutions with pre-normalization and a shortcut; the embedding scales and shifts the input of the second.
 
-    Added before a normalization, they would be all but taken out by it where its groups have few channels.
+    Added before a normalization instead, it would be nearly removed where the groups have few channels.
     """
 
-    def __init__(self, inputs: int, channels: int, told: int) -> None:
+    def __init__(self, inputs: int, channels: int, embedding: int) -> None:
         super().__init__()
         self.first = nn.Sequential(_norm(inputs), nn.SiLU(), nn.Conv2d(inputs, channels, 3, padding=1))
-        self.norm, self.told = _norm(channels), nn.Linear(told, 2 * channels)
+        self.norm, self.scale_shift = _norm(channels), nn.Linear(embedding, 2 * channels)
         self.second = nn.Sequential(nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
-        self.past = nn.Identity() if inputs == channels else nn.Conv2d(inputs, channels, 1)
+        self.shortcut = nn.Identity() if inputs == channels else nn.Conv2d(inputs, channels, 1)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.told(told)[..., None, None].chunk(2, 1)
-        out: Tensor = self.past(x) + self.second(self.norm(self.first(x)) * (1 + scale) + shift)
-        return out
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.scale_shift(embedding)[..., None, None].chunk(2, 1)
+        return self.shortcut(x) + self.second(self.norm(self.first(x)) * (1 + scale) + shift)
 
 
 @dataclass(eq=False)
 class UNet(nn.Module):
-    """From an image, a time and a label to an image: residual blocks at full size, at half of it, and so on, and back.
+    """U-Net from an image, a time and a label to an image; it is initialized as the zero function.
 
-    Each halving (rounded up, so that any size will do) has its number of channels. On the way back every block also
-    sees what the block of its size gave on the way down. At the smallest size all places look at each other.
+    Residual blocks at full size, at half of it (rounded up, so that any size will do), and so on, then back, each block
+    with a skip connection from its counterpart. At the smallest size there is self-attention between all pixels.
 
     Args:
         event_shape: (channels, height, width) of the image.
-        channels: at full size, at half of it, ...
-        blocks: residual blocks at each size, down as well as up.
-        labels: numbers in a label; 0: there is none.
-        heads: of the attention at the smallest size, which must divide the last of `channels`; 0: no attention.
-        width: of what blocks are told of time and label.
-
-    Shapes:
-        (..., *event_shape), time (...) between 0 and 1, label (..., labels) or None -> (..., *event_shape), for any
-        leading dimensions, against which time and label broadcast. It starts as the function that is 0.
+        channels: numbers of channels at full size, at half of it, ...; (32, 64) by default.
+        blocks: residual blocks at each size on the way down, and as many on the way up; 1 by default.
+        labels: size of a label vector; 0, the default, without labels.
+        heads: attention heads at the smallest size, which must divide the last of `channels`; 4 by default, 0 for no
+            attention.
+        width: size of the embedding of time and label, 128 by default.
 
     Raises:
-        ValueError: `event_shape` is no image's, `heads` does not divide; an input that does not end in `event_shape`,
-            or a label of another size.
+        ValueError: `event_shape` is not (channels, height, width), `channels` is empty, `blocks` is below 1, or `heads`
+            does not divide the last of `channels`.
 
     Example:
         >>> UNet((1, 7, 9), channels=(8, 16))(torch.zeros(5, 1, 7, 9), torch.rand(5)).shape
@@ -65,7 +61,7 @@ class UNet(nn.Module):
 
     References:
         Ronneberger, Fischer, Brox 2015, arXiv:1505.04597; Ho, Jain, Abbeel 2020, arXiv:2006.11239 (blocks and time);
-        Nichol, Dhariwal 2021, arXiv:2102.09672 (time scales and shifts).
+        Nichol, Dhariwal 2021, arXiv:2102.09672 (scale and shift).
     """
 
     event_shape: Shape
@@ -77,63 +73,66 @@ class UNet(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape = self._event = as_shape(self.event_shape)
+        self.event_shape = self._event = image_shape(self.event_shape, "UNet", "use DenseDenoiser")
         self.channels = tuple(as_shape(self.channels))
-        if len(self._event) != 3:
-            raise ValueError(
-                f"UNet is for images of shape (channels, height, width), got {self._event}: use DenseDenoiser"
-            )
         if not self.channels or self.blocks < 1:
-            raise ValueError(f"UNet needs channels and blocks, got channels={self.channels} and blocks={self.blocks}")
-        self.told = Told(self.labels, self.width, "UNet")
+            raise ValueError(
+                f"UNet needs at least one number of channels and one block, got channels={self.channels} and "
+                f"blocks={self.blocks}"
+            )
+        self.embedding = TimeLabelEmbedding(self.labels, self.width, "UNet")
         first, last = self.channels[0], self.channels[-1]
         self.first = nn.Conv2d(self._event[0], first, 3, padding=1)
-        below = [first, *self.channels[:-1]]
-        self.down = nn.ModuleList(self._blocks(a, b) for a, b in zip(below, self.channels, strict=True))
-        self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.channels[:-1])
-        self.middle = _Block(last, last, self.width)
-        self.look = AttentionBlock(last, self.heads) if self.heads else None
+        inputs = [first, *self.channels[:-1]]
+        self.down = nn.ModuleList(self._blocks(a, b) for a, b in zip(inputs, self.channels, strict=True))
+        self.downsample = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.channels[:-1])
+        self.middle = _ResidualBlock(last, last, self.width)
+        self.attention = AttentionBlock(last, self.heads) if self.heads else None
         self.up = nn.ModuleList(self._blocks(c, c, c) for c in self.channels[::-1])
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for b, a in itertools.pairwise(self.channels[::-1]))
+        self.upsample = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for b, a in itertools.pairwise(self.channels[::-1]))
         self.last = nn.Sequential(_norm(first), nn.SiLU(), nn.Conv2d(first, self._event[0], 3, padding=1))
-        nn.init.zeros_(self.last[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.last[-1].bias)  # type: ignore[arg-type]
+        for parameter in self.last[-1].parameters():
+            nn.init.zeros_(parameter)
 
-    def _blocks(self, inputs: int, channels: int, seen: int = 0) -> nn.ModuleList:
+    def _blocks(self, inputs: int, channels: int, skip: int = 0) -> nn.ModuleList:
         sizes = [inputs, *[channels] * (self.blocks - 1)]
-        return nn.ModuleList(_Block(size + seen, channels, self.width) for size in sizes)
+        return nn.ModuleList(_ResidualBlock(size + skip, channels, self.width) for size in sizes)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """The outputs for `x` at `time`."""
-        lead = batch_shape(x, self._event, "UNet")
-        told = self.told(time, label, lead)
-        out = self._image(x.reshape(math.prod(lead), *self._event), told.reshape(math.prod(lead), self.width))
-        return out.reshape(x.shape)
+        """Apply the network.
 
-    def _image(self, x: Tensor, told: Tensor) -> Tensor:
-        x, seen = self.first(x), []
+        Args:
+            x: images of shape (..., *event_shape), with any batch dimensions.
+            time: times between 0 and 1, of a shape that broadcasts to the batch dimensions.
+            label: label vectors (..., labels), which broadcast likewise; None, the default, acts as zeros.
+
+        Returns:
+            Images of the shape of `x`.
+        """
+        lead = batch_shape(x, self._event, "UNet")
+        embedding = self.embedding(time, label, lead).reshape(math.prod(lead), self.width)
+        image, skips = self.first(x.reshape(math.prod(lead), *self._event)), []
         for size, blocks in enumerate(self.down):
-            x = self.shrink[size - 1](x) if size else x
+            image = self.downsample[size - 1](image) if size else image
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, told)
-                seen.append(x)
-        x = self.middle(x, told)
-        if self.look is not None:
-            x = self.look(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+                image = block(image, embedding)
+                skips.append(image)
+        image = self.middle(image, embedding)
+        if self.attention is not None:
+            image = self.attention(image.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(image.shape)
         for size, blocks in enumerate(self.up):
-            x = self.grow[size - 1](_doubled(x, seen[-1])) if size else x
+            image = self.upsample[size - 1](_double(image, skips[-1])) if size else image
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(torch.cat([x, seen.pop()], 1), told)
-        out: Tensor = self.last(x)
-        return out
+                image = block(torch.cat([image, skips.pop()], 1), embedding)
+        return self.last(image).reshape(x.shape)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 4)), channels)
 
 
-def _doubled(x: Tensor, like: Tensor) -> Tensor:
-    """Every pixel as four, cut to the height and width of `like`."""
+def _double(x: Tensor, like: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by 2, cropped to the height and width of `like`."""
     batch, channels, height, width = x.shape
     twice = x[..., :, None, :, None].expand(batch, channels, height, 2, width, 2)
     return twice.reshape(batch, channels, 2 * height, 2 * width)[..., : like.shape[-2], : like.shape[-1]]

@@ -1,4 +1,4 @@
-"""Gated PixelCNN: a stack for the rows above and one for the row itself, so that no pixel stays unseen."""
+"""Gated PixelCNN: a vertical and a horizontal stack of convolutions, without a blind spot."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pyrogen.nn.pixel.masked import MaskedConv2d, Painted
-from pyrogen.nn.pixel.pixels import Canvas, PixelNetwork, Told
+from pyrogen.nn.pixel.incremental import IncrementalMaskedConv2d, IncrementalNetwork
+from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
+from pyrogen.nn.pixel.pixels import PixelContext, PixelNetwork
 from pyrogen.nn.shapes import Shape
 
 __all__ = ["GatedPixelCNN"]
@@ -17,25 +18,25 @@ __all__ = ["GatedPixelCNN"]
 
 @dataclass(eq=False)
 class GatedPixelCNN(PixelNetwork):
-    """Layers of two stacks: one sees the rows above in their whole width, the other what stands to the left as well.
+    """Gated PixelCNN: a vertical stack over all rows above, and a horizontal stack over what is to the left as well.
 
-    A layer gates what its convolutions give, tanh(a) sigmoid(b), and tells the second stack of the first. With enough
-    layers, blocks * (kernel // 2) >= width of the image, every pixel before is seen.
+    The outputs of a layer's convolutions are gated, tanh(a) sigmoid(b), and the vertical stack is an input of the
+    horizontal one. With enough layers, blocks * (kernel // 2) >= width of the image, every pixel before is in the
+    receptive field.
 
     Args:
-        event_shape: (channels, height, width) of an image, (height, width) of a grid of symbols.
-        outputs: numbers for each element.
-        width: of a state.
-        blocks: number of layers.
-        kernel: of a layer's convolutions; that of the first is 7 at least.
-        symbols: how many there are; 0: values in [0, 1].
-        context: numbers of a context that all pixels are told, or (channels, height, width) of a map of them; 0: none.
-
-    Shapes:
-        (rows, *event_shape), and (rows, context) or (rows, *context) -> (rows, height, width, channels, outputs).
+        event_shape: (channels, height, width) of an image, or (height, width) of a grid of symbols.
+        outputs: number of outputs for each element, 1 by default.
+        width: number of channels of a state, which the image's channels divide; 32 by default.
+        blocks: number of layers, 8 by default.
+        kernel: size of a layer's convolutions, odd; 3 by default, and at least 7 in the first layer.
+        symbols: number of symbols; 0, the default, for values in [0, 1].
+        context: size of a context vector on which all outputs depend, or (channels, height, width) of a map; 0, the
+            default, without one.
 
     Raises:
-        ValueError: `event_shape` is no image's; its channels do not divide `width`; an even kernel.
+        ValueError: `event_shape` is neither an image's nor a grid's, its channels do not divide `width`, or `kernel` is
+            even.
 
     Example:
         >>> import torch
@@ -56,71 +57,65 @@ class GatedPixelCNN(PixelNetwork):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._ends(self.width)
+        self._add_ends(self.width)
+        first, rest = (self._in_channels, max(self.kernel, 7)), (self.width, self.kernel)
         self.layers: Any = nn.ModuleList(
-            _Layer(
-                self._inside if first else self.width,
-                self.width,
-                max(self.kernel, 7) if first else self.kernel,
-                self._channels,
-                self.context,
-                first,
-            )
-            for first in (block == 0 for block in range(self.blocks))
+            _GatedLayer(*(rest if block else first), self.width, self._channels, self.context, first=not block)
+            for block in range(self.blocks)
         )
 
     def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
-        above = beside = image
+        vertical = horizontal = image
         for layer in self.layers:
-            above, beside = layer(above, beside, context)
-        return beside
+            vertical, horizontal = layer(vertical, horizontal, context)
+        return horizontal
 
-    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
-        return _Canvas(self, rows, context)
+    def _incremental(self, batch_size: int, context: Tensor | None) -> IncrementalNetwork:
+        network = _IncrementalGatedPixelCNN(self, batch_size, context)
+        return network.set_pixel, network
 
 
-class _Layer(nn.Module):
-    """From the states of both stacks (rows, inside, height, width) to the next ones (rows, width, height, width)."""
+class _GatedLayer(nn.Module):
+    """From the states of both stacks (batch, in_channels, height, width) to the next (batch, width, height, width)."""
 
-    def __init__(self, inside: int, width: int, kernel: int, channels: int, context: Shape, first: bool) -> None:
+    def __init__(self, in_channels: int, kernel: int, width: int, groups: int, context: Shape, first: bool) -> None:
         super().__init__()
-        self.channels, self.first, self.up, self.side = channels, first, kernel // 2, kernel // 2
-        self.above = nn.Conv2d(inside, 2 * width, (self.up + 1, kernel))
-        self.beside = MaskedConv2d(inside, 2 * width, (1, kernel), channels, own=not first)
-        self.across = nn.Conv2d(2 * width, 2 * width, 1)
-        self.out = MaskedConv2d(width, width, 1, channels, own=True)
-        self.told = Told(context, 2 * width)
+        self.groups, self.first, self.padding = groups, first, kernel // 2
+        self.vertical_conv = nn.Conv2d(in_channels, 2 * width, (self.padding + 1, kernel))
+        self.horizontal_conv = MaskedConv2d(in_channels, 2 * width, (1, kernel), groups, "A" if first else "B")
+        self.vertical_to_horizontal = nn.Conv2d(2 * width, 2 * width, 1)
+        self.output_conv = MaskedConv2d(width, width, 1, groups, "B")
+        self.context_embedding = PixelContext(context, 2 * width)
 
-    def forward(self, above: Tensor, beside: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Both stacks one layer on."""
-        told = self.told(context)
-        rows = self.above(pad(above, (self.side, self.side, self.up, 0)))
-        before = pad(rows, (0, 0, 1, 0))[:, :, :-1]  # of the rows above a pixel's own
-        state = self.out(self.gate(self.beside(beside) + self.across(before) + told))
-        return self.gate(rows + told), state if self.first else beside + state
+    def forward(self, vertical: Tensor, horizontal: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        embedding = self.context_embedding(context)
+        rows = self.vertical_conv(pad(vertical, (self.padding, self.padding, self.padding, 0)))
+        above = self.vertical_to_horizontal(shift_down(rows))
+        state = self.output_conv(self.gate(self.horizontal_conv(horizontal) + above + embedding))
+        return self.gate(rows + embedding), state if self.first else horizontal + state
 
     def gate(self, state: Tensor) -> Tensor:
         """tanh(a) sigmoid(b) for the halves a and b of each channel's group."""
-        a, b = state.unflatten(1, (self.channels, 2, -1)).unbind(2)
+        a, b = state.unflatten(1, (self.groups, 2, -1)).unbind(2)
         return (a.tanh() * b.sigmoid()).flatten(1, 2)
 
 
-class _Canvas:
-    """The rows above are computed a whole row at a time, as soon as it is complete."""
+class _IncrementalGatedPixelCNN:
+    """The network in incremental evaluation; the vertical stack is computed a row at a time, when it is complete."""
 
-    def __init__(self, network: GatedPixelCNN, rows: int, context: Tensor | None) -> None:
+    def __init__(self, network: GatedPixelCNN, batch_size: int, context: Tensor | None) -> None:
         height, width = network._height, network._width
-        self.layers = [_PaintedLayer(layer, rows, height, width, context) for layer in network.layers]
-        self.image = self.layers[0].state.new_zeros(rows, network._inside, width)
+        self.layers = [_IncrementalGatedLayer(layer, batch_size, height, width, context) for layer in network.layers]
+        self.pixels = self.layers[0].above.new_zeros(batch_size, network._in_channels, width)
         self.row = 0
 
-    def paint(self, i: int, j: int, pixel: Tensor) -> None:
-        self.image[:, :, j] = pixel
-        self.layers[0].beside.paint(i, j, pixel)
+    def set_pixel(self, i: int, j: int, pixel: Tensor) -> None:
+        self.pixels[:, :, j] = pixel
+        self.layers[0].horizontal_conv.set_pixel(i, j, pixel)
 
     def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
         if i > self.row:
-            row = self.image[:, :, None]
+            row = self.pixels[:, :, None]
             for layer in self.layers:
                 row = layer.next_row(self.row, row)
             self.row = i
@@ -129,27 +124,29 @@ class _Canvas:
         return pixel
 
 
-class _PaintedLayer:
-    """A layer while images are drawn: `rows`, the states above so far, and `state`, what they tell of the next row."""
+class _IncrementalGatedLayer:
+    """A layer in incremental evaluation: the vertical stack's `rows` so far, and what they add to the next, `above`."""
 
-    def __init__(self, layer: _Layer, rows: int, height: int, width: int, context: Tensor | None) -> None:
-        self.layer, self.told = layer, layer.told(context)
-        self.beside, self.out = Painted(layer.beside, rows, height, width), Painted(layer.out, rows, 1, 1)
-        shape = (rows, layer.above.in_channels, height + layer.up, width + 2 * layer.side)
-        self.rows = layer.above.weight.new_zeros(shape)
-        self.state = layer.across(self.rows.new_zeros(rows, layer.above.out_channels, 1, width))
+    def __init__(self, layer: _GatedLayer, batch_size: int, height: int, width: int, context: Tensor | None) -> None:
+        self.layer, self.embedding = layer, layer.context_embedding(context)
+        self.horizontal_conv = IncrementalMaskedConv2d(layer.horizontal_conv, batch_size, height, width)
+        self.output_conv = IncrementalMaskedConv2d(layer.output_conv, batch_size, 1, 1)
+        conv = layer.vertical_conv
+        self.rows = conv.weight.new_zeros(
+            batch_size, conv.in_channels, height + layer.padding, width + 2 * layer.padding
+        )
+        self.above = layer.vertical_to_horizontal(self.rows.new_zeros(batch_size, conv.out_channels, 1, width))
 
     def next_row(self, i: int, row: Tensor) -> Tensor:
-        """Take in the complete row i, (rows, inside, 1, width); the stack's next states of it."""
-        layer = self.layer
-        self.rows[:, :, i + layer.up : i + layer.up + 1, layer.side : layer.side + row.shape[-1]] = row
-        above = layer.above(self.rows[:, :, i : i + layer.up + 1])
-        self.state = layer.across(above)
-        told = self.told if isinstance(self.told, float) or self.told.shape[2] == 1 else self.told[:, :, i : i + 1]
-        return layer.gate(above + told)
+        """Add the complete row i, (batch_size, in_channels, 1, width); the vertical stack's next states of it."""
+        layer, padding = self.layer, self.layer.padding
+        self.rows[:, :, i + padding : i + padding + 1, padding : padding + row.shape[-1]] = row
+        state = layer.vertical_conv(self.rows[:, :, i : i + padding + 1])
+        self.above = layer.vertical_to_horizontal(state)
+        return layer.gate(state + PixelContext.row(self.embedding, i))
 
     def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        """The second stack's next state at row i and column j."""
-        state = self.beside(i, j, pixel) + self.state[:, :, 0, j] + Told.at(self.told, i, j)
-        out = self.out(0, 0, self.layer.gate(state))
+        """The horizontal stack's next state at row i and column j."""
+        state = self.horizontal_conv(i, j, pixel) + self.above[:, :, 0, j] + PixelContext.at(self.embedding, i, j)
+        out = self.output_conv(0, 0, self.layer.gate(state))
         return out if self.layer.first else pixel + out

@@ -1,38 +1,35 @@
-"""A masked transformer over the elements of an image."""
+"""A causal transformer over the elements of an image."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from pyrogen.nn.sequence.causal import CausalTransformer
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
 __all__ = ["PixelTransformer"]
 
 
 @dataclass(eq=False)
 class PixelTransformer(nn.Module):
-    """A masked transformer that reads pixels in order, the channels of each in turn; each has a place that is learned.
+    """Causal transformer over the pixels of an image in the order of reading, and the channels of each in turn.
 
     Args:
         event_shape: (channels, height, width) of an image.
-        levels: number of grey levels k / (levels - 1), of each of which it learns a vector; 2 for binary images.
-        outputs: numbers for each element.
-        width: of a token inside.
-        heads: of attention.
-        layers: of attention.
-        context: numbers of a context that all elements are told; 0: none.
-
-    Shapes:
-        (rows, *event_shape), and (rows, context) -> (rows, elements, outputs).
+        levels: number of grey levels k / (levels - 1), each of which is embedded; 2, the default, for binary images.
+        outputs: number of outputs for each element, 1 by default.
+        width: size of a token inside, 64 by default.
+        heads: number of attention heads, which must divide `width`; 4 by default.
+        layers: number of attention layers, 4 by default.
+        context: size of a context vector on which all outputs depend; 0, the default, without one.
 
     Raises:
-        ValueError: `event_shape` is no image's; `heads` does not divide `width`.
+        ValueError: `event_shape` is not (channels, height, width), or `heads` does not divide `width`.
 
     Example:
         >>> import torch
@@ -56,23 +53,37 @@ class PixelTransformer(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape = self._in = as_shape(self.event_shape)
-        if len(self._in) != 3:
-            raise ValueError(f"PixelTransformer is for images (channels, height, width), got {self._in}")
-        elements = torch.Size(self._in).numel()
-        told = {"symbols": self.levels, "outputs": self.outputs, "context": self.context}
-        self.network = CausalTransformer(elements, width=self.width, heads=self.heads, layers=self.layers, **told)
+        self.event_shape = self._in = image_shape(self.event_shape, "PixelTransformer", "use CausalTransformer")
+        self.network = CausalTransformer(
+            math.prod(self._in), self.levels, 0, self.outputs, self.width, self.heads, self.layers, self.context
+        )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs for `x`."""
-        batch_shape(x, self._in, "PixelTransformer")
-        out: Tensor = self.network(self._levels(x.movedim(1, -1)), context)
-        return out
+        """Compute the outputs for all elements.
 
-    def steps(self, rows: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
-        """The outputs element by element, in order: keys and values that were computed are kept."""
-        step = self.network.steps(rows, context)
-        return lambda place, x: step(place, self._levels(x))
+        Args:
+            x: images of shape (batch, *event_shape), values in [0, 1].
+            context: shape (batch, context); None, the default, for a network without a context.
+
+        Returns:
+            Outputs of shape (batch, elements, outputs), elements in the order of pixels.
+        """
+        batch_shape(x, self._in, "PixelTransformer")
+        return self.network(self._levels(x.movedim(1, -1)), context)
+
+    def steps(self, batch_size: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
+        """Prepare incremental evaluation, element by element, which keeps keys and values and reuses them.
+
+        Args:
+            batch_size: number of images.
+            context: as that of `forward`.
+
+        Returns:
+            A function to be called for the positions in order: from a position and the elements so far, in order
+            (batch_size, elements), to the outputs at the position (batch_size, outputs).
+        """
+        step = self.network.steps(batch_size, context)
+        return lambda position, x: step(position, self._levels(x))
 
     def _levels(self, x: Tensor) -> Tensor:
         return (x * (self.levels - 1)).round().long()

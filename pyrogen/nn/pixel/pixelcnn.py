@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pyrogen.nn.pixel.masked import Brush, MaskedConv2d, painted
+from pyrogen.nn.pixel.incremental import IncrementalLayer, incremental_sequential
+from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.pixel.pixels import ResidualPixelNetwork
 from pyrogen.nn.shapes import Shape
 
@@ -16,25 +17,25 @@ __all__ = ["PixelCNN"]
 
 @dataclass(eq=False)
 class PixelCNN(ResidualPixelNetwork):
-    """A masked convolution, then residual blocks of masked convolutions.
+    """PixelCNN: a masked convolution, then residual blocks of masked convolutions.
 
-    A block adds to 2 `width` channels what convolutions 1 by 1, 3 by 3 and 1 by 1 make of them, `width` between. Some
-    pixels to the upper right stay unseen however many blocks there are: see `GatedPixelCNN`.
+    A block adds to 2 `width` channels the output of convolutions 1 by 1, 3 by 3 and 1 by 1, with `width` channels
+    between. Some pixels to the upper right are in no receptive field, however many blocks there are: the blind spot
+    that `GatedPixelCNN` avoids.
 
     Args:
-        event_shape: (channels, height, width) of an image, (height, width) of a grid of symbols.
-        outputs: numbers for each element.
-        width: of a block, inside.
-        blocks: how many.
-        kernel: of the first convolution.
-        symbols: how many there are; 0: values in [0, 1].
-        context: numbers of a context that all pixels are told, or (channels, height, width) of a map of them; 0: none.
-
-    Shapes:
-        (rows, *event_shape), and (rows, context) or (rows, *context) -> (rows, height, width, channels, outputs).
+        event_shape: (channels, height, width) of an image, or (height, width) of a grid of symbols.
+        outputs: number of outputs for each element, 1 by default.
+        width: number of channels inside a block, which the image's channels divide; 16 by default.
+        blocks: number of blocks, 15 by default.
+        kernel: size of the first convolution, odd; 7 by default.
+        symbols: number of symbols; 0, the default, for values in [0, 1].
+        context: size of a context vector on which all outputs depend, or (channels, height, width) of a map; 0, the
+            default, without one.
 
     Raises:
-        ValueError: `event_shape` is no image's; its channels do not divide `width`; an even kernel.
+        ValueError: `event_shape` is neither an image's nor a grid's, its channels do not divide `width`, or `kernel` is
+            even.
 
     Example:
         >>> import torch
@@ -53,11 +54,11 @@ class PixelCNN(ResidualPixelNetwork):
     symbols: int = 0
     context: Shape = 0
 
-    def _layers(self, wide: int) -> Iterable[nn.Module]:
-        sizes = [(wide, self.width, 1), (self.width, self.width, 3), (self.width, wide, 1)]
+    def _layers(self, states: int) -> Iterable[nn.Module]:
+        sizes = [(states, self.width, 1), (self.width, self.width, 3), (self.width, states, 1)]
         for _ in range(self.blocks):
-            convs = (MaskedConv2d(*size, self._channels, own=True) for size in sizes)
+            convs = (MaskedConv2d(*size, self._channels, "B") for size in sizes)
             yield nn.Sequential(*(layer for conv in convs for layer in (nn.SiLU(), conv)))
 
-    def _painted(self, layer: nn.Sequential, rows: int) -> Brush:
-        return painted(layer, rows, self._height, self._width)
+    def _incremental_layer(self, layer: nn.Sequential, batch_size: int) -> IncrementalLayer:
+        return incremental_sequential(layer, batch_size, self._height, self._width)

@@ -1,8 +1,8 @@
-"""PixelCNN++: two streams that are halved and doubled again, told of what they were by shortcuts."""
+"""PixelCNN++: two streams of gated convolutions in the manner of a U-Net."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,33 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad
 
-from pyrogen.nn.pixel.pixels import Told
-from pyrogen.nn.shapes import Shape, as_shape, batch_shape
+from pyrogen.nn.pixel.masked import shift_down
+from pyrogen.nn.pixel.pixels import PixelContext
+from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
 __all__ = ["PixelCNNPlusPlus"]
 
 
 @dataclass(eq=False)
 class PixelCNNPlusPlus(nn.Module):
-    """Outputs for whole pixels, by a stream that sees the rows above and one that sees what stands to the left as well.
+    """PixelCNN++: outputs for whole pixels, from a stream of the rows above and one of what is to the left as well.
 
-    Gated residual blocks at the image's size, at half of it, and so on; then back, each block told of its counterpart.
-    Images whose size cannot be halved so often are wider and higher inside.
+    Gated residual blocks at full size, at half of it, and so on, then back, each block with a skip connection from its
+    counterpart. Images whose size cannot be halved as often are padded inside.
 
     Args:
         event_shape: (channels, height, width) of an image.
-        outputs: numbers for each pixel.
-        width: of a state.
-        blocks: at each size, on each way.
-        sizes: how many.
-        dropout: part of a block's numbers that is left out in training.
-        context: numbers of a context that all pixels are told; 0: none.
-
-    Shapes:
-        (rows, *event_shape), and (rows, context) -> (rows, height, width, outputs).
+        outputs: number of outputs for each pixel, 1 by default.
+        width: number of channels of a state, 32 by default.
+        blocks: number of blocks at each size, on each way; 2 by default.
+        sizes: number of sizes, 3 by default.
+        dropout: dropout probability inside a block, 0 by default.
+        context: size of a context vector on which all outputs depend; 0, the default, without one.
 
     Raises:
-        ValueError: `event_shape` is no image's.
+        ValueError: `event_shape` is not (channels, height, width).
 
     Example:
         >>> import torch
@@ -59,72 +57,85 @@ class PixelCNNPlusPlus(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape = self._in = as_shape(self.event_shape)
-        if len(self._in) != 3:
-            raise ValueError(f"PixelCNNPlusPlus is for images (channels, height, width), got {self._in}")
+        self.event_shape = self._in = image_shape(self.event_shape, "PixelCNNPlusPlus", "reshape x")
         self.unit = self._in[:1]
-        inside = self._in[0] + 1  # a channel of ones tells where the image ends
-        self.above = _Shifted(inside, self.width, (2, 3))
-        self.row_above = _Shifted(inside, self.width, (1, 3))
-        self.left = _Shifted(inside, self.width, (2, 1), right=True)
-        told = {"context": self.context, "dropout": self.dropout}
-        ways = [self.blocks] * self.sizes, [self.blocks, *[self.blocks + 1] * (self.sizes - 1)]
-        self.down: Any
-        self.up: Any
-        self.down, self.up = (
-            nn.ModuleList(nn.ModuleList(_Pair(self.width, back, **told) for _ in range(blocks)) for blocks in way)
-            for back, way in enumerate(ways)
-        )
-        self.halved = nn.ModuleList(_Resized(self.width, _Shifted) for _ in range(self.sizes - 1))
-        self.doubled = nn.ModuleList(_Resized(self.width, _Doubled) for _ in range(self.sizes - 1))
+        in_channels = self._in[0] + 1  # a channel of ones marks the inside of the image
+        self.above = _ShiftedConv2d(in_channels, self.width, (2, 3))
+        self.row_above = _ShiftedConv2d(in_channels, self.width, (1, 3))
+        self.left = _ShiftedConv2d(in_channels, self.width, (2, 1), right=True)
+        self.down, self.up = self._blocks(0), self._blocks(1)
+        self.downsample = nn.ModuleList(_Resize(self.width, _ShiftedConv2d) for _ in range(self.sizes - 1))
+        self.upsample = nn.ModuleList(_Resize(self.width, _ShiftedConvTranspose2d) for _ in range(self.sizes - 1))
         self.last = nn.Conv2d(self.width, self.outputs, 1)
 
+    def _blocks(self, skips: int) -> Any:
+        """The blocks of one way, a list for each size; on the way back there is one more after each upsampling."""
+        return nn.ModuleList(
+            nn.ModuleList(
+                _StreamBlocks(self.width, skips, self.context, self.dropout)
+                for _ in range(self.blocks + (skips if size else 0))
+            )
+            for size in range(self.sizes)
+        )
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs for `x`."""
+        """Compute the outputs for all pixels.
+
+        Args:
+            x: images of shape (batch, *event_shape), values in [0, 1].
+            context: shape (batch, context); None, the default, for a network without a context.
+
+        Returns:
+            Outputs of shape (batch, height, width, outputs).
+        """
         batch_shape(x, self._in, "PixelCNNPlusPlus")
         return self._outputs(x, context)
 
-    def steps(self, rows: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
-        """The outputs pixel by pixel, in order; the rows that are still empty are left out."""
+    def steps(self, batch_size: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
+        """Prepare evaluation pixel by pixel, which leaves out the rows below.
+
+        Args:
+            batch_size: number of images.
+            context: as that of `forward`.
+
+        Returns:
+            A function from a position and the pixels so far, in order (batch_size, pixels, channels), to the outputs at
+            the position (batch_size, outputs).
+        """
         width = self._in[2]
 
-        def step(place: int, x: Tensor) -> Tensor:
-            i, j = divmod(place, width)
-            image = x[:, : (i + 1) * width].reshape(rows, i + 1, width, -1).movedim(-1, 1)
+        def step(position: int, x: Tensor) -> Tensor:
+            i, j = divmod(position, width)
+            image = x[:, : (i + 1) * width].reshape(batch_size, i + 1, width, -1).movedim(-1, 1)
             return self._outputs(image, context)[:, i, j]
 
         return step
 
     def _outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         height, width = x.shape[2:]
-        unit = 2 ** (self.sizes - 1)
+        multiple = 2 ** (self.sizes - 1)
         x = torch.cat([2 * x - 1, torch.ones_like(x[:, :1])], 1)
-        x = pad(x, (0, -width % unit, 0, -height % unit))
-        streams = _down(self.above(x)), _down(self.row_above(x)) + _right(self.left(x))
-        kept = list(self._way_down(streams, context))
-        streams = kept.pop()
-        for size, pairs in enumerate(self.up):
-            for pair in pairs:
-                streams = pair(*streams, context, kept.pop())
-            if size < self.sizes - 1:
-                streams = self.doubled[size](*streams)
-        out: Tensor = self.last(elu(streams[1]))
-        return out[:, :, :height, :width].permute(0, 2, 3, 1)
-
-    def _way_down(self, streams: tuple[Tensor, Tensor], context: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Both streams, as they were and after each step."""
-        yield streams
-        for size, pairs in enumerate(self.down):
-            for pair in pairs:
-                streams = pair(*streams, context)
-                yield streams
-            if size < self.sizes - 1:
-                streams = self.halved[size](*streams)
-                yield streams
+        x = pad(x, (0, -width % multiple, 0, -height % multiple))
+        left = pad(self.left(x), (1, 0))[..., :-1]
+        streams = shift_down(self.above(x)), shift_down(self.row_above(x)) + left
+        skips = [streams]
+        for size, blocks in enumerate(self.down):
+            if size:
+                streams = self.downsample[size - 1](*streams)
+                skips.append(streams)
+            for block in blocks:
+                streams = block(*streams, context)
+                skips.append(streams)
+        streams = skips.pop()
+        for size, blocks in enumerate(self.up):
+            streams = self.upsample[size - 1](*streams) if size else streams
+            for block in blocks:
+                streams = block(*streams, context, skips.pop())
+        return self.last(elu(streams[1]))[:, :, :height, :width].permute(0, 2, 3, 1)
 
 
-class _Shifted(nn.Module):
-    """A convolution that sees its row and those above; with `right`, its column and those to the left, and no other."""
+class _ShiftedConv2d(nn.Module):
+    """A convolution of its row and those above; with `right`, of its column and those to the left, and of no other."""
 
     def __init__(self, inside: int, outside: int, kernel: tuple[int, int], right: bool = False, stride: int = 1):
         super().__init__()
@@ -133,83 +144,72 @@ class _Shifted(nn.Module):
         self.pad = (beside, 0, above, 0) if right else (beside // 2, beside // 2, above, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(pad(x, self.pad))
-        return out
+        return self.conv(pad(x, self.pad))
 
 
-class _Doubled(nn.Module):
-    """A transposed convolution to twice the size, of which each pixel sees what `_Shifted` does."""
+class _ShiftedConvTranspose2d(nn.Module):
+    """A transposed convolution to twice the size, with the receptive field of `_ShiftedConv2d`."""
 
     def __init__(self, inside: int, outside: int, kernel: tuple[int, int], right: bool = False, stride: int = 2):
         super().__init__()
-        self.conv, self.cut = nn.ConvTranspose2d(inside, outside, kernel, stride), kernel[1] - stride
+        self.conv, self.crop = nn.ConvTranspose2d(inside, outside, kernel, stride), kernel[1] - stride
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out[..., self.cut :]
+        return self.conv(x)[..., self.crop :]
 
 
 _ABOVE, _LEFT = (2, 3), (2, 2)
 """Kernels of the two streams."""
 
 
-class _Resized(nn.Module):
+class _Resize(nn.Module):
     """Both streams at half, or twice, the size."""
 
-    def __init__(self, width: int, kind: type[_Shifted] | type[_Doubled]) -> None:
+    def __init__(self, width: int, conv: type[_ShiftedConv2d] | type[_ShiftedConvTranspose2d]) -> None:
         super().__init__()
-        self.above, self.left = kind(width, width, _ABOVE, stride=2), kind(width, width, _LEFT, right=True, stride=2)
+        self.above, self.left = conv(width, width, _ABOVE, stride=2), conv(width, width, _LEFT, right=True, stride=2)
 
     def forward(self, above: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         return self.above(above), self.left(left)
 
 
-class _Pair(nn.Module):
-    """A block of each stream; the second is told of the first, and on the way `back` both of their counterparts."""
+class _StreamBlocks(nn.Module):
+    """A block of each stream; the first stream is an input of the second, and `skips` are inputs of both."""
 
-    def __init__(self, width: int, back: int, **told: float) -> None:
+    def __init__(self, width: int, skips: int, context: int, dropout: float) -> None:
         super().__init__()
-        self.above = _Block(width, _ABOVE, False, back * width, **told)
-        self.left = _Block(width, _LEFT, True, width + back * width, **told)
+        self.above = _GatedResidualBlock(width, _ABOVE, False, skips * width, context, dropout)
+        self.left = _GatedResidualBlock(width, _LEFT, True, width + skips * width, context, dropout)
 
     def forward(
-        self, above: Tensor, left: Tensor, context: Tensor | None, kept: tuple[Tensor, Tensor] | None = None
+        self, above: Tensor, left: Tensor, context: Tensor | None, skips: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, Tensor]:
-        above = self.above(above, context, [] if kept is None else [kept[0]])
-        return above, self.left(left, context, [above] if kept is None else [above, kept[1]])
+        above = self.above(above, context, skips[:1])
+        return above, self.left(left, context, [above, *skips[1:]])
 
 
-class _Block(nn.Module):
-    """x + a sigmoid(b), for what two convolutions make of x, beside others' states and a context."""
+class _GatedResidualBlock(nn.Module):
+    """x + a sigmoid(b), of two convolutions of x, other states and a context."""
 
     def __init__(
-        self, width: int, kernel: tuple[int, int], right: bool, beside: int, *, context: float, dropout: float
+        self, width: int, kernel: tuple[int, int], right: bool, inputs: int, context: int, dropout: float
     ) -> None:
         super().__init__()
-        self.look = _Shifted(2 * width, width, kernel, right)
-        self.beside = nn.Conv2d(2 * beside, width, 1) if beside else None
-        self.drop = nn.Dropout(dropout)
-        self.tell = _Shifted(2 * width, 2 * width, kernel, right)
-        self.told = Told(int(context), 2 * width)
+        self.input_conv = _ShiftedConv2d(2 * width, width, kernel, right)
+        self.skip_conv = nn.Conv2d(2 * inputs, width, 1) if inputs else None
+        self.dropout = nn.Dropout(dropout)
+        self.output_conv = _ShiftedConv2d(2 * width, 2 * width, kernel, right)
+        self.context_embedding = PixelContext(context, 2 * width)
 
-    def forward(self, x: Tensor, context: Tensor | None, beside: list[Tensor]) -> Tensor:
-        inner = self.look(_both_ways(x))
-        if self.beside is not None:
-            inner = inner + self.beside(_both_ways(torch.cat(beside, 1)))
-        a, b = (self.tell(self.drop(_both_ways(inner))) + self.told(context)).chunk(2, 1)
+    def forward(self, x: Tensor, context: Tensor | None, others: Sequence[Tensor]) -> Tensor:
+        hidden = self.input_conv(_concat_elu(x))
+        if self.skip_conv is not None:
+            hidden = hidden + self.skip_conv(_concat_elu(torch.cat([*others], 1)))
+        hidden = self.output_conv(self.dropout(_concat_elu(hidden))) + self.context_embedding(context)
+        a, b = hidden.chunk(2, 1)
         return x + a * b.sigmoid()
 
 
-def _both_ways(x: Tensor) -> Tensor:
+def _concat_elu(x: Tensor) -> Tensor:
     """ELU of x and of -x."""
     return elu(torch.cat([x, -x], 1))
-
-
-def _down(x: Tensor) -> Tensor:
-    """Each row told of the one above in place of its own."""
-    return pad(x, (0, 0, 1, 0))[:, :, :-1]
-
-
-def _right(x: Tensor) -> Tensor:
-    """Each column told of the one to its left in place of its own."""
-    return pad(x, (1, 0))[..., :-1]

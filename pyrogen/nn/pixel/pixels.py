@@ -1,38 +1,31 @@
-"""What networks have in common that read an image pixel by pixel and are told of those before alone."""
+"""Base classes of networks over the pixels of an image whose outputs depend on the pixels before alone."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from pyrogen.nn.pixel.masked import Brush, MaskedConv2d, Painted, painted
+from pyrogen.nn.pixel.incremental import (
+    IncrementalLayer,
+    IncrementalMaskedConv2d,
+    IncrementalNetwork,
+    incremental_sequential,
+)
+from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["Canvas", "PixelNetwork", "ResidualPixelNetwork", "Told"]
+__all__ = ["PixelContext", "PixelNetwork", "ResidualPixelNetwork"]
 
 
-class Canvas(Protocol):
-    """Images that are drawn pixel by pixel, and what was computed of them so far."""
-
-    def paint(self, i: int, j: int, pixel: Tensor) -> None:
-        """Put the whole pixel (rows, inside) into row i and column j."""
-
-    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        """The state (rows, width) at row i and column j, of whose pixel (rows, inside) some channels may be known."""
-
-
-class Told(nn.Module):
-    """A context as what is added to the state of each pixel: the same for all, or from the same place of a map.
+class PixelContext(nn.Module):
+    """Embedding of a context that is added to the state of every pixel: one for all pixels, or one for each of a map.
 
     Args:
-        context: how many numbers; or (channels, height, width) of a map; 0: there is none, and nothing is added.
-        width: of a state.
-
-    Shapes:
-        (rows, context) or (rows, *context) -> (rows, width, 1 or height, 1 or width).
+        context: size of a context vector, or (channels, height, width) of a map; 0 for no context: 0 is added.
+        width: size of a state.
     """
 
     def __init__(self, context: Shape, width: int) -> None:
@@ -45,28 +38,60 @@ class Told(nn.Module):
             self.layer = nn.Conv2d(self.shape[0], width, 1)
 
     def forward(self, context: Tensor | None) -> Tensor | float:
-        """What is added."""
+        """Embed a context.
+
+        Args:
+            context: shape (batch, context) or (batch, *context); None without a context.
+
+        Returns:
+            Embedding of shape (batch, width, 1, 1) of a vector, (batch, width, height, width of the map) of a map, and
+            0.0 without a context.
+
+        Raises:
+            ValueError: the context is missing.
+        """
         if self.layer is None:
             return 0.0
         if context is None:
             raise ValueError(f"the network was made for a context of shape {self.shape}: pass one")
-        added: Tensor = self.layer(context)
-        return added
+        return self.layer(context)
 
     @staticmethod
-    def at(added: Tensor | float, i: int, j: int) -> Tensor | float:
-        """What is added at row i and column j, (rows, width)."""
-        if isinstance(added, float):
-            return added
-        return added[:, :, min(i, added.shape[2] - 1), min(j, added.shape[3] - 1)]
+    def row(embedding: Tensor | float, i: int) -> Tensor | float:
+        """Select a row of an embedding.
+
+        Args:
+            embedding: what `forward` gives.
+            i: the row.
+
+        Returns:
+            The embedding (batch, width, 1, 1 or width of the map) in row `i`, and 0.0 without a context.
+        """
+        return embedding if isinstance(embedding, float) else embedding[:, :, min(i, embedding.shape[2] - 1), None]
+
+    @staticmethod
+    def at(embedding: Tensor | float, i: int, j: int) -> Tensor | float:
+        """Select a pixel of an embedding.
+
+        Args:
+            embedding: what `forward` gives.
+            i: the row.
+            j: the column.
+
+        Returns:
+            The embedding (batch, width) at row `i` and column `j`, and 0.0 without a context.
+        """
+        row = PixelContext.row(embedding, i)
+        return row if isinstance(row, float) else row[:, :, 0, min(j, row.shape[3] - 1)]
 
 
 class PixelNetwork(nn.Module, ABC):
-    """Outputs for every element of an image, from those before: pixels in the order of reading, their channels in turn.
+    """Base class: outputs for every element of an image that depend on the elements before, pixel by pixel.
 
-    A network of this kind turns an image into states (`_states`), and does so pixel by pixel (`_canvas`). States come
-    in one group for each channel of the image, the first of which was told of no channel of its own pixel. Values, in
-    [0, 1], are read as 2 x - 1, and symbols, which have no channels, as vectors that are learned.
+    Pixels are in the order of reading, and the channels of a pixel in their order. A subclass maps an image to states
+    (`_states`), and does so incrementally (`_incremental`). States come in one group for each channel of the image, the
+    first of which depends on no channel of its own pixel. Values in [0, 1] are scaled to 2 x - 1, and symbols, of which
+    there is one at each pixel, are embedded.
     """
 
     by_pixel: bool
@@ -80,113 +105,121 @@ class PixelNetwork(nn.Module, ABC):
     symbols: int
     context: Shape
 
-    def _ends(self, states: int) -> None:
-        """The layers at both ends: values or symbols in, outputs for states of so many channels out."""
+    def _add_ends(self, states: int) -> None:
+        """Add the embedding of symbols, and the layers from states of so many channels to outputs."""
         self.event_shape = self._in = as_shape(self.event_shape)
-        who, shape = type(self).__name__, (1, *self._in) if len(self._in) == 2 else self._in
+        name, shape = type(self).__name__, (1, *self._in) if len(self._in) == 2 else self._in
         if len(shape) != 3 or (self.symbols and shape[0] != 1):
             raise ValueError(
-                f"{who} is for images (channels, height, width), and grids (height, width) of symbols, got "
+                f"{name} is for images (channels, height, width), and grids (height, width) of symbols, got "
                 f"event_shape={self._in} and symbols={self.symbols}"
             )
         self._channels, self._height, self._width = shape
         self.by_pixel = len(self._in) == 3
         if self.width % self._channels:
-            raise ValueError(f"{who} has a group for each channel: {self._channels} do not divide width={self.width}")
-        self._vectors = nn.Embedding(self.symbols, self.width) if self.symbols else None
-        self._inside = self.width if self.symbols else self._channels
+            raise ValueError(f"{name} has a group for each channel: {self._channels} do not divide width={self.width}")
+        self.embedding = nn.Embedding(self.symbols, self.width) if self.symbols else None
+        self._in_channels = self.width if self.symbols else self._channels
         self.last = nn.Sequential(
             nn.SiLU(),
-            MaskedConv2d(states, states, 1, self._channels, own=True),
+            MaskedConv2d(states, states, 1, self._channels, "B"),
             nn.SiLU(),
-            MaskedConv2d(states, self._channels * self.outputs, 1, self._channels, own=True),
+            MaskedConv2d(states, self._channels * self.outputs, 1, self._channels, "B"),
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs (rows, height, width, channels, outputs) for `x`."""
+        """Compute the outputs for all elements.
+
+        Args:
+            x: values or symbols of shape (batch, *event_shape).
+            context: shape (batch, context) or (batch, *context); None, the default, for a network without a context.
+
+        Returns:
+            Outputs of shape (batch, height, width, channels, outputs).
+        """
         batch_shape(x, self._in, type(self).__name__)
         out: Tensor = self.last(self._states(self._image(x), context))
         return out.unflatten(1, (self._channels, self.outputs)).permute(0, 3, 4, 1, 2)
 
-    def steps(self, rows: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
-        """The outputs element by element, in order: what was computed is kept.
+    def steps(self, batch_size: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
+        """Prepare incremental evaluation, element by element, which keeps the states and reuses them.
+
+        Args:
+            batch_size: number of images.
+            context: as that of `forward`.
 
         Returns:
-            From a place and the elements so far (rows, places) to the outputs there (rows, outputs).
+            A function to be called for the positions in order: from a position and the elements so far, in order
+            (batch_size, elements), to the outputs at the position (batch_size, outputs).
         """
-        canvas, last = self._canvas(rows, context), painted(self.last, rows, 1, 1)
+        set_pixel, states = self._incremental(batch_size, context)
+        last = incremental_sequential(self.last, batch_size, 1, 1)
 
-        def step(place: int, x: Tensor) -> Tensor:
-            pixel, channel = divmod(place, self._channels)
-            if pixel and not channel:  # the one before was painted before its last channel was known
-                canvas.paint(*divmod(pixel - 1, self._width), self._pixel(x, pixel - 1))
-            out = last(0, 0, canvas(*divmod(pixel, self._width), self._pixel(x, pixel)))
+        def step(position: int, x: Tensor) -> Tensor:
+            pixel, channel = divmod(position, self._channels)
+            if pixel and not channel:  # the pixel before was last set when its last channel was not known
+                set_pixel(*divmod(pixel - 1, self._width), self._pixel(x, pixel - 1))
+            out = last(0, 0, states(*divmod(pixel, self._width), self._pixel(x, pixel)))
             return out.unflatten(1, (self._channels, self.outputs))[:, channel]
 
         return step
 
     @abstractmethod
     def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
-        """The states (rows, states, height, width) of an image (rows, inside, height, width)."""
+        """The states (batch, states, height, width) of an image (batch, in_channels, height, width)."""
 
     @abstractmethod
-    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
-        """The same for images that are drawn pixel by pixel."""
+    def _incremental(self, batch_size: int, context: Tensor | None) -> IncrementalNetwork:
+        """The same in incremental evaluation; some channels of the last pixel may be unknown yet."""
 
     def _image(self, x: Tensor) -> Tensor:
-        """What the first layer sees, (rows, inside, height, width)."""
-        if self._vectors is None:
+        """The input of the first layer, (batch, in_channels, height, width)."""
+        if self.embedding is None:
             return 2 * x.reshape(len(x), self._channels, self._height, self._width) - 1
-        vectors: Tensor = self._vectors(x.reshape(len(x), self._height, self._width))
-        return vectors.permute(0, 3, 1, 2)
+        return self.embedding(x.reshape(len(x), self._height, self._width)).permute(0, 3, 1, 2)
 
     def _pixel(self, x: Tensor, pixel: int) -> Tensor:
-        """What the first layer sees of one pixel, (rows, inside), of the elements in order (rows, places)."""
+        """The input of the first layer at one pixel, (batch, in_channels), of elements in order (batch, elements)."""
         value = x[:, pixel * self._channels : (pixel + 1) * self._channels]
-        if self._vectors is None:
-            return 2 * value - 1
-        vector: Tensor = self._vectors(value[:, 0])
-        return vector
+        return 2 * value - 1 if self.embedding is None else self.embedding(value[:, 0])
 
 
 class ResidualPixelNetwork(PixelNetwork):
-    """A masked convolution, then layers, each of which adds to the states; these are twice as many as `width`."""
+    """Base class: a masked convolution, then residual layers of states that have 2 `width` channels."""
 
     kernel: int
 
     def __post_init__(self) -> None:
         super().__init__()
-        wide = 2 * self.width
-        self._ends(wide)
-        self.first = MaskedConv2d(self._inside, wide, self.kernel, self._channels)
-        self.told = Told(self.context, wide)
-        self.stack = nn.ModuleList(self._layers(wide))
+        states = 2 * self.width
+        self._add_ends(states)
+        self.first = MaskedConv2d(self._in_channels, states, self.kernel, self._channels)
+        self.context_embedding = PixelContext(self.context, states)
+        self.stack = nn.ModuleList(self._layers(states))
 
     @abstractmethod
-    def _layers(self, wide: int) -> Iterable[nn.Module]:
-        """The layers, from states (rows, wide, height, width) to what they add."""
+    def _layers(self, states: int) -> Iterable[nn.Module]:
+        """The layers, from states (batch, states, height, width) to what is added to them."""
 
     @abstractmethod
-    def _painted(self, layer: Any, rows: int) -> Brush:
-        """A layer of images that come pixel by pixel."""
+    def _incremental_layer(self, layer: Any, batch_size: int) -> IncrementalLayer:
+        """A layer in incremental evaluation."""
 
     def _states(self, image: Tensor, context: Tensor | None) -> Tensor:
-        state: Tensor = self.first(image) + self.told(context)
+        state: Tensor = self.first(image) + self.context_embedding(context)
         for layer in self.stack:
             state = state + layer(state)
         return state
 
-    def _canvas(self, rows: int, context: Tensor | None) -> Canvas:
-        layers = [self._painted(layer, rows) for layer in self.stack]
-        return _Canvas(Painted(self.first, rows, self._height, self._width), self.told(context), layers)
+    def _incremental(self, batch_size: int, context: Tensor | None) -> IncrementalNetwork:
+        first = IncrementalMaskedConv2d(self.first, batch_size, self._height, self._width)
+        embedding = self.context_embedding(context)
+        layers = [self._incremental_layer(layer, batch_size) for layer in self.stack]
 
+        def states(i: int, j: int, pixel: Tensor) -> Tensor:
+            state = first(i, j, pixel) + PixelContext.at(embedding, i, j)
+            for layer in layers:
+                state = state + layer(i, j, state)
+            return state
 
-class _Canvas:
-    def __init__(self, first: Painted, told: Tensor | float, layers: list[Brush]) -> None:
-        self.first, self.told, self.layers, self.paint = first, told, layers, first.paint
-
-    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        state = self.first(i, j, pixel) + Told.at(self.told, i, j)
-        for layer in self.layers:
-            state = state + layer(i, j, state)
-        return state
+        return first.set_pixel, states

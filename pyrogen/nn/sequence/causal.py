@@ -1,4 +1,4 @@
-"""Networks over sequences in which every place is told of those before it alone."""
+"""Causal networks over sequences: the outputs at a position depend on the elements before it alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ __all__ = ["CausalNetwork", "CausalRecurrent", "CausalTransformer"]
 
 
 class CausalNetwork(nn.Module, ABC):
-    """Outputs for every place of a sequence, from what stands before that place; the first is told a start token.
+    """Base class of causal networks: the outputs at a position depend on a start token and the elements before it.
 
-    A network of this kind says how tokens become states (`_states`), and one token after the other (`_next`).
+    A subclass defines the states of a whole sequence of tokens (`_states`), and those of one token after the other
+    (`_next`). Elements are either symbols, whole numbers below `symbols`, or vectors of `features` numbers.
     """
+
+    by_pixel: ClassVar[bool] = False
 
     symbols: int
     features: int
@@ -28,83 +31,93 @@ class CausalNetwork(nn.Module, ABC):
     width: int
     context: int
 
-    def _ends(self) -> None:
-        """The layers at both ends: elements and context in, outputs out."""
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """Event shape of an element: () of a symbol, (features,) of a vector."""
+        return () if self.symbols else (self.features,)
+
+    def _add_ends(self) -> None:
+        """Add the layers from elements and context to tokens, and from states to outputs."""
         if bool(self.symbols) == bool(self.features):
             raise ValueError(
-                f"{type(self).__name__} reads symbols or features: set one of both, got symbols={self.symbols} and "
-                f"features={self.features}"
+                f"{type(self).__name__} takes either symbols or vectors: set exactly one of symbols and features, got "
+                f"symbols={self.symbols} and features={self.features}"
             )
-        scale = 1 / math.sqrt(self.width)
-        self.start = nn.Parameter(torch.randn(self.width) * scale)
+        self.start = nn.Parameter(torch.randn(self.width) * (1 / math.sqrt(self.width)))
         self.first = nn.Embedding(self.symbols, self.width) if self.symbols else nn.Linear(self.features, self.width)
-        self.told = nn.Linear(self.context, self.width) if self.context else None
+        self.context_proj = nn.Linear(self.context, self.width) if self.context else None
         self.last = nn.Linear(self.width, self.outputs)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs (rows, places, outputs) for `x`."""
-        rows = len(x)
-        x = x.reshape(rows, -1) if self.symbols else x.reshape(rows, -1, self.features)
-        start = self.start.expand(rows, 1, self.width)
-        tokens = torch.cat([start, self.first(x[:, :-1])], 1) + self._context(context)
-        out: Tensor = self.last(self._states(tokens))
-        return out
+        """Compute the outputs at all positions.
 
-    def steps(self, rows: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
-        """The outputs place by place, for places in order: what was computed is kept.
+        Args:
+            x: symbols (batch, ...), int64, or vectors (batch, ..., features), in the order of memory.
+            context: shape (batch, context); None, the default, for a network without a context.
 
         Returns:
-            From a place i and the sequences so far (rows, places, ...) to the outputs there (rows, outputs).
+            Outputs of shape (batch, length, outputs).
         """
-        kept: list[Any] = [None]
-        told = self._context(context)
+        x = x.flatten(1) if self.symbols else x.reshape(len(x), -1, self.features)
+        start = self.start.expand(len(x), 1, self.width)
+        tokens = torch.cat([start, self.first(x[:, :-1])], 1) + self._context(context)
+        return self.last(self._states(tokens))
 
-        def step(place: int, x: Tensor) -> Tensor:
-            token = self.start.expand(rows, self.width) if place == 0 else self.first(x[:, place - 1])
-            state, kept[0] = self._next(place, token[:, None] + told, kept[0])
-            out: Tensor = self.last(state[:, 0])
-            return out
+    def steps(self, batch_size: int, context: Tensor | None = None) -> Callable[[int, Tensor], Tensor]:
+        """Prepare incremental evaluation, position by position, which keeps the states and reuses them.
+
+        Args:
+            batch_size: number of sequences.
+            context: shape (batch_size, context); None, the default, for a network without a context.
+
+        Returns:
+            A function to be called for the positions in order: from a position and the sequences so far (batch_size,
+            length, ...), of which later elements are ignored, to the outputs at the position (batch_size, outputs).
+        """
+        cache: Any = None
+        added = self._context(context)
+
+        def step(position: int, x: Tensor) -> Tensor:
+            nonlocal cache
+            token = self.start.expand(batch_size, self.width) if position == 0 else self.first(x[:, position - 1])
+            state, cache = self._next(position, token[:, None] + added, cache)
+            return self.last(state[:, 0])
 
         return step
 
     def _context(self, context: Tensor | None) -> Tensor | float:
-        """What is added to every token, (rows, 1, width)."""
-        if self.told is None:
+        """The projected context, (batch, 1, width), which is added to every token."""
+        if self.context_proj is None:
             return 0.0
         if context is None:
             raise ValueError(f"{type(self).__name__} was made for a context of {self.context} numbers: pass one")
-        told: Tensor = self.told(context)
-        return told[:, None]
+        return self.context_proj(context)[:, None]
 
     @abstractmethod
     def _states(self, tokens: Tensor) -> Tensor:
-        """The states (rows, places, width), each from the tokens (rows, places, width) up to its own."""
+        """The states (batch, length, width), each a function of the tokens (batch, length, width) up to its own."""
 
     @abstractmethod
-    def _next(self, place: int, token: Tensor, kept: Any) -> tuple[Tensor, Any]:
-        """The state (rows, 1, width) for the next token, and what is to be kept."""
+    def _next(self, position: int, token: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """The state (batch, 1, width) of the next token, and the cache for the one after it."""
 
 
 @dataclass(eq=False)
 class CausalTransformer(CausalNetwork):
-    """A masked transformer over symbols, or over vectors.
+    """Causal transformer over symbols or vectors, with learned positions.
 
     Args:
-        length: of a sequence, at most.
-        symbols: how many there are; 0: elements are vectors.
-        features: numbers in an element that is no symbol.
-        outputs: numbers for each place.
-        width: of a token inside.
-        heads: of attention.
-        layers: of attention.
-        context: numbers of a context that all places are told; 0: none.
-
-    Shapes:
-        (rows, ...), int64 symbols in order, or (rows, places, features); a context (rows, context) -> (rows, places,
-        outputs).
+        length: maximal length of a sequence.
+        symbols: number of symbols; 0, the default, where elements are vectors.
+        features: size of an element that is a vector; 0, the default, where elements are symbols.
+        outputs: number of outputs at each position, 1 by default.
+        width: size of a token inside, 64 by default.
+        heads: number of attention heads, which must divide `width`; 4 by default.
+        layers: number of attention layers, 2 by default.
+        context: size of a context vector on which all positions depend; 0, the default, without one.
 
     Raises:
-        ValueError: `heads` does not divide `width`; symbols and features, or neither.
+        ValueError: `heads` does not divide `width`, or both or neither of `symbols` and `features` are set.
 
     Example:
         >>> import torch
@@ -127,43 +140,39 @@ class CausalTransformer(CausalNetwork):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._ends()
-        self.places = nn.Parameter(torch.randn(self.length, self.width) / math.sqrt(self.width))
+        self._add_ends()
+        self.position_embedding = nn.Parameter(torch.randn(self.length, self.width) / math.sqrt(self.width))
         self.blocks = nn.ModuleList(AttentionBlock(self.width, self.heads, causal=True) for _ in range(self.layers))
         self.norm = nn.LayerNorm(self.width)
 
     def _states(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.places[: tokens.shape[1]]
+        tokens = tokens + self.position_embedding[: tokens.shape[1]]
         for block in self.blocks:
             tokens = block(tokens)
-        state: Tensor = self.norm(tokens)
-        return state
+        return self.norm(tokens)
 
-    def _next(self, place: int, token: Tensor, kept: list[KVCache] | None) -> tuple[Tensor, list[KVCache]]:
-        kept = [KVCache() for _ in self.blocks] if kept is None else kept
-        token = token + self.places[place]
-        for block, seen in zip(self.blocks, kept, strict=True):
-            token = block(token, seen)
-        return self.norm(token), kept
+    def _next(self, position: int, token: Tensor, cache: list[KVCache] | None) -> tuple[Tensor, list[KVCache]]:
+        caches = [KVCache() for _ in self.blocks] if cache is None else cache
+        token = token + self.position_embedding[position]
+        for block, block_cache in zip(self.blocks, caches, strict=True):
+            token = block(token, block_cache)
+        return self.norm(token), caches
 
 
 @dataclass(eq=False)
 class CausalRecurrent(CausalNetwork):
-    """A GRU over symbols, or over vectors.
+    """Recurrent network (GRU) over symbols or vectors.
 
     Args:
-        symbols: how many there are; 0: elements are vectors.
-        features: numbers in an element that is no symbol.
-        outputs: numbers for each place.
-        width: of the state.
-        layers: of GRUs, each reading the states of the one before.
-        context: numbers of a context that all places are told; 0: none.
-
-    Shapes:
-        As `CausalTransformer`, for any number of places.
+        symbols: number of symbols; 0, the default, where elements are vectors.
+        features: size of an element that is a vector; 0, the default, where elements are symbols.
+        outputs: number of outputs at each position, 1 by default.
+        width: size of the state, 128 by default.
+        layers: number of stacked GRUs, 1 by default.
+        context: size of a context vector on which all positions depend; 0, the default, without one.
 
     Raises:
-        ValueError: symbols and features, or neither.
+        ValueError: both or neither of `symbols` and `features` are set.
 
     Example:
         >>> import torch
@@ -183,13 +192,11 @@ class CausalRecurrent(CausalNetwork):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._ends()
+        self._add_ends()
         self.gru = nn.GRU(self.width, self.width, self.layers, batch_first=True)
 
     def _states(self, tokens: Tensor) -> Tensor:
-        states: Tensor = self.gru(tokens)[0]
-        return states
+        return self.gru(tokens)[0]
 
-    def _next(self, place: int, token: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
-        state, kept = self.gru(token, kept)
-        return state, kept
+    def _next(self, position: int, token: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.gru(token, cache)

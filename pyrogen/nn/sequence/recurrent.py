@@ -1,4 +1,4 @@
-"""Recurrent networks, which read an event token by token."""
+"""Recurrent networks over the tokens of an event."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ __all__ = ["RecurrentEncoder"]
 
 @dataclass(eq=False)
 class RecurrentEncoder(nn.Module):
-    """From an image or a sequence to numbers: a GRU reads the tokens, a linear map its last state.
+    """Recurrent network from an image or a sequence to a vector: a GRU over its tokens, then a linear layer.
 
     Args:
         event_shape: (channels, height, width) of an image, (length, features) or (length,) of a sequence.
         out_shape: event shape of the output.
-        width: of the state.
-        layers: of GRUs, each reading the states of the one before.
-        patch: (height, width) of a token, or one number for both; None: the rows of an image, the steps of a sequence.
-
-    Shapes:
-        (..., *event_shape) -> (..., *out_shape), for any leading dimensions.
+        width: size of the state, 128 by default.
+        layers: number of stacked GRUs, 1 by default.
+        patch: (height, width) of a token, or one number for both; None, the default: a token is a row of the image, or
+            a step of the sequence.
 
     Raises:
-        ValueError: an `event_shape` that cannot be cut so, or the input does not end in it.
+        ValueError: `event_shape` is neither an image's nor a sequence's, or `patch` does not divide it.
 
     Example:
         >>> import torch
@@ -54,7 +52,13 @@ class RecurrentEncoder(nn.Module):
         self.last = nn.Linear(self.width, math.prod(self._out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The outputs for `x`."""
+        """Encode events.
+
+        Args:
+            x: events of shape (..., *event_shape), with any batch dimensions.
+
+        Returns:
+            Output of shape (..., *out_shape).
+        """
         states, _ = self.gru(self._tokens(x))
-        out: Tensor = self.last(states[:, -1])
-        return out.reshape((*batch_shape(x, self._in, "RecurrentEncoder"), *self._out))
+        return self.last(states[:, -1]).reshape((*batch_shape(x, self._in, "RecurrentEncoder"), *self._out))

@@ -1,4 +1,4 @@
-"""Sequences of any length: what reads a whole one into numbers, what is padding, and tokens that are hidden."""
+"""Sequences of any length: an encoder, padding, and word dropout."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from torch import Tensor, nn
 from pyrogen.nn.sequence.attention import AttentionBlock
 from pyrogen.nn.shapes import batch_shape
 
-__all__ = ["HiddenTokens", "SequenceEncoder", "elements", "without_padding"]
+__all__ = ["SequenceEncoder", "WordDropout", "elements", "without_padding"]
 
 
 @dataclass(eq=False)
 class SequenceEncoder(nn.Module):
-    """From a sequence of symbols or vectors to numbers: states, each of what stands up to it, their mean and the last.
+    """Causal network from a sequence of symbols or vectors to a vector, linear in the mean and the last of its states.
 
-    What pads a sequence changes nothing; of an empty one the mean and the last state are 0.
+    Padding has no effect; of an empty sequence the mean and the last state are 0.
 
     Args:
-        outputs: numbers.
-        symbols: how many there are; 0: elements are vectors.
-        features: numbers in an element that is no symbol.
-        kind: "recurrent", a GRU, or "transformer", masked, with sines of the place (Vaswani et al. 2017).
-        width: of a state.
-        layers: of states.
-        heads: of attention.
+        outputs: size of the output.
+        symbols: number of symbols; 0, the default, where elements are vectors.
+        features: size of an element that is a vector; 0, the default, where elements are symbols.
+        kind: "recurrent", the default, a GRU; or "transformer", causal, with sinusoidal positions (Vaswani et al.
+            2017).
+        width: size of a state, 64 by default.
+        layers: number of layers, 1 by default.
+        heads: number of attention heads, which must divide `width`; 4 by default.
 
-    Shapes:
-        x (..., places) int64 or (..., places, features), length (...) int64 or None -> (..., outputs).
+    Raises:
+        ValueError: `kind` is unknown, or `heads` does not divide `width`.
 
     Example:
         >>> encoder = SequenceEncoder(4, features=2, width=8)
@@ -54,70 +55,89 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.first = nn.Embedding(self.symbols, self.width) if self.symbols else nn.Linear(self.features, self.width)
         if self.kind == "recurrent":
-            self.reader: nn.Module = nn.GRU(self.width, self.width, self.layers, batch_first=True)
+            self.encoder: nn.Module = nn.GRU(self.width, self.width, self.layers, batch_first=True)
         elif self.kind == "transformer":
             blocks = (AttentionBlock(self.width, self.heads, causal=True) for _ in range(self.layers))
-            self.reader = nn.Sequential(*blocks, nn.LayerNorm(self.width))
+            self.encoder = nn.Sequential(*blocks, nn.LayerNorm(self.width))
         else:
-            raise ValueError(f"kind is 'recurrent' or 'transformer', got {self.kind!r}")
-        self.end = nn.Linear(2 * self.width, self.outputs)
+            raise ValueError(f"kind is one of recurrent, transformer, got {self.kind!r}")
+        self.last = nn.Linear(2 * self.width, self.outputs)
 
     def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
-        """The outputs for `x`."""
+        """Encode sequences.
+
+        Args:
+            x: symbols (..., length), int64, or vectors (..., length, features), with any batch dimensions.
+            length: number of elements before the padding, int64 (...); None, the default, without padding.
+
+        Returns:
+            Outputs of shape (..., outputs).
+        """
         unit = () if self.symbols else (self.features,)
-        *lead, places = batch_shape(x, unit, "SequenceEncoder")
-        rows = math.prod(lead)
-        length = torch.full((), places, device=x.device) if length is None else length
-        length = length.expand(lead).reshape(rows)
-        states = without_padding(self._states(without_padding(x.reshape(rows, places, *unit), length)), length)
-        last = length.clamp(min=1)[:, None]
-        mean, place = states.sum(1) / last, (last - 1)[..., None].expand(-1, 1, self.width)
-        out: Tensor = self.end(torch.cat([mean, states.gather(1, place)[:, 0]], -1))
-        return out.reshape(*lead, self.outputs)
+        *lead, positions = batch_shape(x, unit, "SequenceEncoder")
+        batch = math.prod(lead)
+        length = torch.full((), positions, device=x.device) if length is None else length
+        length = length.expand(lead).reshape(batch)
+        states = without_padding(self._states(without_padding(x.reshape(batch, positions, *unit), length)), length)
+        count = length.clamp(min=1)[:, None]
+        last = states.gather(1, (count - 1)[..., None].expand(-1, 1, self.width))[:, 0]
+        return self.last(torch.cat([states.sum(1) / count, last], -1)).reshape(*lead, self.outputs)
 
     def _states(self, x: Tensor) -> Tensor:
-        """The states (rows, places, width)."""
+        """The states (batch, length, width)."""
         tokens: Tensor = self.first(x)
-        if isinstance(self.reader, nn.GRU):
-            states: Tensor = self.reader(tokens)[0]
-            return states
-        places = torch.arange(x.shape[1], device=x.device)
-        states = self.reader(tokens + sines(places, self.width).to(tokens.dtype))
-        return states
+        if isinstance(self.encoder, nn.GRU):
+            return self.encoder(tokens)[0]
+        return self.encoder(tokens + _sinusoids(x.shape[1], self.width, x.device).to(tokens.dtype))
 
 
-class HiddenTokens(nn.Module):
-    """The tokens of elements, some of which are hidden in training: a learned token stands in their place.
+class WordDropout(nn.Module):
+    """Embedding of elements, some of which are replaced by a learned mask token in training.
 
     Args:
-        first: from elements to tokens.
-        width: of a token.
-        keep: part of the elements that is shown in training, all being shown afterwards; 0: none, ever.
+        embedding: network from elements to tokens.
+        width: size of a token.
+        keep_prob: probability that an element is kept in training mode; all are kept in evaluation mode, except at 0,
+            where none is kept in either mode.
 
     Example:
-        >>> HiddenTokens(nn.Embedding(3, 8), width=8, keep=0.5)(torch.zeros(7, 5, dtype=torch.int64)).shape
+        >>> WordDropout(nn.Embedding(3, 8), width=8, keep_prob=0.5)(torch.zeros(7, 5, dtype=torch.int64)).shape
         torch.Size([7, 5, 8])
 
     References:
         Bowman et al. 2016, arXiv:1511.06349 (word dropout: UNK in place of a word).
     """
 
-    def __init__(self, first: nn.Module, width: int, keep: float) -> None:
+    def __init__(self, embedding: nn.Module, width: int, keep_prob: float) -> None:
         super().__init__()
-        self.first, self.keep = first, keep
-        self.hidden = nn.Parameter(torch.randn(width) / math.sqrt(width))
+        self.embedding, self.keep_prob = embedding, keep_prob
+        self.mask_token = nn.Parameter(torch.randn(width) / math.sqrt(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The tokens of `x`."""
-        tokens: Tensor = self.first(x)
-        if self.keep and not self.training:
+        """Embed elements.
+
+        Args:
+            x: elements, as the embedding takes them.
+
+        Returns:
+            Tokens of shape (..., width).
+        """
+        tokens: Tensor = self.embedding(x)
+        if self.keep_prob and not self.training:
             return tokens
-        shown = torch.rand(tokens.shape[:-1], device=tokens.device) < self.keep
-        return torch.where(shown[..., None], tokens, self.hidden)
+        keep = torch.rand(tokens.shape[:-1], device=tokens.device) < self.keep_prob
+        return torch.where(keep[..., None], tokens, self.mask_token)
 
 
 def without_padding(x: Tensor, length: Tensor | None) -> Tensor:
-    """`x` (rows, places, ...) with 0 for whatever stands behind `length` (rows,); None: nothing does.
+    """Set the padding of sequences to 0.
+
+    Args:
+        x: sequences of shape (batch, max_length, ...).
+        length: number of elements before the padding, int64 (batch,); None without padding.
+
+    Returns:
+        `x` with 0 from `length` on.
 
     Example:
         >>> without_padding(torch.ones(2, 3), torch.tensor([1, 3])).tolist()
@@ -125,27 +145,34 @@ def without_padding(x: Tensor, length: Tensor | None) -> Tensor:
     """
     if length is None:
         return x
-    there = _there(length, x.shape[1])
-    return torch.where(there.reshape(*there.shape, *[1] * (x.dim() - 2)), x, 0)
+    mask = _element_mask(length, x.shape[1])
+    return torch.where(mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), x, 0)
 
 
 def elements(x: Tensor, length: Tensor | None) -> Tensor:
-    """The elements (number, ...) of all sequences `x` (rows, places, ...) of `length` (rows,), without the padding.
+    """Select the elements of all sequences, without the padding.
+
+    Args:
+        x: sequences of shape (batch, max_length, ...).
+        length: number of elements before the padding, int64 (batch,); None without padding.
+
+    Returns:
+        The elements of one sequence after the other, shape (total, ...).
 
     Example:
         >>> elements(torch.tensor([[1, 2, 0], [3, 4, 5]]), torch.tensor([2, 3])).tolist()
         [1, 2, 3, 4, 5]
     """
-    return x.flatten(0, 1) if length is None else x[_there(length, x.shape[1])]
+    return x.flatten(0, 1) if length is None else x[_element_mask(length, x.shape[1])]
 
 
-def _there(length: Tensor, places: int) -> Tensor:
-    """Which of so many places hold elements, (rows, places)."""
-    return torch.arange(places, device=length.device) < length[:, None]
+def _element_mask(length: Tensor, max_length: int) -> Tensor:
+    """Whether a position holds an element and no padding, (batch, max_length)."""
+    return torch.arange(max_length, device=length.device) < length[:, None]
 
 
-def sines(places: Tensor, width: int) -> Tensor:
-    """Waves of the places, (..., width), their lengths from 2 pi to 10,000 times that."""
-    rate = 10_000.0 ** (-torch.arange(0, width, 2, device=places.device) / width)
-    angle = places[..., None] * rate
+def _sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """Sines and cosines of the positions, (length, width), of wavelengths from 2 pi to 10,000 times that."""
+    rate = 10_000.0 ** (-torch.arange(0, width, 2, device=device) / width)
+    angle = torch.arange(length, device=device)[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], -1)[..., :width]

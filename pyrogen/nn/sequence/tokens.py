@@ -15,16 +15,16 @@ __all__ = ["Tokens"]
 
 @dataclass(frozen=True)
 class Tokens:
-    """How an event is cut into tokens, from left to right and from top to bottom.
+    """Division of an event into tokens, from left to right and from top to bottom.
 
     Args:
         event_shape: (channels, height, width) of an image, (length, features) or (length,) of a sequence.
-        patch: (height, width) of a token, which must divide the image's; one number for both; None: the rows of an
-            image, the steps of a sequence.
-        who: whose input it is, for messages.
+        patch: (height, width) of a token, or one number for both, which must divide those of the image; None, the
+            default: a token is a row of the image, or a step of the sequence.
+        name: of the network, for the error message; "Tokens" by default.
 
     Raises:
-        ValueError: neither an image nor a sequence, or patches that do not divide it.
+        ValueError: `event_shape` is neither an image's nor a sequence's, or `patch` does not divide it.
 
     Example:
         >>> import torch
@@ -35,51 +35,64 @@ class Tokens:
 
     event_shape: Shape
     patch: Shape | None = None
-    who: str = "Tokens"
+    name: str = "Tokens"
 
     def __post_init__(self) -> None:
-        assert self._grid  # refuses at once what it cannot cut
+        assert self._sizes  # raises for a patch that does not divide the event
 
     @property
     def length(self) -> int:
         """Number of tokens."""
-        _, rows, _, columns, _ = self._grid
-        return rows * columns
+        return math.prod(self.grid)
 
     @property
     def features(self) -> int:
-        """Numbers in a token."""
-        channels, _, down, _, right = self._grid
-        return channels * down * right
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The tokens (rows, length, features) of `x` (..., *event_shape), its leading dimensions folded into one."""
-        rows = math.prod(batch_shape(x, as_shape(self.event_shape), self.who))
-        cut = x.reshape(rows, *self._grid).permute(0, 2, 4, 1, 3, 5)
-        return cut.reshape(rows, self.length, self.features)
+        """Size of a token."""
+        channels, _, height, _, width = self._sizes
+        return channels * height * width
 
     @property
     def grid(self) -> tuple[int, int]:
         """Number of tokens from top to bottom, and from left to right."""
-        return self._grid[1], self._grid[3]
+        return self._sizes[1], self._sizes[3]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Divide events into tokens.
+
+        Args:
+            x: events of shape (..., *event_shape).
+
+        Returns:
+            Tokens of shape (batch, length, features), with all batch dimensions flattened into one.
+        """
+        batch = math.prod(batch_shape(x, as_shape(self.event_shape), self.name))
+        patches = x.reshape(batch, *self._sizes).permute(0, 2, 4, 1, 3, 5)
+        return patches.reshape(batch, self.length, self.features)
 
     def join(self, tokens: Tensor) -> Tensor:
-        """The events (rows, *event_shape) whose tokens (rows, length, features) are."""
-        channels, rows, down, columns, right = self._grid
-        cut = tokens.reshape(len(tokens), rows, columns, channels, down, right)
-        return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), *as_shape(self.event_shape))
+        """Join tokens to events, the inverse of calling the object.
+
+        Args:
+            tokens: shape (batch, length, features).
+
+        Returns:
+            Events of shape (batch, *event_shape).
+        """
+        channels, rows, height, columns, width = self._sizes
+        patches = tokens.reshape(len(tokens), rows, columns, channels, height, width)
+        return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), *as_shape(self.event_shape))
 
     @cached_property
-    def _grid(self) -> tuple[int, int, int, int, int]:
+    def _sizes(self) -> tuple[int, int, int, int, int]:
         """Channels, patches from top to bottom, their height, patches from left to right, their width."""
         shape = as_shape(self.event_shape)
         if not 1 <= len(shape) <= 3:
             raise ValueError(
-                f"{self.who} is for images (channels, height, width) and sequences (length, features), got {shape}"
+                f"{self.name} is for images (channels, height, width) and sequences (length, features), got {shape}"
             )
         channels, height, width = {1: (1, *shape, 1), 2: (1, *shape), 3: shape}[len(shape)]
         patch = (1, width) if self.patch is None else as_shape(self.patch)
         down, right = patch * 2 if len(patch) == 1 else patch
         if height % down or width % right:
-            raise ValueError(f"{self.who} cannot cut {height} by {width} into patches of {down} by {right}")
+            raise ValueError(f"{self.name} cannot cut {height} by {width} into patches of {down} by {right}")
         return channels, height // down, down, width // right, right
