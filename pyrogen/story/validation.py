@@ -54,7 +54,7 @@ def check_length(owner: str, data: Mapping[str, Tensor], max_length: int) -> Non
     if not integers or not 0 <= int(length.min()) <= int(length.max()) <= max_length:
         kind = f"{tuple(length.shape)} of {str(length.dtype).removeprefix('torch.')}"
         raise ValueError(
-            f"{owner} takes a column 'length' of integers from 0 to {max_length} of shape (n,), got {kind} from "
+            f"{owner} takes a column 'length' of whole numbers from 0 to {max_length}, shape (n,), got {kind} from "
             f"{length.min()} to {length.max()}"
         )
 

@@ -40,7 +40,7 @@ def test_lengths_within_the_limit_pass_and_need_not_be_there():
 )
 def test_other_lengths_are_refused(length, got):
     with pytest.raises(
-        ValueError, match=rf"^Mine takes a column 'length' of integers from 0 to 4 of shape \(n,\), got {got}$"
+        ValueError, match=rf"^Mine takes a column 'length' of whole numbers from 0 to 4, shape \(n,\), got {got}$"
     ):
         check_length("Mine", {"length": torch.tensor(length)}, 4)
 
