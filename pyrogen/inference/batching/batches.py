@@ -37,4 +37,8 @@ class Batches(Protocol):
         """Order and position, for a checkpoint."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state that `state()` returned."""
+        """Continue from a state.
+
+        Args:
+            state: what `state()` returned.
+        """

@@ -1,4 +1,4 @@
-"""State on disk: any tree of tensors and plain values as one safetensors file, replaced as a whole or not at all."""
+"""Trees of tensors and plain values as one safetensors file, replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ __all__ = ["load_tree", "save_tree", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by one write, fsync and rename: a reader, or a crash, sees old or new, never a part."""
+    """Replace a file by one write, fsync and rename: a reader, or a crash, sees the old or the new one, never a part.
+
+    Args:
+        path: of the file.
+        content: its new content.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -37,7 +42,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def save_tree(path: Path, tree: Any, **about: Any) -> None:
-    """Write a tree of dicts, lists, tuples, tensors, numbers, strings and None, and JSON-able `about` beside it.
+    """Write a tree of dicts, lists, tuples, tensors, numbers, strings and None.
+
+    Args:
+        path: of the file.
+        tree: the tree.
+        about: further values that JSON can hold, kept in the file's header.
 
     Raises:
         TypeError: the tree holds something else, naming where.
@@ -50,14 +60,20 @@ def save_tree(path: Path, tree: Any, **about: Any) -> None:
 
 
 def load_tree(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Read what `save_tree` wrote: the tree, and what it was given `about` it.
+    """Read what `save_tree` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The tree, and the values in the header.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, or not pyrogen's.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: is this a run folder?")
+        raise FileNotFoundError(f"{path} does not exist: is this a run directory?")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -66,7 +82,7 @@ def load_tree(path: Path) -> tuple[Any, dict[str, Any]]:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or truncated ({reason}): restore it, or train again") from None
     if "pyrogen" not in metadata:
-        raise ValueError(f"{path} was not written by pyrogen: expected a file of a run folder")
+        raise ValueError(f"{path} was not written by pyrogen: expected a file of a run directory")
     about = json.loads(metadata["pyrogen"])
     return _restored(about.pop("tree"), tensors), about
 

@@ -1,8 +1,8 @@
-"""A run folder: what a run is (config.json), its weights, how to go on with it, and its history.
+"""The files of a run.
 
 config.json            story and arguments, columns, versions, data and protocol, options, seed
 weights.safetensors    what `load` reads
-resume.safetensors     alone suffices to go on
+resume.safetensors     the checkpoint, which alone suffices to resume
 history.jsonl          one record an epoch
 """
 
@@ -27,7 +27,7 @@ class RunDirectory:
     """The files of one run.
 
     Args:
-        path: the folder; made when first written to.
+        path: of the directory, which is made when first written to.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -40,11 +40,18 @@ class RunDirectory:
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return (self.path / "resume.safetensors").exists()
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Write the config, and forget the history of a run that left no checkpoint."""
+        """Make the directory, write the configuration, and remove the history of a run that left no checkpoint.
+
+        Args:
+            config: the content of `config.json`.
+
+        Raises:
+            ValueError: the path is a file.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file, expected a folder to write the run to")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -52,10 +59,13 @@ class RunDirectory:
         self._write_json("config.json", config)
 
     def config(self) -> dict[str, Any]:
-        """Read config.json.
+        """Read `config.json`.
+
+        Returns:
+            Its content, in today's names.
 
         Raises:
-            FileNotFoundError: no such folder, or no run in it.
+            FileNotFoundError: there is no such directory, or no run in it.
             ValueError: the file is damaged, or of a newer version.
         """
         path = self.path / "config.json"
@@ -75,17 +85,29 @@ class RunDirectory:
         return dict(config)
 
     def append(self, *records: Mapping[str, Any]) -> None:
-        """Add records to the history."""
+        """Add records to the history.
+
+        Args:
+            records: one for each epoch.
+        """
         with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(record) + "\n" for record in records))
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
-        """Replace the history."""
+        """Replace the history.
+
+        Args:
+            records: one for each epoch.
+        """
         text = "".join(json.dumps(record) + "\n" for record in records)
         write_whole(self.path / "history.jsonl", text.encode())
 
     def history(self) -> list[dict[str, Any]]:
-        """The records of the epochs; a line cut short by a kill is left out."""
+        """Read the history.
+
+        Returns:
+            One record for each epoch; a line cut short by a kill is left out.
+        """
         path, records = self.path / "history.jsonl", []
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             try:
@@ -95,15 +117,26 @@ class RunDirectory:
         return records
 
     def write_weights(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], **about: Any) -> None:
-        """Replace the weights."""
+        """Replace the weights.
+
+        Args:
+            tensors: by name.
+            config: of the run that they belong to.
+            about: further values, kept in the file's header.
+        """
         about = {"format": FORMAT, "run": config["run"], "story": config["story"]["class"], **about}
         save_tree(self.path / "weights.safetensors", dict(tensors), **about)
 
     def weights(self, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Read the weights that belong to the config, and what is said about them.
+        """Read the weights.
+
+        Args:
+            config: of the run that they must belong to.
+
+        Returns:
+            The weights by name, and the values in the file's header.
 
         Raises:
-            FileNotFoundError: there are none.
             ValueError: they are damaged, of another run, or of another story.
         """
         path = self.path / "weights.safetensors"
@@ -118,18 +151,32 @@ class RunDirectory:
         return tensors, about
 
     def write_checkpoint(self, state: Any, config: Mapping[str, Any]) -> None:
-        """Replace the checkpoint."""
+        """Replace the checkpoint.
+
+        Args:
+            state: of the run.
+            config: of the run.
+        """
         save_tree(self.path / "resume.safetensors", state, format=FORMAT, config=dict(config))
 
     def checkpoint(self) -> tuple[Any, dict[str, Any]]:
-        """Read the checkpoint: state and config."""
+        """Read the checkpoint.
+
+        Returns:
+            The state and the configuration of the run.
+        """
         path = self.path / "resume.safetensors"
         state, about = load_tree(path)
         _check_version(path, about.get("format", 0), None)
         return state, about["config"]
 
     def restore_files(self, history: list[dict[str, Any]], config: Mapping[str, Any]) -> None:
-        """Write config and history anew from a checkpoint, which alone suffices."""
+        """Write configuration and history from a checkpoint.
+
+        Args:
+            history: records of the epochs.
+            config: the content of `config.json`.
+        """
         self._write_json("config.json", config)
         self.write_history(history)
 

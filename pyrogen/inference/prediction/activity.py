@@ -1,4 +1,4 @@
-"""Which latents a posterior uses: active units, and with them collapse, which the ELBO alone does not show."""
+"""Active units: which latents a posterior uses. Posterior collapse shows here, and not in the ELBO alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.likelihood.memory_budget import pieces
+from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.encode_decode import codes_of, rows_first
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.input_checks import is_auto
@@ -21,16 +21,16 @@ __all__ = ["ActiveUnits", "active_units"]
 
 THRESHOLD = 0.01
 _DRAWS = 32
-"""Runs of a guide that has no means in closed form, in two halves."""
+"""Runs of a guide without means in closed form, in two halves."""
 
 
 @dataclass(frozen=True)
 class ActiveUnits:
-    """How far the mean of each latent's posterior moves from datum to datum.
+    """Variance over the data of the posterior mean of each latent unit.
 
     Args:
         variance: by site, of the shape of the latent: Var_x(E_q[z | x]), in the squared units of z.
-        threshold: a unit is active above it.
+        threshold: above which a unit is active; 0.01 by default.
     """
 
     variance: dict[str, Tensor]
@@ -38,7 +38,7 @@ class ActiveUnits:
 
     @property
     def active(self) -> dict[str, int]:
-        """How many units are active, by site."""
+        """Number of active units, by site."""
         return {name: int((variance > self.threshold).sum()) for name, variance in self.variance.items()}
 
     def __str__(self) -> str:
@@ -54,20 +54,20 @@ def active_units(
 ) -> ActiveUnits:
     r"""Count the latent units u that the posterior uses: $\operatorname{Var}_x(E_{q(z|x)}[z_u]) > 0.01$.
 
-    A unit whose posterior is the prior whatever the datum, as in a collapsed posterior, has 0; one that tells data
-    apart and has a standard normal prior, up to 1. Where means are not in closed form, as in the upper layers of a
-    hierarchy, the variance is the covariance over the data of the means of two independent sets of 16 draws, which has
-    no bias.
+    A unit whose posterior is the prior for every datum, as in posterior collapse, has variance 0; one that
+    distinguishes data and has a standard normal prior, up to 1. Where means have no closed form, as in the upper layers
+    of a hierarchy, the variance is the covariance over the data of the means of two independent sets of 16 draws, which
+    is unbiased.
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
-        threshold: above which a unit is active.
-        rows: how many data are looked at, a random choice of them.
-        seed: of choice and draws.
+        threshold: above which a unit is active; 0.01 by default.
+        rows: number of data used, a random choice of them; 1,000 by default.
+        seed: of choice and draws; 0 by default.
 
     Returns:
-        Nothing in it for a story whose guide draws no continuous latent of each datum.
+        The variances; empty for a story whose guide draws no continuous latent of each datum.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -79,27 +79,26 @@ def active_units(
         Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
     """
     with evaluation_context(story, seed) as context:
-        told = context.story
-        if "guide" in told.unsupported:
+        if "guide" in context.story.unsupported:
             return ActiveUnits({}, threshold)
-        program = context.program
-        batch = context.batch(data)
-        if batch.n > rows and not is_auto(told):  # an AutoGuide knows the training data's rows alone
+        program, batch = context.program, context.batch(data)
+        if batch.n > rows and not is_auto(context.story):  # an AutoGuide is bound to the training data's rows
             index = torch.randperm(batch.n)[:rows]
             batch = replace(batch.map(lambda column: column[index]), n=rows)
-        few = list(pieces(told, functools.partial(_means_of, program), batch))
-        one, other = _means(program, few), _means(program, few)
-        if any(not torch.equal(mean, other[name]) for name, mean in one.items()):
+        chunks = list(split_rows(context.story, functools.partial(_means_of, program), batch))
+        first, second = _means(program, chunks), _means(program, chunks)
+        if any(not torch.equal(mean, second[name]) for name, mean in first.items()):
             for _ in range(_DRAWS // 2 - 1):
-                for total in (one, other):
-                    total |= {name: total[name] + mean for name, mean in _means(program, few).items()}
-            one, other = ({name: total / (_DRAWS // 2) for name, total in half.items()} for half in (one, other))
-    return ActiveUnits({name: _covariance(one[name], other[name]) for name in one}, threshold)
+                for total in (first, second):
+                    total |= {name: total[name] + mean for name, mean in _means(program, chunks).items()}
+            halves = ({name: total / (_DRAWS // 2) for name, total in half.items()} for half in (first, second))
+            first, second = halves
+    return ActiveUnits({name: _covariance(first[name], second[name]) for name in first}, threshold)
 
 
-def _means(program: Program, few: list[Batch]) -> dict[str, Tensor]:
+def _means(program: Program, chunks: list[Batch]) -> dict[str, Tensor]:
     """The codes' means, each given a draw of those before it, and a draw where there is no mean, (N, ...) by site."""
-    found = [_means_of(program, rows) for rows in few]
+    found = [_means_of(program, rows) for rows in chunks]
     return {name: torch.cat([part[name] for part in found]).cpu() for name in found[0]}
 
 

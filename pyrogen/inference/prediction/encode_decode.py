@@ -1,41 +1,60 @@
-"""Codes of data, and data of codes: `encode`, `decode`, `reconstruct`, for any story with latents of each datum."""
+"""Latent codes of data and data from codes, for any story with latents of each datum."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
+from pyro.distributions import Delta
 from torch import Tensor
+from torch.distributions import Distribution
 
-from pyrogen.inference.likelihood.memory_budget import pieces
+from pyrogen.inference.likelihood.memory_budget import split_rows
+from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents, mean_of, point_of
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.story import (
-    Batch,
-    Signature,
-    data_plate,
-    inside,
-    is_subsample,
-    latent_sites,
-    observed_sites,
-    unwrap_independent,
-)
+from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
-__all__ = ["FixedLatents", "ModeLatents", "codes_of", "decode", "encode", "mean_of", "reconstruct", "rows_first"]
+__all__ = ["codes", "codes_of", "decode", "encode", "one_or_all", "reconstruct", "rows_first"]
 
 
 def encode(story: Any, data: Any) -> Any:
-    """The code of each datum: the mean of q(z | x), latent by latent, each given the means of those before it.
+    """The distribution of each datum's latents, q(z | x), latent by latent, each given the points of those before it.
 
-    A flow gives the image of its base's mean. A story without a guide is asked by its own method `encode`.
+    A story without a guide is asked by its own method `encode`; a code without a spread is a `Delta`.
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: columns as `fit` takes them.
+        data: columns as `fit` takes them, N rows.
+
+    Returns:
+        A distribution of batch shape (N,) and event shape (*latent shape), on the story's device, where one continuous
+        latent belongs to each datum; a dict of them by site where several do.
+
+    Raises:
+        ValueError: no continuous latent belongs to each datum.
+
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> encode(PPCA(5, latent=2), torch.randn(7, 5)).mean.shape
+        torch.Size([7, 2])
+    """
+    with evaluation_context(story) as context:
+        found = _distributions(context.program, context.batch(data))
+    return one_or_all(found)
+
+
+def codes(story: Any, data: Any) -> Any:
+    """The code of each datum: the point of q(z | x), latent by latent, each given the points of those before it.
+
+    The point of a distribution is its mean; of a flow, the image of its base's mean.
+
+    Args:
+        story: as `encode` takes it.
+        data: columns as `fit` takes them, N rows.
 
     Returns:
         (N, *latent shape), on the CPU, where one continuous latent belongs to each datum; a dict of them by site where
@@ -46,131 +65,70 @@ def encode(story: Any, data: Any) -> Any:
 
     Example:
         >>> from pyrogen.models import PPCA
-        >>> encode(PPCA(5, latent=2), torch.randn(7, 5)).shape
+        >>> codes(PPCA(5, latent=2), torch.randn(7, 5)).shape
         torch.Size([7, 2])
     """
-    with evaluation_context(story) as context:
-        told = context.story
-        program = context.program
-        encoded = functools.partial(_encoded, program)
-        found = [encoded(rows) for rows in pieces(told, encoded, context.batch(data))]
-    return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
+    return _by_pieces(story, data, _codes)
 
 
 def decode(story: Any, codes: Any, **given: Any) -> Any:
-    """The mean of p(x | z) for codes z; where none can be written down, as of autoregressive elements, a draw.
+    """The mean of p(x | z) at codes z; a draw where it has no closed form, as of autoregressive elements.
 
-    Latents that are not given are where p puts its mean given those that are; latents shared by all data where the
-    guide does.
+    Latents that are not given are at the point of their prior given those that are; latents shared by all data at the
+    guide's.
 
     Args:
         story: as `encode` takes it.
-        codes: what `encode` gives: (N, *latent shape), or a dict by site.
-        given: columns that the model conditions on, one for each code, or one for all.
+        codes: (N, *latent shape), or a dict by site, as `codes` returns; distributions, as `encode` returns, stand for
+            their points.
+        given: columns that the model conditions on, one row for each code, or one for all.
 
     Returns:
         (N, *event shape) on the CPU; a dict by site where several are modelled.
 
     Raises:
-        ValueError: codes of no latent of the model; or the model needs a column that is not given.
+        ValueError: the codes are of no latent of the model, or the model needs a column that is not given.
     """
     with evaluation_context(story) as context:
-        told = context.story
-        if "guide" in told.unsupported and hasattr(told, "decode"):
-            return point(told.decode(torch.as_tensor(codes).to(told.device), **given)).cpu()
+        own, program = context.story, context.program
+        if "guide" in own.unsupported and hasattr(own, "decode"):
+            return _point(own.decode(_point(codes).to(own.device), **given)).cpu()
         named = codes if isinstance(codes, Mapping) else {None: codes}
-        named = {name: torch.as_tensor(code).to(told.device) for name, code in named.items()}
-        n, program = len(next(iter(named.values()))), Program(told)
+        named = {name: _point(code).to(own.device) for name, code in named.items()}
+        n = len(next(iter(named.values())))
 
         def decoded(rows: Batch) -> dict[str, Tensor]:
             return _decoded(program, rows, {name: code[rows.index] for name, code in named.items()})
 
-        found = [decoded(rows) for rows in pieces(told, decoded, _blank(program, n, given))]
-    return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
+        parts = [decoded(rows) for rows in split_rows(own, decoded, _blank(program, n, given))]
+    return _joined(parts)
 
 
 def reconstruct(story: Any, data: Any) -> Any:
-    """What the story makes of each datum: the mean of p(x | z) at its code z.
+    """The reconstruction of each datum: the mean of p(x | z) at its code z.
 
-    A story's own method `reconstruct` is asked first, for its families know their means best.
+    A story's own method `reconstruct` takes precedence.
 
     Args:
         story: as `encode` takes it.
-        data: columns as `fit` takes them.
+        data: columns as `fit` takes them, N rows.
 
     Returns:
         (N, *event shape) on the CPU; a dict by site where several are observed.
     """
-    with evaluation_context(story) as context:
-        told = context.story
-        program = context.program
-        reconstructed = functools.partial(_reconstructed, program)
-        found = [reconstructed(rows) for rows in pieces(told, reconstructed, context.batch(data))]
-    return one_or_all({name: torch.cat([part[name] for part in found]) for name in found[0]})
-
-
-class ModeLatents(Messenger):
-    """Puts every latent where its distribution's point is, so that later ones are given it."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or msg["done"]) and not is_subsample(msg):
-            msg["value"], msg["done"] = point_of(msg["fn"]), True
-
-
-class FixedLatents(Messenger):
-    """Puts latents where the given values are, by site name."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"], msg["done"] = self.values[msg["name"]], True
-
-
-def point_of(fn: Any) -> Tensor:
-    """What stands for a latent's distribution: its mean; where it is discrete, its likeliest value."""
-    if getattr(fn.support, "is_discrete", False) and not hasattr(fn, "point"):
-        mode: Tensor = fn.mode
-        return mode.nan_to_num()  # a fair coin has none
-    return mean_of(fn)
-
-
-def mean_of(fn: Any) -> Tensor:
-    """The mean; of a flow, its base's image; of a categorical, the mean of its numbers, which stand for levels.
-
-    A distribution that cannot write down its mean has a method `point`, which is asked.
-    """
-    if hasattr(fn, "point"):
-        told: Tensor = fn.point()
-        return told
-    fn = unwrap_independent(fn)
-    if isinstance(fn, torch.distributions.Categorical):
-        return fn.probs @ torch.arange(fn.probs.shape[-1], dtype=fn.probs.dtype, device=fn.probs.device)
-    try:
-        value: Tensor = fn.mean
-    except NotImplementedError:
-        if not hasattr(fn, "base_dist"):
-            raise
-        value = mean_of(fn.base_dist)
-        for transform in getattr(fn, "transforms", ()):
-            value = transform(value)
-    return value
-
-
-def point(answer: Any) -> Tensor:
-    """What stands for what a story's own method gave: a distribution's point, a tensor as it is."""
-    return answer.detach() if isinstance(answer, Tensor) else point_of(answer).detach()
-
-
-def one_or_all(found: dict[str, Tensor]) -> Any:
-    """The one tensor, or the dict where there are several."""
-    return next(iter(found.values())) if len(found) == 1 else found
+    return _by_pieces(story, data, _reconstructed)
 
 
 def codes_of(guide: Any, plate: Any) -> dict[str, Any]:
-    """The guide's sites that are codes: continuous, scored, one for each datum; auxiliaries are none."""
+    """The guide's sites that are codes: continuous, scored, one for each datum, and not auxiliary.
+
+    Args:
+        guide: a trace.
+        plate: the data plate's frame, or None.
+
+    Returns:
+        By name.
+    """
     name = plate.name if plate is not None else None
     scored = {key: s for key, s in latent_sites(guide.nodes.values()).items() if s["mask"] is not False}
     sites = {key: s for key, s in scored.items() if not s["infer"].get("is_auxiliary")}
@@ -178,46 +136,96 @@ def codes_of(guide: Any, plate: Any) -> dict[str, Any]:
 
 
 def rows_first(value: Tensor, site: Any, plate: Any) -> Tensor:
-    """A value at a site with the data plate's dimension in front."""
+    """A value at a site with the data plate's dimension in front.
+
+    Args:
+        value: of the site's shape.
+        site: of a trace.
+        plate: the data plate's frame.
+
+    Returns:
+        The same values, (N, ...).
+    """
     return value.movedim(plate.dim - site["fn"].event_dim, 0)
 
 
-def _encoded(program: Program, rows: Batch) -> dict[str, Tensor]:
-    """The codes of some rows, by site."""
+def _by_pieces(fitted: Any, data: Any, run: Callable[[Program, Batch], dict[str, Tensor]]) -> Any:
+    """`run` on the rows of the data, some at a time."""
+    with evaluation_context(fitted) as context:
+        of_rows = functools.partial(run, context.program)
+        parts = [of_rows(rows) for rows in split_rows(context.story, of_rows, context.batch(data))]
+    return _joined(parts)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> Any:
+    return one_or_all({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def one_or_all(found: dict[str, Any]) -> Any:
+    """The value where there is only one, else the dict.
+
+    Args:
+        found: values by site.
+
+    Returns:
+        A value, or the dict.
+    """
+    return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _point(value: Any) -> Tensor:
+    """The point of a distribution; anything else as a tensor."""
+    return (point_of(value) if isinstance(value, Distribution) else torch.as_tensor(value)).detach()
+
+
+def _distributions(program: Program, rows: Batch) -> dict[str, Distribution]:
+    """The distributions of the codes of some rows, by site."""
     story, found = program.story, {}
     if "guide" not in story.unsupported:
-        guide, model = _at_points(program, rows)
+        guide, model = _point_traces(program, rows)
         plate = data_plate(model.nodes.values(), rows.n)
-        found = {name: rows_first(s["value"], s, plate).cpu() for name, s in codes_of(guide, plate).items()}
+        found = {name: site["fn"] for name, site in codes_of(guide, plate).items()}
     if not found and hasattr(story, "encode"):
-        found = {"z": point(_asked(story.encode, f"{story.name}.encode", rows)).cpu()}
+        own = _call(story.encode, f"{story.name}.encode", rows)
+        found = {"z": Delta(own, event_dim=own.dim() - 1) if isinstance(own, Tensor) else own}
     if not found:
         raise ValueError(f"{story.name} has no codes: its guide draws no continuous latent of each datum")
     return found
 
 
+def _codes(program: Program, rows: Batch) -> dict[str, Tensor]:
+    story = program.story
+    if "guide" not in story.unsupported:
+        guide, model = _point_traces(program, rows)
+        plate = data_plate(model.nodes.values(), rows.n)
+        found = {name: rows_first(s["value"], s, plate).cpu() for name, s in codes_of(guide, plate).items()}
+        if found:
+            return found
+    return {name: _point(fn).cpu() for name, fn in _distributions(program, rows).items()}
+
+
 def _reconstructed(program: Program, rows: Batch) -> dict[str, Tensor]:
     story = program.story
     if hasattr(story, "reconstruct"):
-        return {"x": point(_asked(story.reconstruct, f"{story.name}.reconstruct", rows)).cpu()}
+        return {"x": _point(_call(story.reconstruct, f"{story.name}.reconstruct", rows)).cpu()}
     story.require("guide")
-    _, model = _at_points(program, rows)
+    _, model = _point_traces(program, rows)
     return {name: mean_of(site["fn"]).cpu() for name, site in observed_sites(model.nodes.values()).items()}
 
 
-def _at_points(program: Program, rows: Batch) -> tuple[Any, Any]:
-    """Traces of guide and model, every latent where its distribution's point is."""
+def _point_traces(program: Program, rows: Batch) -> tuple[Any, Any]:
+    """Traces of guide and model with every latent at the point of its distribution."""
     guide = poutine.trace(ModeLatents()(program.guide)).get_trace(rows)
     return guide, poutine.trace(poutine.replay(ModeLatents()(program.model), trace=guide)).get_trace(rows)
 
 
-def _asked(method: Any, who: str, rows: Batch) -> Any:
-    args, kwargs = Signature(method, who).bind(rows)
+def _call(method: Any, name: str, rows: Batch) -> Any:
+    args, kwargs = Signature(method, name).bind(rows)
     return method(*args, **kwargs)
 
 
 def _decoded(program: Program, rows: Batch, codes: Mapping[str | None, Tensor]) -> dict[str, Tensor]:
-    """The means of the modelled columns at the codes; None names the one code."""
+    """The means of the modelled columns at the codes; the key None stands for the only code."""
     story, model = program.story, ModeLatents()(program.model)
     plain: Any = poutine.trace(model).get_trace(rows)
     columns = story.training_spec.sites if story.training_spec is not None else program.signatures[0].columns
@@ -225,26 +233,26 @@ def _decoded(program: Program, rows: Batch, codes: Mapping[str | None, Tensor]) 
     latents = {name: s for name, s in latent_sites(plain.nodes.values()).items() if name not in modelled}
     plate: Any = data_plate(plain.nodes.values(), rows.n)
     local = [name for name in latents if plate is not None and inside(latents[name], plate.name)]
-    held = _shared(program, [name for name in latents if name not in local])
+    values = _shared_points(program, [name for name in latents if name not in local])
     for name, code in codes.items():
         if name not in latents and (name is not None or len(local) != 1):
             wrong = "several latents" if name is None else f"no latent '{name}'"
             raise ValueError(f"{story.name}.model has {wrong} (it has: {', '.join(latents)}): pass a dict by site")
         site = latents[name or local[0]]
-        held[site["name"]] = code.movedim(0, plate.dim - site["fn"].event_dim)
-    trace: Any = poutine.trace(FixedLatents(held)(model)).get_trace(rows)
+        values[site["name"]] = code.movedim(0, plate.dim - site["fn"].event_dim)
+    trace: Any = poutine.trace(FixedLatents(values)(model)).get_trace(rows)
     return {name: mean_of(trace.nodes[name]["fn"]).cpu() for name in modelled}
 
 
-def _shared(program: Program, names: list[str]) -> dict[str, Tensor]:
-    """Latents that all data share, where the guide's points are."""
+def _shared_points(program: Program, names: list[str]) -> dict[str, Tensor]:
+    """The guide's points of latents that all data share."""
     if not names:
         return {}
-    seen = program.story.training_spec
-    if seen is None:
-        raise ValueError(f"{program.story.name}'s latent '{names[0]}' is shared by all data, which the fit decides")
+    spec = program.story.training_spec
+    if spec is None:
+        raise ValueError(f"{program.story.name}'s latent '{names[0]}' is shared by all data: fit the story first")
     guide = ModeLatents()(program.guide)
-    nodes: Any = poutine.trace(guide).get_trace(seen.placeholder().to(program.story.device)).nodes
+    nodes: Any = poutine.trace(guide).get_trace(spec.placeholder().to(program.story.device)).nodes
     return {name: nodes[name]["value"] for name in names if name in nodes}
 
 
@@ -257,7 +265,7 @@ def _blank(program: Program, n: int, given: Mapping[str, Any]) -> Batch:
             raise ValueError(f"{story.name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
         tensor = torch.as_tensor(value)
         columns[name] = tensor.expand(n) if tensor.dim() == 0 else tensor
-    seen = story.training_spec
-    total = seen.total if seen is not None and seen.total is not None else n
-    batch = Batch(columns, n, total, torch.arange(n), seen.extra if seen is not None else {})
+    spec = story.training_spec
+    total = spec.total if spec is not None and spec.total is not None else n
+    batch = Batch(columns, n, total, torch.arange(n), spec.extra if spec is not None else {})
     return batch.to(story.device)

@@ -1,4 +1,4 @@
-"""Missing parts of data, drawn from their posterior given what is seen."""
+"""Missing parts of data, drawn from their posterior given the observed parts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.likelihood.marginal_likelihood import weighed
-from pyrogen.inference.likelihood.memory_budget import pieces
-from pyrogen.inference.prediction.encode_decode import FixedLatents, mean_of
+from pyrogen.inference.likelihood.marginal_likelihood import log_weight_run
+from pyrogen.inference.likelihood.memory_budget import split_rows
+from pyrogen.inference.prediction.latent_points import FixedLatents, mean_of
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
@@ -23,14 +23,14 @@ __all__ = ["Imputation", "impute"]
 
 @dataclass(frozen=True)
 class Imputation:
-    """Data with their missing parts filled in; what was seen is as it was.
+    """Data with their missing parts filled in; observed parts are unchanged.
 
     Args:
         draws: (chains, N, *event_shape), one independent draw from each chain.
         mean: (N, *event_shape), the posterior mean of what is missing: over chains and the last half of their steps.
-        error: (N, *event_shape), its standard error, by the spread between chains; 0 where a value was seen.
-        acceptance: (N,) how often a proposed latent was taken, in the last half of the steps. The draws are not to be
-            trusted where it is near 0.
+        error: (N, *event_shape), its standard error, from the spread between chains; 0 where a value is observed.
+        acceptance: (N,) rate at which proposed latents were accepted in the last half of the steps. Draws are
+            unreliable where it is near 0.
     """
 
     draws: Tensor
@@ -42,21 +42,24 @@ class Imputation:
 def impute(
     story: Any, data: Any, missing: Tensor, *, chains: int = 16, steps: int = 200, seed: int | None = None
 ) -> Imputation:
-    r"""Draws of the missing elements $x_m$ of each datum, and their mean, given those that are seen, $x_s$.
+    r"""Draws of the missing elements $x_m$ of each datum, and their mean, given the observed ones, $x_s$.
 
-    Metropolis within Gibbs: a latent z' proposed by the guide at the datum as it is filled in is taken with probability
-    $\min(1, w(z') / w(z))$, $w(z) = p(x_s, x_m, z) / q(z|x_s, x_m)$; then $x_m \sim p(x_m|z)$. Its limit is
-    $p(x_m, z|x_s)$ exactly, whatever the guide; a poor guide is slow to get there, which `acceptance` shows. Chains
-    start at draws of the story's own.
+    Metropolis within Gibbs: a latent z' proposed by the guide at the completed datum is accepted with probability
+    $\min(1, w(z') / w(z))$, $w(z) = p(x_s, x_m, z) / q(z|x_s, x_m)$; then $x_m \sim p(x_m|z)$. The chain
+    converges to $p(x_m, z|x_s)$, whatever the guide; with a poor guide it is slow, which `acceptance` shows. Chains
+    start at draws from the story.
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained. The elements of x must be
             independent given its latents, all of which belong to single data and are drawn by the guide.
         data: columns as `fit` takes them; what `x` holds where it is missing does not matter.
         missing: boolean, (N, *event_shape) or one (*event_shape) for all: True where `x` is to be filled in.
-        chains: independent chains for each datum.
-        steps: steps of each.
-        seed: of the draws; None goes on with torch's own generator.
+        chains: independent chains for each datum; 16 by default.
+        steps: steps of each chain; 200 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
+
+    Returns:
+        Draws, means, errors and acceptance rates.
 
     Raises:
         ValueError: a mask of another shape or type, fewer than 2 chains or steps, a latent that is shared by all data
@@ -77,20 +80,22 @@ def impute(
         if number < 2:
             raise ValueError(f"impute needs at least 2 {name}, got {name}={number}")
     with evaluation_context(story, seed) as context:
-        told = context.story
         for part in ("guide", "density", "sample"):
-            told.require(part)
+            context.story.require(part)
         program = context.program
         columns, mask = _hidden(data, missing)
         batch = context.batch(columns)
-        batch = replace(batch, columns={**batch.columns, _MASK: mask.to(told.device)})
-        found = [_Chains(program, rows, chains).run(steps) for rows in pieces(told, weighed(program), batch, chains)]
+        batch = replace(batch, columns={**batch.columns, _MASK: mask.to(context.story.device)})
+        found = [
+            _Chains(program, rows, chains).run(steps)
+            for rows in split_rows(context.story, log_weight_run(program), batch, chains)
+        ]
     joined = {name: [getattr(part, name) for part in found] for name in Imputation.__dataclass_fields__}
     return Imputation(torch.cat(joined.pop("draws"), 1), **{name: torch.cat(parts) for name, parts in joined.items()})
 
 
 _MASK = "missing elements"
-"""The mask as a column of a batch; no program can ask for that name."""
+"""The mask as a column of a batch; it is no possible name of a parameter."""
 
 
 def _hidden(data: Any, missing: Tensor) -> tuple[Any, Tensor]:
@@ -125,7 +130,7 @@ class _Chains:
         self._fill(drawn[self.site] if isinstance(drawn, dict) else drawn)
 
     def run(self, steps: int) -> Imputation:
-        """Take the steps, and sum up the last half of them."""
+        """Take the steps, and average the last half of them."""
         last = range(steps // 2, steps)
         mean, accepted = torch.zeros_like(self.x), torch.zeros(self.batch.n)
         for number in range(steps):

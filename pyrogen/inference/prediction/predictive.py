@@ -1,4 +1,4 @@
-"""Draws by site name: from the posterior that the guide stands for, from the prior, and of data under each."""
+"""Draws by site name: of latents from guide and prior, and of data under each."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: columns as `fit` takes them.
-        num_samples: how many draws.
-        seed: of the draws; None goes on with torch's own generator.
+        data: columns as `fit` takes them, N rows.
+        num_samples: number of draws; 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
 
     Returns:
         By site name, draws first: (num_samples, N, ...) for a latent of each datum.
@@ -41,7 +41,13 @@ def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None
 
 
 def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
-    """Draws of the latents from the model; data lends only its columns' shapes and what is conditioned on.
+    """Draws of the latents from the model; of the data only shapes and the columns conditioned on matter.
+
+    Args:
+        story: see `posterior`.
+        data: see `posterior`.
+        num_samples: number of draws; 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
 
     Returns:
         By site name, draws first.
@@ -56,6 +62,12 @@ def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = N
 
 def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
     """Draws of the observed sites given latents from the guide.
+
+    Args:
+        story: see `posterior`.
+        data: see `posterior`.
+        num_samples: number of draws; 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
 
     Returns:
         By site name, draws first: (num_samples, N, ...).
@@ -72,6 +84,12 @@ def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed:
 def prior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
     """Draws of the observed sites given latents from the model.
 
+    Args:
+        story: see `posterior`.
+        data: see `posterior`.
+        num_samples: number of draws; 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
+
     Returns:
         By site name, draws first: (num_samples, N, ...).
     """
@@ -80,7 +98,7 @@ def prior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int
 
 
 class _NewData:
-    """Draws the observed sites anew: by the model's x=None path, or, where it has none, with observations undone."""
+    """Draws the observed sites anew: from x=None where the model allows it, else with observations removed."""
 
     def __init__(self) -> None:
         self.observed: tuple[str, ...] | None = None
@@ -98,7 +116,17 @@ class _NewData:
 
 
 def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any) -> bool:
-    """Whether a column is what one of the observed sites observes: by name, memory or content."""
+    """Whether a column is the value of one of the observed sites, judged by name, memory or content.
+
+    Args:
+        trace: of the model.
+        sites: names of the observed sites.
+        key: of the column.
+        column: the column itself.
+
+    Returns:
+        True if it is.
+    """
     if key in sites or not isinstance(column, Tensor):
         return key in sites
     return any(_same(trace.nodes[name]["value"], column) for name in sites)
@@ -113,7 +141,17 @@ def _same(value: Any, column: Tensor) -> bool:
 
 
 def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str, ...]) -> Batch | None:
-    """The batch with its observed columns None, if the model draws all its observed sites from it."""
+    """The batch with its observed columns None, for a model that draws them from x=None.
+
+    Args:
+        program: the story's.
+        batch: the rows.
+        trace: of the model on the batch.
+        observed: names of the observed sites.
+
+    Returns:
+        The batch, or None where the model cannot draw all its observed sites from it.
+    """
     columns = {key: None if observes(trace, observed, key, c) else c for key, c in batch.columns.items()}
     blank = replace(batch, columns=columns)
     try:
@@ -136,9 +174,7 @@ def _stacked(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     with evaluation_context(story, seed) as context:
-        told = context.story
-        told.require(needs)
-        program = context.program
+        context.story.require(needs)
         batch = context.batch(data)
-        draws = [draw(program, batch) for _ in range(num_samples)]
+        draws = [draw(context.program, batch) for _ in range(num_samples)]
     return {name: torch.stack([d[name] for d in draws]) for name in draws[0]}

@@ -1,4 +1,4 @@
-"""The options of `fit`, checked at the door and told in a run's config."""
+"""The options of `fit`, and their validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,29 @@ DEFAULT_EPOCHS = 20
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `fit`, which says what they mean."""
+    """The options of `fit`.
+
+    Args:
+        epochs: see `fit`, as for all of them; 20 where `steps` is None too.
+        steps: see `fit`.
+        batch_size: see `fit`.
+        arguments: see `fit`.
+        objective: see `fit`.
+        optimizer: see `fit`.
+        schedule: see `fit`.
+        clip_norm: see `fit`.
+        ema: see `fit`.
+        freeze: see `fit`; one name may stand without a list.
+        patience: see `fit`.
+        seed: see `fit`.
+        device: the device itself.
+        precision: see `fit`.
+        compile: see `fit`.
+        out: see `fit`.
+        resume: see `fit`.
+        progress: see `fit`.
+        callbacks: see `fit`.
+    """
 
     epochs: int | None
     steps: int | None
@@ -47,7 +69,14 @@ class Options:
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
 
     def check(self, validated: bool) -> None:
-        """Raise ValueError for options that make no sense, alone or together."""
+        """Check the options, alone and together.
+
+        Args:
+            validated: whether there is validation data.
+
+        Raises:
+            ValueError: a value is out of range, or options exclude each other.
+        """
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"pass epochs or steps, not both (got epochs={self.epochs}, steps={self.steps})")
         for name in ("epochs", "steps", "batch_size", "patience"):
@@ -56,7 +85,7 @@ class Options:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         self._check_types()
         if self.patience is not None and not validated:
-            raise ValueError("patience needs validation data to watch: pass validation=")
+            raise ValueError("patience needs validation data: pass validation=")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
         if self.ema is not None and not 0 < self.ema < 1:

@@ -1,4 +1,4 @@
-"""Precision: the run's floating type, and networks in bfloat16 under densities in float32."""
+"""Precision: the run's floating-point type, and networks in bfloat16 under densities in float32."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 
 @contextmanager
 def run_precision(story: Story, precision: str) -> Iterator[torch.dtype]:
-    """Make `precision` the default of new tensors and of the story; gives the type that data takes.
+    """Make `precision` that of new tensors and of the story.
 
-    `bfloat16` is autocast: what the story's networks return is brought back to float32, so that log densities of many
+    `bfloat16` is autocast: outputs of the story's networks are converted back to float32, so that log densities of many
     dimensions keep their digits.
 
+    Args:
+        story: the story.
+        precision: "float32", "bfloat16" or "float64".
+
+    Yields:
+        The type of floating-point data.
+
     Raises:
-        ValueError: an unknown precision, or a story of another type than asked for.
+        ValueError: the precision is unknown, or the story has float64 parameters and another precision is asked for.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision '{precision}' is unknown, expected one of {', '.join(PRECISIONS)}")
@@ -44,7 +51,15 @@ def run_precision(story: Story, precision: str) -> Iterator[torch.dtype]:
 
 
 def story_dtype(story: Story, default: torch.dtype) -> torch.dtype:
-    """The floating type of the story's parameters."""
+    """The floating-point type of the story's parameters.
+
+    Args:
+        story: the story.
+        default: where it has none.
+
+    Returns:
+        The type.
+    """
     tensors = [*story.trainable().values(), *story.buffers()]
     return next((t.dtype for t in tensors if t.is_floating_point()), default)
 

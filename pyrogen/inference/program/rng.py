@@ -1,4 +1,4 @@
-"""Random state: taken, kept, restored, and written down."""
+"""Random state of torch, numpy and Python: read, set, preserved, seeded."""
 
 from __future__ import annotations
 
@@ -24,20 +24,32 @@ __all__ = [
 
 
 def torch_random_state() -> list[Tensor]:
-    """The states of torch's generators: the CPU's, then one for each CUDA device in use."""
+    """The states of torch's generators.
+
+    Returns:
+        That of the CPU's, then one for each CUDA device in use.
+    """
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *cuda]
 
 
 def set_torch_random_state(state: list[Tensor]) -> None:
-    """Put torch's generators back to a state that `torch_random_state` gave."""
+    """Set torch's generators.
+
+    Args:
+        state: what `torch_random_state` returned.
+    """
     torch.set_rng_state(state[0].cpu())
     if len(state) > 1 and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([s.cpu() for s in state[1:]])
 
 
 def get_random_state() -> dict[str, Any]:
-    """The state of every generator that a program may draw from: torch, numpy, Python."""
+    """The state of every generator that a program may draw from.
+
+    Returns:
+        Under "torch", "numpy" and "python", as tensors and plain values.
+    """
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - programs may draw from it
     return {
         "torch": torch_random_state(),
@@ -47,7 +59,11 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put every generator back to a state that `get_random_state` gave."""
+    """Set every generator that a program may draw from.
+
+    Args:
+        state: what `get_random_state` returned.
+    """
     set_torch_random_state(state["torch"])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(  # noqa: NPY002 - programs may draw from it
@@ -58,14 +74,22 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def foreign_random_state() -> tuple[Any, ...]:
-    """The states of numpy's and Python's generators, to compare."""
+    """The states of numpy's and Python's generators, which a traced graph does not contain.
+
+    Returns:
+        Something that is equal while neither has drawn.
+    """
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - programs may draw from it
     return np.asarray(keys).tobytes(), position, has_gauss, gauss, random.getstate()
 
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Draw freely: on leaving, every generator is where it was."""
+    """On leaving, every generator has the state that it had on entering.
+
+    Yields:
+        None.
+    """
     state = get_random_state()
     try:
         yield
@@ -75,7 +99,14 @@ def preserve_random_state() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from generators seeded anew: on leaving, every one is where it was."""
+    """Draw from generators with a given seed; on leaving, they have the states that they had on entering.
+
+    Args:
+        seed: of torch's, numpy's and Python's generators.
+
+    Yields:
+        None.
+    """
     with preserve_random_state():
         pyro.set_rng_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""The log weight of every datum, log p(x, z) - log q(z given x), from any model and guide."""
+"""The log weight of every datum, log p(x, z) - log q(z | x), from any model and guide."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoWeights(ValueError):
 
 
 class _Unscaled(Messenger):
-    """Drops the scale that plates and handlers put on sites: weights are of the plain joint density."""
+    """Removes the scales that plates and handlers put on sites: weights are of the plain joint density."""
 
     def _pyro_sample(self, msg: Any) -> None:
         msg["scale"] = 1.0
@@ -38,8 +38,9 @@ class WeightedTraces:
     """One run of guide and model with the log weight of every row.
 
     Args:
-        model, guide: functions of a batch.
-        batch: the rows.
+        model: function of a batch.
+        guide: function of a batch.
+        batch: the rows, n of them.
 
     Raises:
         NoWeights: a site sits outside the data plate, the guide does not sample a latent, or the program chooses its
@@ -111,11 +112,19 @@ class WeightedTraces:
         return float(full) / self.plate.size
 
     def log_weights(self) -> Tensor:
-        """log p(x, z) - log q(z given x) of every row, (n,)."""
+        """log p(x, z) - log q(z | x) of every row.
+
+        Returns:
+            (n,), in nats.
+        """
         return self.log_p() - self._by_row(self.guide, set())
 
     def log_p(self) -> Tensor:
-        """log p(x, z) of every row, enumerated latents summed out, (n,)."""
+        """log p(x, z) of every row, enumerated latents summed out.
+
+        Returns:
+            (n,), in nats.
+        """
         return self._by_row(self.model, set()) if not self._summed_out() else self._log_p_summed()
 
     def _by_row(self, trace: Any, skip: set[str]) -> Tensor:
@@ -142,7 +151,16 @@ class WeightedTraces:
 
 
 def takes_given_rows(rows: Any, plate: Any, batch: Batch) -> bool:
-    """Whether a subsampled data plate holds the rows that the batch gives."""
+    """Whether a subsampled data plate holds the rows of the batch.
+
+    Args:
+        rows: the plate's subsampling site, or None.
+        plate: the data plate's frame.
+        batch: the rows.
+
+    Returns:
+        True where the plate is not subsampled, too.
+    """
     if plate.size == plate.full_size or rows is None:
         return True
     if batch.index is None or rows["value"] is batch.index:
@@ -161,10 +179,19 @@ def _rows_of(log_prob: Any, plate: Any) -> Tensor:
 
 
 def row_log_weights(model: Runner, guide: Runner, batch: Batch, samples: int) -> tuple[Tensor, float]:
-    """Log weights of `samples` draws for every row, (samples, n), and the data plate's scale.
+    """Log weights of several draws for every row.
 
     All draws are made in one run on repeated rows; a program that fixes its own number of rows is run once for each
     draw.
+
+    Args:
+        model: function of a batch.
+        guide: function of a batch.
+        batch: the rows, n of them.
+        samples: number of draws for each row.
+
+    Returns:
+        (samples, n) log weights in nats, and the data plate's scale.
     """
     # Repeated rows as many as the training set would hide from the plate that they are a subsample.
     hidden = samples > 1 and batch.n < (batch.total or 0) == batch.n * samples
@@ -181,12 +208,20 @@ def row_log_weights(model: Runner, guide: Runner, batch: Batch, samples: int) ->
 
 
 def kind_of_estimate(program: Program, batch: Batch) -> str:
-    """What draws of the guide tell of log p(x): all of it, where there are no latents; a bound, where it is a point."""
+    """What an average of weights is an estimate of.
+
+    Args:
+        program: the story's.
+        batch: the rows.
+
+    Returns:
+        "exact" where there are no latents; "elbo", a bound, where the guide is a point; else "importance-weighted".
+    """
     for rows in (batch.rows(0, 2), batch):  # a program may take none but all of its rows
         try:
             with isolated_run(program.story):
                 guide = WeightedTraces(program.model, program.guide, rows).guide
-        except Exception:  # what is wrong is said where weights are taken
+        except Exception:  # reported where weights are computed
             continue
         if not latent_sites(guide.nodes.values()):
             return "exact"

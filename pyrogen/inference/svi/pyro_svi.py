@@ -1,4 +1,4 @@
-"""A drop-in for Pyro's SVI: the same loop, fewer seconds."""
+"""A drop-in for Pyro's SVI that compiles its steps."""
 
 from __future__ import annotations
 
@@ -22,28 +22,32 @@ from pyrogen.story import Batch, Story, as_story
 
 __all__ = ["SVI"]
 
-FIRST = 500
-"""Ordinary steps before the compiler is asked: most shorter loops would not earn its time back."""
-MOST_REBUILT = 5
-"""So often parameters may come and go; then steps are Pyro's own."""
+EAGER_STEPS = 500
+"""Eager steps before compiling: most shorter loops would not earn its time back."""
+MAX_REBUILDS = 5
+"""Times that the set of parameters may change; then steps are Pyro's own."""
 
 
 class SVI(pyro.infer.SVI):
-    """Pyro's SVI, with compiled steps underneath: change the import, and nothing else.
+    """Pyro's SVI with compiled steps: only the import changes.
 
-    Parameters stay in Pyro's global store, and losses are those of Pyro's at one seed. The first step is Pyro's own,
+    Parameters stay in Pyro's global store, and losses equal Pyro's at the same seed. The first step is Pyro's own,
     with its error messages; then one optimizer takes the place of Pyro's one for each parameter, sharing its state;
-    after 500 steps loss and gradients are compiled. Where that cannot be, steps stay ordinary ones, and `reason` says
+    after 500 steps loss and gradients are compiled. Where that is not possible, steps stay eager, and `reason` says
     why.
 
     Args:
-        model, guide: Pyro functions.
+        model: a Pyro function.
+        guide: a Pyro function.
         optim: a `pyro.optim` optimizer.
         loss: an ELBO.
-        loss_and_grads: as Pyro takes it; such a loss is never compiled.
-        compile: "auto" as told above, True to compile from the second step on and raise where that cannot be, False
-            for the one optimizer alone.
+        loss_and_grads: as Pyro takes it; such a loss is never compiled. None by default.
+        compile: "auto" (the default) as above; True compiles from the second step on, or raises; False does not
+            compile.
         kwargs: as Pyro takes them.
+
+    Raises:
+        ValueError: `compile` is none of the three.
 
     Example:
         >>> import pyro, torch
@@ -74,72 +78,80 @@ class SVI(pyro.infer.SVI):
         super().__init__(model, guide, optim, loss, loss_and_grads, **kwargs)
         self.objective = loss if loss_and_grads is None else None
         self.compile = compile
-        self.taken = 0
+        self.steps_taken = 0
         self.reason = ""
-        self._steps: _Steps | None = None
-        self._rebuilt = 0
+        self._steps: _StockLoop | None = None
+        self._rebuilds = 0
 
     @property
     def mode(self) -> str:
-        """How steps are taken: "stock", "eager" (one optimizer), "compiled" or "captured"."""
+        """How steps are taken: "stock" (Pyro's own), "eager" (one optimizer) or "compiled"."""
         return "stock" if self._steps is None else self._steps.compiler.mode
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a gradient step; the loss before it. A compiled step whose loss is not finite moves nothing."""
-        if not self.taken or not self._ready():
-            self.taken += 1
+        """Take a gradient step; a compiled one whose loss is not finite changes no parameter.
+
+        Args:
+            args: of model and guide.
+            kwargs: of model and guide.
+
+        Returns:
+            The loss before the step.
+        """
+        if not self.steps_taken or not self._use_one_optimizer():
+            self.steps_taken += 1
             return super().step(*args, **kwargs)
         assert self._steps is not None
-        self.taken += 1
+        self.steps_taken += 1
         loss = None
-        if self.compile is True or (self.compile and self.taken > FIRST):
+        if self.compile is True or (self.compile and self.steps_taken > EAGER_STEPS):
             loss = self._steps.take(args, kwargs)
             self.reason = self._steps.compiler.reason
-        return self._ordinary(args, kwargs) if loss is None else loss
+        return self._eager_step(args, kwargs) if loss is None else loss
 
-    def _ready(self) -> bool:
-        """Put one optimizer in place of many, for the parameters that the store holds now; whether it stands."""
+    def _use_one_optimizer(self) -> bool:
+        """Replace Pyro's optimizers by one, for the parameters that the store holds now; whether that was possible."""
         if self._steps is not None and self._steps.current():
             return True
         if self._steps is not None:
-            self._steps.give_back()
+            self._steps.release()
             self._steps = None
-        parameters = _stepped(self.optim)
+        parameters = _parameters_of(self.optim)
         if not parameters:
             return False
-        if self._rebuilt > MOST_REBUILT:
-            self.reason = self.reason or "its parameters come and go"
+        if self._rebuilds > MAX_REBUILDS:
+            self.reason = self.reason or "the set of its parameters keeps changing"
             return False
-        self._rebuilt += 1
+        self._rebuilds += 1
         try:
-            self._steps = _Steps(self, parameters)
+            self._steps = _StockLoop(self, parameters)
         except CannotTrace as error:
-            self._rebuilt, self.reason = MOST_REBUILT + 1, str(error)
+            self._rebuilds, self.reason = MAX_REBUILDS + 1, str(error)
             if self.compile is True:
                 raise ValueError(f"compile=True: {error}") from error
         return self._steps is not None
 
-    def _ordinary(self, args: Any, kwargs: Any) -> Any:
-        """Pyro's step, moved by one optimizer."""
+    def _eager_step(self, args: Any, kwargs: Any) -> Any:
+        """Pyro's step, with one optimizer."""
         assert self._steps is not None
         with poutine.trace(param_only=True) as captured:
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
         values: list[Any] = [site["value"] for site in captured.trace.nodes.values()]
         parameters = {value.unconstrained() for value in values}
         if parameters == set(self._steps.optimization.parameters.values()):
-            self._steps.follow_rates()
+            self._steps.synchronize_rates()
             self._steps.optimization.step(1.0)
-            self._steps.follow_rates()
-        else:  # others than in the step before: Pyro's optimizers know what to do
-            self._steps.give_back()
+            self._steps.synchronize_rates()
+        else:  # parameters have changed since the step before
+            self._steps.release()
             self._steps = None
             self.optim(parameters)
         zero_grads(parameters)
         return type(loss)(map(torch_item, loss)) if isinstance(loss, tuple) else torch_item(loss)
 
 
-class _Steps:
-    """What the compiler needs to know of a stock loop."""
+class _StockLoop:
+    """A stock loop as the compiler sees it."""
 
     autocast = False
 
@@ -155,19 +167,19 @@ class _Steps:
         self.optimization.add_parameters(parameters)
         self.optimization.num_steps = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
         self.rates = [group["lr"] for group in self._groups()]
-        self.number = svi.taken
+        self.number = svi.steps_taken
         self.compiler = StepCompiler(self, svi.compile)
 
     def current(self) -> bool:
         """Whether the store holds the parameters that it held."""
-        here, mine = _stepped(self.svi.optim), self.optimization.parameters
+        here, mine = _parameters_of(self.svi.optim), self.optimization.parameters
         same = here.keys() == mine.keys() and all(here[name] is p for name, p in mine.items())
         return same and len(self.svi.optim.optim_objs) == self.known
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
         """A compiled step, or None."""
-        self.number = self.svi.taken - 1
-        self.follow_rates()
+        self.number = self.svi.steps_taken - 1
+        self.synchronize_rates()
         columns: dict[str | int, Any] = dict(enumerate(args))
         columns.update(kwargs)
         loss = self.compiler.try_step(Batch(columns, 0))
@@ -177,7 +189,7 @@ class _Steps:
             self.optimization.flat.write_step_count(self.optimization.num_steps)
         for parameter in self.optimization.parameters.values():
             parameter.grad = None
-        self.follow_rates()
+        self.synchronize_rates()
         value = float(loss)
         if math.isnan(value):
             warn_if_nan(torch.tensor(value), "loss")
@@ -203,17 +215,17 @@ class _Steps:
         """Pyro's losses are of the whole batch."""
         return 1.0
 
-    def give_back(self) -> None:
-        """Leave the state to Pyro's optimizers."""
-        self.follow_rates()
+    def release(self) -> None:
+        """Return the state to Pyro's optimizers."""
+        self.synchronize_rates()
         self.compiler.close()
 
     def _groups(self) -> list[dict[str, Any]]:
         optimizer: Any = self.optimization.optimizer
         return list(optimizer.param_groups)
 
-    def follow_rates(self) -> None:
-        """Rates that the caller sets on Pyro's optimizers hold here, and those that change here hold there."""
+    def synchronize_rates(self) -> None:
+        """Learning rates that the caller sets on Pyro's optimizers hold here, and those that change here hold there."""
         for i, group in enumerate(self._groups()):
             theirs = self.optimizers[group["params"][0]].param_groups[0]
             if theirs["lr"] != self.rates[i]:
@@ -224,17 +236,13 @@ class _Steps:
             self.rates[i] = group["lr"]
 
 
-def _stepped(optim: PyroOptim) -> dict[str, Tensor]:
+def _parameters_of(optim: PyroOptim) -> dict[str, Tensor]:
     """The parameters in Pyro's store that `optim` has stepped, by name."""
     return {name: p for name, p in pyro.get_param_store()._params.items() if p in optim.optim_objs}
 
 
 def _one_optimizer(optim: PyroOptim, optimizers: dict[Tensor, Any]) -> torch.optim.Optimizer:
-    """One torch optimizer in place of Pyro's one for each parameter, over the same state.
-
-    Raises:
-        CannotTrace: it cannot stand for them.
-    """
+    """One torch optimizer in place of Pyro's one for each parameter, over the same state; CannotTrace if impossible."""
     kinds = {type(optimizer) for optimizer in optimizers.values()}
     kind: Any
     (kind, *others) = kinds

@@ -15,13 +15,14 @@ from torch import Tensor
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches, materialize
 from pyrogen.inference.compile.dispatch import StepCompiler
-from pyrogen.inference.optim.freezing import freeze_buffers, frozen_parameters, named_submodules
+from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_first_batch, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
 from pyrogen.inference.program.nonfinite import locate_nonfinite_site
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import torch_random_state
+from pyrogen.inference.svi.parameters import set_gradients, trained_parameters
 from pyrogen.story import Batch, Store
 
 __all__ = ["SVIStep"]
@@ -278,37 +279,14 @@ class SVIStep:
                 self.register_parameters(first)
             elif self.recording is not None and len(Store.current().params) != self._stored_parameters:
                 self._start_optimization(self.recording)
-            self._set_gradients(loss)
+            set_gradients(
+                loss, self.optimization.parameters, self._differentiable, self.name if self.number == 0 else None
+            )
             self.optimization.step(self.divisor(batch))
         return value
 
-    def _set_gradients(self, loss: Tensor) -> None:
-        parameters = self.optimization.parameters
-        gradients: Any = [p.grad for p in parameters.values()]
-        if self._differentiable:
-            gradients = [None] * len(parameters)
-            if loss.requires_grad:
-                gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        if self.number == 0:
-            unused = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
-            if unused:
-                raise ValueError(
-                    f"{self.name}: parameter '{unused[0]}' receives no gradient from the objective ({len(unused)} of "
-                    f"{len(parameters)} do not): use it in model or guide, remove it, or name it in freeze="
-                )
-        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
-            parameter.grad = gradient
-
     def _start_optimization(self, recording: Recording) -> None:
-        """Give the optimizer every parameter there is, except the frozen ones."""
-        parameters = {n: p for n, p in self.story.trainable().items() if p.requires_grad}
-        frozen = frozen_parameters(self.freeze, parameters, recording, (name for name, _ in self.story.named_modules()))
-        if not parameters:
-            raise ValueError(f"{self.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module")
-        trained = {name: p for name, p in parameters.items() if name not in frozen}
-        if not trained:
-            raise ValueError(f"freeze={list(self.freeze)} leaves no parameter to train")
-        self.optimization.add_parameters(trained)
+        self.optimization.add_parameters(trained_parameters(self.story, self.freeze, recording))
         self.compiler.reset()
         self._stored_parameters = len(Store.current().params)
 

@@ -1,6 +1,6 @@
-"""Memory between steps on the CPU: kept, where the C library would give it back and fetch it anew in every step.
+"""The C library's heap on the CPU: freed memory is kept between steps instead of returned and requested in each step.
 
-Every page that comes back from the system is cleared first. On an AMD EPYC a compiled step of a PixelCNN of 28 by 28
+The system clears every page that it hands out. On an AMD EPYC a compiled step of a PixelCNN of 28 by 28
 pixels takes 1.7 times as long without this, those of other convolutional networks 1.2 to 1.4 times
 (`benchmarks/kept_memory.py`).
 """
@@ -19,43 +19,46 @@ __all__ = ["keep_freed_memory"]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
 _LARGEST_BLOCK = 32 * 2**20
-"""Bytes of the largest block that the heap may hold; larger ones are the system's own. glibc's own rule goes as far."""
+"""Bytes of the largest block that the heap may hold; larger ones are mapped by themselves (glibc's maximum)."""
 _KEPT = 2**31 - 1
-"""Free bytes at the heap's end that are kept, as many as an int says."""
-_ENTERED = 0
+"""Free bytes at the heap's end that are kept: the largest C int."""
+_USES = 0
 _LOCK = threading.Lock()
 
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Freed memory stays with the process, and goes back to the system when the last that was entered is left.
+    """Keep freed memory in the process; it is returned to the system when the last of nested or parallel uses ends.
 
-    Does nothing where the C library is not glibc, or where its environment variables say how memory is to be kept.
+    Does nothing where the C library is not glibc, or where glibc's environment variables configure its heap.
+
+    Yields:
+        None.
     """
-    if platform.libc_ver()[0] != "glibc" or _is_told():
+    if platform.libc_ver()[0] != "glibc" or _configured_by_user():
         yield
         return
-    _enter(1)
+    _count_uses(1)
     try:
         yield
     finally:
-        _enter(-1)
+        _count_uses(-1)
 
 
-def _is_told() -> bool:
-    told = "MALLOC_TRIM_THRESHOLD_" in os.environ or "MALLOC_MMAP_THRESHOLD_" in os.environ
-    return told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+def _configured_by_user() -> bool:
+    thresholds = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    return any(name in os.environ for name in thresholds) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
-def _enter(more: int) -> None:
-    global _ENTERED
+def _count_uses(change: int) -> None:
+    global _USES
     library = ctypes.CDLL(None)
     with _LOCK:
-        _ENTERED += more
-        if _ENTERED == more == 1:
+        _USES += change
+        if _USES == change == 1:
             library.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
             library.mallopt(_TRIM_THRESHOLD, _KEPT)
-        elif _ENTERED == 0:
-            # What was there before cannot be asked. glibc's own rule comes to this once a largest block was freed.
+        elif _USES == 0:
+            # The former values cannot be read. glibc's own rule arrives at this one once a largest block was freed.
             library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
             library.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Callbacks: called with (fit, record) after each epoch; one that returns True ends the run."""
+"""Callbacks, called with (fit, record) after each epoch; one that returns True ends the run."""
 
 from __future__ import annotations
 

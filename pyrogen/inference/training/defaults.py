@@ -1,4 +1,4 @@
-"""What `fit` chooses where it is not told: batch size and objective, from a look at the first rows."""
+"""What `fit` chooses where it is not given: batch size, objective, and whether to compile."""
 
 from __future__ import annotations
 
@@ -31,87 +31,124 @@ DEFAULT_BATCH = 128
 
 
 def trace_first_batch(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
-    """What a run on the first rows meets; None where it cannot be had without leaving a trace."""
-    story = program.story
+    """Run guide and model on the first rows, isolated, and record their sites.
+
+    Args:
+        program: the story's.
+        batches: the data.
+
+    Returns:
+        The recording; None for a `DataLoader`, whose first batch may be random, or where the program fails: the first
+        step fails alike, and reports it.
+    """
     if isinstance(batches, LoaderBatches):
         return None
-    with isolated_run(story):
+    with isolated_run(program.story):
         recording = Recording(program.at_step(batches.first(), 0))
         try:
-            if is_auto(story):
-                recording.run_model(program)
-            else:
-                recording.run(program)
-        except Exception:  # The first step runs the same, with validation on, and says what is wrong.
+            return recording.run_model(program) if is_auto(program.story) else recording.run(program)
+        except Exception:
             return None
-    return recording
 
 
-def is_local(story: Story, peek: Recording | None) -> bool:
-    """Whether every latent sits in the data plate, so that rows can be taken a few at a time."""
+def is_local(story: Story, recording: Recording | None) -> bool:
+    """Whether every latent sits in the data plate, so that mini-batches need no scaling.
+
+    Args:
+        story: the story.
+        recording: of guide and model on some rows, or None.
+
+    Returns:
+        True where nothing is known; False for an AutoGuide.
+    """
     if is_auto(story):
         return False
-    if peek is None:
+    if recording is None:
         return True
-    latents = {**peek.latents(), **latent_sites(peek.guide.sites.values())}
-    return not outside(latents, peek.plate.name if peek.plate is not None else None)
+    latents = {**recording.latents(), **latent_sites(recording.guide.sites.values())}
+    return not outside(latents, recording.plate.name if recording.plate is not None else None)
 
 
-def elbo_for(peek: Recording | None) -> Any:
-    """A fresh `Trace_ELBO`, or `TraceEnum_ELBO` where a site is marked for enumeration."""
-    sites = [] if peek is None else [*peek.model.sites.values(), *peek.guide.sites.values()]
-    marked = any(site["infer"].get("enumerate") for site in latent_sites(sites).values())
-    # Left open, Pyro would find the nesting by a run of its own, which draws.
-    return TraceEnum_ELBO(max_plate_nesting=peek.nesting) if peek is not None and marked else Trace_ELBO()
+def elbo_for(recording: Recording | None) -> Any:
+    """The ELBO that suits a program.
+
+    Args:
+        recording: of guide and model on some rows, or None.
+
+    Returns:
+        A fresh `Trace_ELBO`, or `TraceEnum_ELBO` where a site is marked for enumeration.
+    """
+    sites = [] if recording is None else [*recording.model.sites.values(), *recording.guide.sites.values()]
+    if recording is None or not any(s["infer"].get("enumerate") for s in latent_sites(sites).values()):
+        return Trace_ELBO()
+    return TraceEnum_ELBO(max_plate_nesting=recording.nesting)  # left open, Pyro would find it by a run that draws
 
 
-def objective_for(story: Story, asked: Any, peek: Recording | None) -> Any:
-    """The objective that was asked for, over an ELBO that fits the program where it left that open; else an ELBO.
+def objective_for(story: Story, objective: Any, recording: Recording | None) -> Any:
+    """The objective of a run.
+
+    Args:
+        story: the story.
+        objective: what `fit` was given, or None; a `TemperedELBO` without a base gets one that suits the program.
+        recording: of guide and model on some rows, or None.
+
+    Returns:
+        The objective.
 
     Raises:
-        ValueError: latents are to be weighed, and the guide has none.
+        ValueError: the divergence of latents is to be weighted, and the guide draws none that is scored.
     """
-    if asked is None:
-        return elbo_for(peek)
-    if getattr(asked, "base_is_default", False):
-        asked.base = elbo_for(peek)
-    weighs = isinstance(asked, TemperedELBO) and (asked.beta, asked.warmup, asked.free_bits) != (1.0, 0.0, 0.0)
-    known = peek is not None and not is_auto(story) and not hasattr(story, "training_steps")
-    if weighs and known and not _weighable(peek):
+    if objective is None:
+        return elbo_for(recording)
+    if getattr(objective, "base_is_open", False):
+        objective.base = elbo_for(recording)
+    settings = (objective.beta, objective.warmup, objective.free_bits) if isinstance(objective, TemperedELBO) else None
+    known = recording is not None and not is_auto(story) and not hasattr(story, "training_steps")
+    if settings not in (None, (1.0, 0.0, 0.0)) and known and not _has_scored_latent(recording):
         raise ValueError(
-            f"{story.name}: TemperedELBO weighs the divergence of latents, and this guide draws none that is scored: "
+            f"{story.name}: TemperedELBO weights the divergence of latents, and this guide draws none that is scored: "
             "leave objective out"
         )
-    return asked
+    return objective
 
 
-def _weighable(peek: Any) -> bool:
-    """Whether the guide draws a latent that is scored."""
-    masks = [(s["mask"], getattr(s["fn"], "_mask", None)) for s in latent_sites(peek.guide.sites.values()).values()]
+def _has_scored_latent(recording: Any) -> bool:
+    """Whether the guide draws a latent that no mask excludes."""
+    sites = latent_sites(recording.guide.sites.values()).values()
+    masks = [(s["mask"], getattr(s["fn"], "_mask", None)) for s in sites]
     return any(False not in [mask for mask in pair if isinstance(mask, bool)] for pair in masks)
 
 
 def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:
-    """The objective that `fit` would choose."""
+    """The objective that `fit` would choose.
+
+    Args:
+        program: the story's.
+        batches: the data.
+
+    Returns:
+        A fresh ELBO.
+    """
     return elbo_for(trace_first_batch(program, batches))
 
 
-def to_compile(options: Options, story: Story, steps: int | None) -> tuple[bool | str, str]:
-    """Whether to compile, decided by the length of the run alone so that equal runs decide alike; else why not.
+def to_compile(options: Options, story: Story, steps_per_epoch: int | None) -> tuple[bool | str, str]:
+    """Whether to compile, decided by the length of the run alone, so that equal runs decide alike.
 
     Args:
         options: of the run.
-        story: which is small or not.
-        steps: in an epoch, where known.
+        story: by whose number of parameters the time of a step is estimated.
+        steps_per_epoch: where known.
+
+    Returns:
+        True, False or "auto", and the reason where it is False.
     """
     if options.compile != "auto":
         return options.compile, "" if options.compile else "compile=False"
-    taken = options.steps or (options.epochs or 0) * (steps or 0)
+    steps = options.steps or (options.epochs or 0) * (steps_per_epoch or 0)
     small = sum(parameter.numel() for parameter in story.trainable().values()) <= MAX_FLAT_PARAMETERS
-    earned = (
-        2 * MIN_STEPS_TO_COMPILE if small else MIN_STEPS_TO_COMPILE
-    )  # a small model's step takes less, and so has less to save
-    if taken < earned:
-        short = f"a run of less than {earned:,} steps does not earn back the compiler's time"
-        return False, short if taken else "how many steps the run takes is not known"
+    least = 2 * MIN_STEPS_TO_COMPILE if small else MIN_STEPS_TO_COMPILE  # a small model's step has less to save
+    if steps < least:
+        short = f"a run of less than {least:,} steps does not earn back the compiler's time"
+        return False, short if steps else "the number of steps of the run is not known"
     return "auto", ""

@@ -1,4 +1,4 @@
-"""Progress of a run on a terminal; nothing where there is none."""
+"""Progress of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class ProgressBar:
     """A bar with steps done, rate, time left and the current ELBO, on standard error.
 
     Args:
-        total: steps in the run, where known.
-        done: steps done before.
-        shown: whether to show it; it stays quiet all the same where standard error is no terminal.
-        bound: whether what is shown is an ELBO, not minus some other loss.
+        total: steps of the run, where known.
+        done: steps taken before.
+        shown: whether to show it; nothing is shown where standard error is not a terminal.
+        bound: whether the number shown is an ELBO, rather than minus some other loss; True by default.
     """
 
     def __init__(self, total: int | None, done: int, shown: bool, bound: bool = True) -> None:
-        # Where they are needed: a fifth of what `import pyrogen` would take. They draw a number on the way in.
+        # Imported here: they would be a fifth of `import pyrogen`. Importing them draws from Python's generator.
         with preserve_random_state():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -51,9 +51,13 @@ class ProgressBar:
         self.bar.stop()
 
     def advance(self, epoch: int, elbo: float) -> None:
-        """One step is done."""
+        """Count one step.
+
+        Args:
+            epoch: number of the epoch, from 1.
+            elbo: of the step, in nats per datum; a running mean over some 20 steps is shown.
+        """
         self.steps += 1
-        # A running mean over some 20 steps: one batch says little.
         self.elbo = elbo if self.elbo is None else 0.95 * self.elbo + 0.05 * elbo
         if not self.bar.disable:
             speed = self.bar.tasks[self.task].speed

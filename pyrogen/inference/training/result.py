@@ -1,4 +1,4 @@
-"""What `fit` gives: the trained story with its history."""
+"""The result of `fit`: the trained story with its history."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class Fit:
     """A trained story.
 
     Args:
-        story: the story, its weights in place; a `Pair` where a pair was trained.
-        history: one record an epoch: `epoch`, `step`, `train_elbo` (nats per datum; the objective's value, where it is
-            tempered), `validation_elbo`, `seconds`, `lr`, ...; those of a GAN are told by `Adversarial`.
-        best_epoch: the epoch with the best validation ELBO, if there was validation data.
-        mode: how steps were taken: "eager", "compiled" or "captured".
-        mode_reason: why, where they were not compiled.
-        first_step_seconds: from the call of `fit` to the first step taken in that mode, compiling included.
-        config: what config.json says.
+        story: the story, with its weights; a `Pair` where a pair of functions was trained.
+        history: one record for each epoch: `epoch`, `step`, `train_elbo` (nats per datum; the objective's value, where
+            it is tempered), `validation_elbo`, `seconds`, `lr`, ...; those of adversarial stories are described by
+            `Adversarial`. Empty by default.
+        best_epoch: the epoch with the best validation ELBO; None, the default, without validation data.
+        mode: how steps were taken: "eager" (the default) or "compiled".
+        mode_reason: why steps were not compiled; empty by default.
+        first_step_seconds: from the call of `fit` to the first step in that mode, compiling included; None by default.
+        config: the content of `config.json`; empty by default.
     """
 
     story: Story
@@ -43,55 +44,63 @@ class Fit:
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
-        figures = [f"{name}={last[name]:.4g}" for name in ("train_elbo", "validation_elbo") if name in last]
-        return f"Fit({self.story.name}, {', '.join([f'epochs={len(self.history)}', *figures, self.mode])})"
+        elbos = [f"{name}={last[name]:.4g}" for name in ("train_elbo", "validation_elbo") if name in last]
+        return f"Fit({self.story.name}, {', '.join([f'epochs={len(self.history)}', *elbos, self.mode])})"
 
     def save(self, directory: str | Path) -> None:
-        """Write a run folder that `pyrogen.load` reads: config, weights and history.
+        """Write a run directory that `pyrogen.load` reads: configuration, weights and history.
+
+        Args:
+            directory: its path; it is made if need be.
 
         Raises:
-            ValueError: a run is kept there already; nothing is touched.
+            ValueError: it holds a run already; nothing is written.
         """
-        folder = RunDirectory(directory)
-        if folder.used:
+        target = RunDirectory(directory)
+        if target.used:
             raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
-        folder.begin(self.config)
-        folder.write_history(self.history)
+        target.begin(self.config)
+        target.write_history(self.history)
         with self.story.param_store_scope():
-            weights = {**self.story.trainable(), **self.story.saved_buffers()}
-        folder.write_weights(weights, self.config, **self.about())
+            target.write_weights(_live(self.story), self.config, **self.about())
 
     def about(self) -> dict[str, Any]:
-        """What the weights file tells of itself."""
-        seen = None if self.story.training_spec is None else spec_to_json(self.story.training_spec)
-        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": seen}
+        """What the header of the weights file holds.
+
+        Returns:
+            Best epoch, mode, and what the story was trained on, ready for JSON.
+        """
+        spec = None if self.story.training_spec is None else spec_to_json(self.story.training_spec)
+        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": spec}
 
     @classmethod
-    def read(cls, folder: RunDirectory, story: Story) -> Fit:
-        """Put a folder's weights into a story built to receive them.
+    def read(cls, directory: RunDirectory, story: Story) -> Fit:
+        """Load a run directory's weights into a story that was built to receive them.
 
-        Raises:
-            FileNotFoundError, ValueError: the folder is missing, damaged, or of another story.
+        A missing or damaged file, or one of another story, raises FileNotFoundError or ValueError.
+
+        Args:
+            directory: of the run.
+            story: of the class and arguments that its configuration names.
+
+        Returns:
+            The run.
         """
-        config = folder.config()
-        weights, about = folder.weights(config)
-        seen = spec_from_json(about["seen"]) if about["seen"] else None
-        put_weights(story, weights, seen, folder.path)
-        story.training_spec = seen
-        return cls(story, folder.history(), about["best_epoch"], about["mode"], config=config)
+        config = directory.config()
+        weights, about = directory.weights(config)
+        spec = spec_from_json(about["seen"]) if about["seen"] else None
+        _load_weights(story, weights, spec, directory.path)
+        story.training_spec = spec
+        return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
 
 
-def put_weights(story: Story, weights: dict[str, Tensor], seen: TrainingSpec | None, path: Path) -> None:
-    """Copy weights into a story in place; parameters that a first call makes are made by one on placeholders.
-
-    Raises:
-        ValueError: names or shapes do not agree; nothing was copied.
-    """
+def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec | None, path: Path) -> None:
+    """Copy weights into a story in place; parameters that a first run makes are made by one on placeholders."""
     with story.param_store_scope(), torch.no_grad():
-        if seen is not None:
-            shape_lazy_parameters(Program(story), seen.placeholder)
-        if set(weights) - set(_live(story)) and seen is not None:
-            set_up(Program(story), seen)
+        if spec is not None:
+            shape_lazy_parameters(Program(story), spec.placeholder)
+            if set(weights) - set(_live(story)):
+                _make_parameters(Program(story), spec)
         live = _live(story)
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
@@ -107,11 +116,10 @@ def put_weights(story: Story, weights: dict[str, Tensor], seen: TrainingSpec | N
             tensor.copy_(weights[name])
 
 
-def set_up(program: Program, seen: TrainingSpec) -> Recording:
-    """Let guide and model make their parameters by one call on placeholders; random state and buffers are kept."""
+def _make_parameters(program: Program, spec: TrainingSpec) -> None:
+    """Let guide and model make their parameters by one run on placeholders; random state and buffers are preserved."""
     with isolated_run(program.story, keep_parameters=True):
-        batch = program.at_step(seen.placeholder().to(program.story.device), 0)
-        return Recording(batch).run(program)
+        Recording(program.at_step(spec.placeholder().to(program.story.device), 0)).run(program)
 
 
 def _live(story: Story) -> dict[str, Tensor]:

@@ -212,10 +212,7 @@ class Trainer:
         return False
 
     def _prepare(self) -> None:
-        """Call the story's `prepare` on the training columns; the noise of training starts from the seed all the same.
-
-        A story that was fitted before continues from where it is, unless its whole fit is `prepare`.
-        """
+        """Call the story's `prepare` on the training columns, unless the story was fitted before and takes steps."""
         prepare = getattr(self.story, "prepare", None)
         if prepare is None or (self.trains and self.story.training_spec is not None):
             return
@@ -240,11 +237,7 @@ class Trainer:
         return recording.training_spec()
 
     def _checkpoint(self, directory: RunDirectory | None) -> dict[str, Any] | None:
-        """The state to continue from, if there is one.
-
-        Raises:
-            ValueError: the folder is used and not to be resumed, or the run in it had other options.
-        """
+        """The state to continue from, if there is one and it is of the same run."""
         if directory is None or not directory.used:
             return None
         if not self.options.resume:

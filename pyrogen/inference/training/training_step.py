@@ -32,7 +32,15 @@ class TrainingStep(Protocol):
         """Take one step on a batch, `epoch` epochs into training; its loss before the step, in nats per datum."""
 
     def run_steps(self, batch: Batch, most: int) -> list[float]:
-        """Take up to `most` steps on the batch of the step before; their losses; none where that is not possible."""
+        """Take steps on the batch of the step before.
+
+        Args:
+            batch: the rows.
+            most: number of steps at most.
+
+        Returns:
+            The losses before the steps, in nats per datum; none where steps must be taken one by one.
+        """
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of what is trained, live."""
@@ -50,7 +58,11 @@ class TrainingStep(Protocol):
         """Optimizers and the like, for a checkpoint; the weights are kept apart."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state that `state()` returned."""
+        """Continue from a state.
+
+        Args:
+            state: what `state()` returned.
+        """
 
 
 class NoTraining:
@@ -71,26 +83,50 @@ class NoTraining:
         raise AssertionError("a story without steps takes none")
 
     def run_steps(self, batch: Batch, most: int) -> list[float]:
-        """None."""
+        """Take no step.
+
+        Args:
+            batch: ignored.
+            most: ignored.
+
+        Returns:
+            No loss.
+        """
         return []
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers, live."""
+        """Parameters and buffers, live.
+
+        Returns:
+            By name.
+        """
         return live_weights(self.story)
 
     def averages(self) -> None:
         """None are kept."""
 
     def metrics(self) -> dict[str, Any]:
-        """None."""
+        """No metrics.
+
+        Returns:
+            An empty dict.
+        """
         return {}
 
     def close(self) -> None:
         """Nothing to release."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing to save."""
+        """No state.
+
+        Returns:
+            An empty dict.
+        """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Restore nothing.
+
+        Args:
+            state: ignored.
+        """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyrogen import Story, fit
-from pyrogen.inference import active_units, encode
+from pyrogen.inference import active_units, codes
 from pyrogen.models import PCA, PPCA, Diffusion, GaussianMixture, HierarchicalVAE
 from tests.helpers.stories import Location, Topics
 
@@ -94,4 +94,4 @@ def test_noise_that_no_program_is_scored_on_is_no_latent():
     assert active_units(one_level, x).variance == {}
     assert len(active_units(chain, x).variance) == 9
     with pytest.raises(ValueError, match="Diffusion has no codes"):
-        encode(one_level, x)
+        codes(one_level, x)

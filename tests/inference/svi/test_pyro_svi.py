@@ -22,7 +22,7 @@ STEPS = 30
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
     monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
-    monkeypatch.setattr(pyro_svi, "FIRST", 5)
+    monkeypatch.setattr(pyro_svi, "EAGER_STEPS", 5)
 
 
 def trained(kind, program, args, optim=None, elbo=Trace_ELBO, before_step=lambda svi, step: None, **options):
