@@ -141,11 +141,10 @@ class ConvNetwork(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.event_shape, self.out_shape = self._in, out = as_shape(self.event_shape), as_shape(self.out_shape)
-        if len(self._in) != 3 or len(out) != 3 or self._in[1:] != out[1:]:
-            raise ValueError(
-                f"ConvNetwork is for images (channels, height, width) of one size, got {self._in} and {out}: use Dense"
-            )
+        self.event_shape = self._in = image_shape(self.event_shape, "ConvNetwork", "use Dense")
+        self.out_shape = out = image_shape(self.out_shape, "ConvNetwork", "use Dense")
+        if self._in[1:] != out[1:]:
+            raise ValueError(f"ConvNetwork is for images of one size, got {self._in} and {out}: use Dense")
         first, last = nn.Conv2d(self._in[0], self.width, 3, padding=1), nn.Conv2d(self.width, out[0], 3, padding=1)
         self.layers = nn.Sequential(first, *residual_blocks(self.width, self.blocks), nn.SiLU(), last)
 

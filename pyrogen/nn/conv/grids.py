@@ -46,8 +46,8 @@ class GridEncoder(nn.Module):
         self.channels = as_shape(self.channels)
         self.grid = downsampled_sizes(self._in, self.channels)[-1]
         convs, last = downsampling_layers([self._in[0], *self.channels]), self.channels[-1]
-        blocks = residual_blocks(last, self.blocks)
-        self.layers = nn.Sequential(*convs, *blocks, nn.SiLU(), nn.Conv2d(last, self.features, 1))
+        convs += [*residual_blocks(last, self.blocks), nn.SiLU(), nn.Conv2d(last, self.features, 1)]
+        self.layers = nn.Sequential(*convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images.

@@ -76,10 +76,7 @@ class UNet(nn.Module):
         self.event_shape = self._event = image_shape(self.event_shape, "UNet", "use DenseDenoiser")
         self.channels = tuple(as_shape(self.channels))
         if not self.channels or self.blocks < 1:
-            raise ValueError(
-                f"UNet needs at least one number of channels and one block, got channels={self.channels} and "
-                f"blocks={self.blocks}"
-            )
+            raise ValueError(f"UNet needs channels and blocks, got channels={self.channels} and blocks={self.blocks}")
         self.embedding = TimeLabelEmbedding(self.labels, self.width, "UNet")
         first, last = self.channels[0], self.channels[-1]
         self.first = nn.Conv2d(self._event[0], first, 3, padding=1)

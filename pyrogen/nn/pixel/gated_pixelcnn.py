@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pyrogen.nn.pixel.incremental import IncrementalMaskedConv2d, IncrementalNetwork
+from pyrogen.nn.pixel.incremental import IncrementalMaskedConv2d
 from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
-from pyrogen.nn.pixel.pixels import PixelContext, PixelNetwork
+from pyrogen.nn.pixel.pixels import IncrementalNetwork, PixelContext, PixelNetwork
 from pyrogen.nn.shapes import Shape
 
 __all__ = ["GatedPixelCNN"]
@@ -71,8 +71,24 @@ class GatedPixelCNN(PixelNetwork):
         return horizontal
 
     def _incremental(self, batch_size: int, context: Tensor | None) -> IncrementalNetwork:
-        network = _IncrementalGatedPixelCNN(self, batch_size, context)
-        return network.set_pixel, network
+        height, width = self._height, self._width
+        layers = [_IncrementalGatedLayer(layer, batch_size, height, width, context) for layer in self.layers]
+        pixels = layers[0].above.new_zeros(batch_size, self._in_channels, 1, width)
+
+        def set_pixel(i: int, j: int, pixel: Tensor) -> None:
+            pixels[:, :, 0, j] = pixel
+            layers[0].horizontal_conv.set_pixel(i, j, pixel)
+            if j == width - 1:  # the row is complete: the vertical stack is computed a row at a time
+                row = pixels
+                for layer in layers:
+                    row = layer.next_row(i, row)
+
+        def states(i: int, j: int, pixel: Tensor) -> Tensor:
+            for layer in layers:
+                pixel = layer(i, j, pixel)
+            return pixel
+
+        return set_pixel, states
 
 
 class _GatedLayer(nn.Module):
@@ -98,30 +114,6 @@ class _GatedLayer(nn.Module):
         """tanh(a) sigmoid(b) for the halves a and b of each channel's group."""
         a, b = state.unflatten(1, (self.groups, 2, -1)).unbind(2)
         return (a.tanh() * b.sigmoid()).flatten(1, 2)
-
-
-class _IncrementalGatedPixelCNN:
-    """The network in incremental evaluation; the vertical stack is computed a row at a time, when it is complete."""
-
-    def __init__(self, network: GatedPixelCNN, batch_size: int, context: Tensor | None) -> None:
-        height, width = network._height, network._width
-        self.layers = [_IncrementalGatedLayer(layer, batch_size, height, width, context) for layer in network.layers]
-        self.pixels = self.layers[0].above.new_zeros(batch_size, network._in_channels, width)
-        self.row = 0
-
-    def set_pixel(self, i: int, j: int, pixel: Tensor) -> None:
-        self.pixels[:, :, j] = pixel
-        self.layers[0].horizontal_conv.set_pixel(i, j, pixel)
-
-    def __call__(self, i: int, j: int, pixel: Tensor) -> Tensor:
-        if i > self.row:
-            row = self.pixels[:, :, None]
-            for layer in self.layers:
-                row = layer.next_row(self.row, row)
-            self.row = i
-        for layer in self.layers:
-            pixel = layer(i, j, pixel)
-        return pixel
 
 
 class _IncrementalGatedLayer:

@@ -9,12 +9,10 @@ from torch.nn.functional import linear
 
 from pyrogen.nn.pixel.masked import MaskedConv2d
 
-__all__ = ["IncrementalLayer", "IncrementalMaskedConv2d", "IncrementalNetwork", "incremental_sequential"]
+__all__ = ["IncrementalLayer", "IncrementalMaskedConv2d", "incremental_sequential"]
 
 IncrementalLayer = Callable[[int, int, Tensor], Tensor]
 """From a row i, a column j and the input there (batch, in_channels) to the output there (batch, out_channels)."""
-IncrementalNetwork = tuple[Callable[[int, int, Tensor], None], IncrementalLayer]
-"""What sets the input at a row and a column, and what sets it and gives the output there."""
 
 
 class IncrementalMaskedConv2d:

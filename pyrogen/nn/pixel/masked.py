@@ -56,16 +56,12 @@ class MaskedDense(nn.Module):
         self.hidden = as_shape(self.hidden)
         elements, widths = math.prod(self._in), list(self.hidden)
         if min(widths) < elements:
-            raise ValueError(
-                f"MaskedDense over {elements} elements needs hidden layers of at least that width, got hidden="
-                f"{self.hidden}"
-            )
+            raise ValueError(f"MaskedDense needs hidden layers of at least {elements} units, got hidden={self.hidden}")
         options: Any = {"param_dims": [self.outputs], "permutation": torch.arange(elements), "nonlinearity": nn.SiLU()}
-        self.network: nn.Module = (
-            ConditionalAutoRegressiveNN(elements, self.context, widths, **options)
-            if self.context
-            else AutoRegressiveNN(elements, widths, **options)
-        )
+        if self.context:
+            self.network: Any = ConditionalAutoRegressiveNN(elements, self.context, widths, **options)
+        else:
+            self.network = AutoRegressiveNN(elements, widths, **options)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Compute the outputs for all elements.
@@ -125,14 +121,12 @@ class MaskedConv2d(nn.Conv2d):
             raise ValueError(f"MaskedConv2d needs an odd kernel, which has a middle, got {height} by {width}")
         if in_channels % channel_groups or out_channels % channel_groups:
             raise ValueError(
-                f"MaskedConv2d needs channels that its {channel_groups} groups divide, got {in_channels} in and "
-                f"{out_channels} out"
+                f"channel_groups={channel_groups} must divide the channels, {in_channels} and {out_channels}"
             )
         self.above, self.beside = height // 2, width // 2
         super().__init__(in_channels, out_channels, (self.above + 1, width))
-        source, target = (
-            torch.arange(channel_groups).repeat_interleave(n // channel_groups) for n in (in_channels, out_channels)
-        )
+        groups = torch.arange(channel_groups)
+        source, target = (groups.repeat_interleave(n // channel_groups) for n in (in_channels, out_channels))
         mask = torch.ones_like(self.weight)
         mask[:, :, -1, self.beside :] = 0
         mask[:, :, -1, self.beside] = (source < target[:, None] + (mask_type == "B")).float()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,9 @@ from pyrogen.nn.pixel.pixels import PixelContext
 from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
 __all__ = ["PixelCNNPlusPlus"]
+
+Streams = tuple[Tensor, Tensor]
+"""States of the rows above, and of what is to the left as well."""
 
 
 @dataclass(eq=False)
@@ -70,13 +74,9 @@ class PixelCNNPlusPlus(nn.Module):
 
     def _blocks(self, skips: int) -> Any:
         """The blocks of one way, a list for each size; on the way back there is one more after each upsampling."""
-        return nn.ModuleList(
-            nn.ModuleList(
-                _StreamBlocks(self.width, skips, self.context, self.dropout)
-                for _ in range(self.blocks + (skips if size else 0))
-            )
-            for size in range(self.sizes)
-        )
+        block = functools.partial(_StreamBlocks, self.width, skips, self.context, self.dropout)
+        counts = [self.blocks + (skips if size else 0) for size in range(self.sizes)]
+        return nn.ModuleList(nn.ModuleList(block() for _ in range(count)) for count in counts)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Compute the outputs for all pixels.
@@ -169,7 +169,7 @@ class _Resize(nn.Module):
         super().__init__()
         self.above, self.left = conv(width, width, _ABOVE, stride=2), conv(width, width, _LEFT, right=True, stride=2)
 
-    def forward(self, above: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, above: Tensor, left: Tensor) -> Streams:
         return self.above(above), self.left(left)
 
 
@@ -181,19 +181,15 @@ class _StreamBlocks(nn.Module):
         self.above = _GatedResidualBlock(width, _ABOVE, False, skips * width, context, dropout)
         self.left = _GatedResidualBlock(width, _LEFT, True, width + skips * width, context, dropout)
 
-    def forward(
-        self, above: Tensor, left: Tensor, context: Tensor | None, skips: tuple[Tensor, ...] = ()
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, above: Tensor, left: Tensor, context: Tensor | None, skips: Streams | tuple[()] = ()) -> Streams:
         above = self.above(above, context, skips[:1])
-        return above, self.left(left, context, [above, *skips[1:]])
+        return above, self.left(left, context, (above, *skips[1:]))
 
 
 class _GatedResidualBlock(nn.Module):
     """x + a sigmoid(b), of two convolutions of x, other states and a context."""
 
-    def __init__(
-        self, width: int, kernel: tuple[int, int], right: bool, inputs: int, context: int, dropout: float
-    ) -> None:
+    def __init__(self, width: int, kernel: tuple[int, int], right: bool, inputs: int, context: int, dropout: float):
         super().__init__()
         self.input_conv = _ShiftedConv2d(2 * width, width, kernel, right)
         self.skip_conv = nn.Conv2d(2 * inputs, width, 1) if inputs else None
@@ -201,10 +197,10 @@ class _GatedResidualBlock(nn.Module):
         self.output_conv = _ShiftedConv2d(2 * width, 2 * width, kernel, right)
         self.context_embedding = PixelContext(context, 2 * width)
 
-    def forward(self, x: Tensor, context: Tensor | None, others: Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None, others: tuple[Tensor, ...]) -> Tensor:
         hidden = self.input_conv(_concat_elu(x))
         if self.skip_conv is not None:
-            hidden = hidden + self.skip_conv(_concat_elu(torch.cat([*others], 1)))
+            hidden = hidden + self.skip_conv(_concat_elu(torch.cat(others, 1)))
         hidden = self.output_conv(self.dropout(_concat_elu(hidden))) + self.context_embedding(context)
         a, b = hidden.chunk(2, 1)
         return x + a * b.sigmoid()

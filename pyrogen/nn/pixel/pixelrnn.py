@@ -205,7 +205,4 @@ class _IncrementalDiagonalLSTM:
         return self.output_conv(0, 0, hidden + self.right[:, :, j + 1])
 
 
-_KINDS: dict[str, tuple[Any, Any]] = {
-    "row": (_RowLSTM, _IncrementalRowLSTM),
-    "diagonal": (_DiagonalLSTM, _IncrementalDiagonalLSTM),
-}
+_KINDS: Any = {"row": (_RowLSTM, _IncrementalRowLSTM), "diagonal": (_DiagonalLSTM, _IncrementalDiagonalLSTM)}

@@ -8,16 +8,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from pyrogen.nn.pixel.incremental import (
-    IncrementalLayer,
-    IncrementalMaskedConv2d,
-    IncrementalNetwork,
-    incremental_sequential,
-)
+from pyrogen.nn.pixel.incremental import IncrementalLayer, IncrementalMaskedConv2d, incremental_sequential
 from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["PixelContext", "PixelNetwork", "ResidualPixelNetwork"]
+__all__ = ["IncrementalNetwork", "PixelContext", "PixelNetwork", "ResidualPixelNetwork"]
+
+IncrementalNetwork = tuple[Callable[[int, int, Tensor], None], IncrementalLayer]
+"""What sets the input at a row and a column, and what sets it and gives the states there."""
 
 
 class PixelContext(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
@@ -68,9 +69,7 @@ class AttentionBlock(nn.Module):
             raise ValueError(f"heads must divide width, got heads={self.heads} and width={self.width}")
         self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(2))
         self.qkv_proj, self.out_proj = nn.Linear(self.width, 3 * self.width), nn.Linear(self.width, self.width)
-        self.dense = nn.Sequential(
-            nn.Linear(self.width, 4 * self.width), nn.GELU(), nn.Linear(4 * self.width, self.width)
-        )
+        self.dense = nn.Sequential(*hidden_layers([self.width, 4 * self.width, self.width], nn.GELU)[:-1])
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Apply the layer.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
@@ -13,7 +11,6 @@ from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 __all__ = ["Tokens"]
 
 
-@dataclass(frozen=True)
 class Tokens:
     """Division of an event into tokens, from left to right and from top to bottom.
 
@@ -22,6 +19,11 @@ class Tokens:
         patch: (height, width) of a token, or one number for both, which must divide those of the image; None, the
             default: a token is a row of the image, or a step of the sequence.
         name: of the network, for the error message; "Tokens" by default.
+
+    Attributes:
+        grid: number of tokens from top to bottom, and from left to right.
+        length: number of tokens.
+        features: size of a token.
 
     Raises:
         ValueError: `event_shape` is neither an image's nor a sequence's, or `patch` does not divide it.
@@ -33,28 +35,21 @@ class Tokens:
         (torch.Size([5, 8, 18]), torch.Size([5, 12, 12]))
     """
 
-    event_shape: Shape
-    patch: Shape | None = None
-    name: str = "Tokens"
-
-    def __post_init__(self) -> None:
-        assert self._sizes  # raises for a patch that does not divide the event
-
-    @property
-    def length(self) -> int:
-        """Number of tokens."""
-        return math.prod(self.grid)
-
-    @property
-    def features(self) -> int:
-        """Size of a token."""
-        channels, _, height, _, width = self._sizes
-        return channels * height * width
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Number of tokens from top to bottom, and from left to right."""
-        return self._sizes[1], self._sizes[3]
+    def __init__(self, event_shape: Shape, patch: Shape | None = None, name: str = "Tokens") -> None:
+        self.name, self.event_shape = name, as_shape(event_shape)
+        shape = self.event_shape
+        if not 1 <= len(shape) <= 3:
+            raise ValueError(
+                f"{name} is for images (channels, height, width) and sequences (length, features), got {shape}"
+            )
+        channels, height, width = {1: (1, *shape, 1), 2: (1, *shape), 3: shape}[len(shape)]
+        sizes = (1, width) if patch is None else as_shape(patch)
+        down, right = sizes * 2 if len(sizes) == 1 else sizes
+        if height % down or width % right:
+            raise ValueError(f"{name} cannot cut {height} by {width} into patches of {down} by {right}")
+        self.grid = height // down, width // right
+        self.length, self.features = math.prod(self.grid), channels * down * right
+        self._sizes = channels, height // down, down, width // right, right
 
     def __call__(self, x: Tensor) -> Tensor:
         """Divide events into tokens.
@@ -65,7 +60,7 @@ class Tokens:
         Returns:
             Tokens of shape (batch, length, features), with all batch dimensions flattened into one.
         """
-        batch = math.prod(batch_shape(x, as_shape(self.event_shape), self.name))
+        batch = math.prod(batch_shape(x, self.event_shape, self.name))
         patches = x.reshape(batch, *self._sizes).permute(0, 2, 4, 1, 3, 5)
         return patches.reshape(batch, self.length, self.features)
 
@@ -80,19 +75,4 @@ class Tokens:
         """
         channels, rows, height, columns, width = self._sizes
         patches = tokens.reshape(len(tokens), rows, columns, channels, height, width)
-        return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), *as_shape(self.event_shape))
-
-    @cached_property
-    def _sizes(self) -> tuple[int, int, int, int, int]:
-        """Channels, patches from top to bottom, their height, patches from left to right, their width."""
-        shape = as_shape(self.event_shape)
-        if not 1 <= len(shape) <= 3:
-            raise ValueError(
-                f"{self.name} is for images (channels, height, width) and sequences (length, features), got {shape}"
-            )
-        channels, height, width = {1: (1, *shape, 1), 2: (1, *shape), 3: shape}[len(shape)]
-        patch = (1, width) if self.patch is None else as_shape(self.patch)
-        down, right = patch * 2 if len(patch) == 1 else patch
-        if height % down or width % right:
-            raise ValueError(f"{self.name} cannot cut {height} by {width} into patches of {down} by {right}")
-        return channels, height // down, down, width // right, right
+        return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), *self.event_shape)
