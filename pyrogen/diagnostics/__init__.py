@@ -1,13 +1,12 @@
-"""Whether to believe a posterior: its tests, their verdict, and draws and densities in ArviZ's own data format."""
+"""Diagnostics of posteriors, models and samples, a verdict on them, and export to ArviZ's data format."""
 
 from pyrogen.diagnostics.core.estimates import Estimate, Estimates
 from pyrogen.diagnostics.elbo.convergence import Trend, elbo_trend
 from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
-from pyrogen.diagnostics.elbo.elbo_surgery import Surgery, elbo_surgery
+from pyrogen.diagnostics.elbo.elbo_surgery import ELBOSurgery, elbo_surgery
 from pyrogen.diagnostics.elbo.gradient_snr import GradientNoise, gradient_noise
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_expectations import Expectation, corrected_expectations
-from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.guide.corrected_moments import Expectation, Moments, corrected_expectations, shared_moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
@@ -17,10 +16,12 @@ from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_sco
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
 from pyrogen.diagnostics.report.arviz_export import GROUPS, to_datatree, to_inference_data
+from pyrogen.diagnostics.report.checks import diagnose
 from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
-from pyrogen.diagnostics.report.examination import BUDGETS, Budget, diagnose
-from pyrogen.diagnostics.samples.features import Features, Inception, Pixels, SmallClassifier, suited_features
+from pyrogen.diagnostics.report.examination import BUDGETS, Budget
+from pyrogen.diagnostics.samples.features import Features, Pixels, SmallClassifier, suited_features
 from pyrogen.diagnostics.samples.frechet import frechet_distance
+from pyrogen.diagnostics.samples.inception import Inception
 from pyrogen.diagnostics.samples.prdc import (
     Memorization,
     density_coverage,
@@ -38,6 +39,7 @@ __all__ = [
     "Calibration",
     "Decomposition",
     "Diagnosis",
+    "ELBOSurgery",
     "Estimate",
     "Estimates",
     "Expectation",
@@ -58,7 +60,6 @@ __all__ = [
     "ReferenceDistance",
     "SampleQuality",
     "SmallClassifier",
-    "Surgery",
     "Trend",
     "TwoSample",
     "against_reference",

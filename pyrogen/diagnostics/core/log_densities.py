@@ -10,72 +10,93 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.diagnostics.core.program_structure import Anatomy
+from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.inference.program.row_log_weights import WeightedTraces
 from pyrogen.story import inside, is_subsample, latent_sites, outside
 
-__all__ = ["Densities", "by_row", "score"]
+__all__ = ["LogDensities", "compute_unscaled_log_prob", "log_prob_by_row"]
 
 
 @dataclass(frozen=True)
-class Densities:
+class LogDensities:
     """Log densities of one draw, in nats, latents marked for enumeration summed out.
 
     Args:
-        likelihood: by observed site in the data plate, (n,) log p(x_i given the latents of this draw).
-        p: (n,) log p(x_i, z_i given the latents outside the data plate).
-        q: (n,) log q(z_i).
-        shared_p, shared_q: () those of all sites outside the data plate.
+        log_likelihood: by observed site in the data plate, (n,) log p(x_i given the latents of this draw).
+        log_p: (n,) log p(x_i, z_i given the latents outside the data plate).
+        log_q: (n,) log q(z_i).
+        shared_log_p: () log density under the model of all sites outside the data plate.
+        shared_log_q: () the same under the guide.
     """
 
-    likelihood: dict[str, Tensor]
-    p: Tensor
-    q: Tensor
-    shared_p: Tensor
-    shared_q: Tensor
+    log_likelihood: dict[str, Tensor]
+    log_p: Tensor
+    log_q: Tensor
+    shared_log_p: Tensor
+    shared_log_q: Tensor
 
     @classmethod
-    def of(cls, anatomy: Anatomy, guide: Any, model: Any) -> Densities:
-        """Score the traces of one draw: the guide's, and the model's replayed with it."""
-        score(guide)
-        score(model)
-        p, shared_p = _split(model, anatomy.plate)
-        q, shared_q = _split(guide, anatomy.plate)
-        if anatomy.summed:
-            likelihood, p = _summed_out(anatomy, guide)
+    def of_traces(cls, structure: ProgramStructure, guide: Any, model: Any) -> LogDensities:
+        """Compute the log densities of one draw.
+
+        Args:
+            structure: of the program.
+            guide: its guide's trace.
+            model: the model's trace, replayed with the guide's.
+
+        Returns:
+            The log densities.
+        """
+        plate = structure.plate
+        compute_unscaled_log_prob(guide)
+        compute_unscaled_log_prob(model)
+        (log_p, shared_log_p), (log_q, shared_log_q) = (_rows_and_rest(trace, plate) for trace in (model, guide))
+        if structure.summed_out:
+            log_likelihood, log_p = _with_latents_summed_out(structure, guide)
         else:
-            plate = anatomy.plate
-            seen = [] if plate is None else [s for s in anatomy.observed if inside(model.nodes[s], plate.name)]
-            likelihood = {name: by_row(model.nodes[name]["log_prob"], plate) for name in seen}
-        return cls(likelihood, p, q, shared_p, shared_q)
+            sites = {name: model.nodes[name] for name in structure.observed if plate is not None}
+            in_plate = {name: site for name, site in sites.items() if inside(site, plate.name)}
+            log_likelihood = {name: log_prob_by_row(site["log_prob"], plate) for name, site in in_plate.items()}
+        return cls(log_likelihood, log_p, log_q, shared_log_p, shared_log_q)
 
 
-def score(trace: Any) -> None:
-    """Log densities of every site, without the scales of plates and handlers."""
+def compute_unscaled_log_prob(trace: Any) -> None:
+    """Compute the log density of every site, without the scales of plates and handlers.
+
+    Args:
+        trace: of a program; its sites get `log_prob`.
+    """
     for site in trace.nodes.values():
         if site["type"] == "sample":
             site["scale"] = 1.0
     trace.compute_log_prob()
 
 
-def by_row(log_prob: Tensor, plate: Any) -> Tensor:
-    """A site's log density summed over all dimensions but the data plate's, (n,)."""
+def log_prob_by_row(log_prob: Tensor, plate: Any) -> Tensor:
+    """A site's log density summed over all dimensions but the data plate's.
+
+    Args:
+        log_prob: of the site's batch shape.
+        plate: the frame of the data plate.
+
+    Returns:
+        (n,).
+    """
     rows = log_prob.movedim(plate.dim, -1)
     return rows.reshape(-1, rows.shape[-1]).sum(0).expand(plate.size)
 
 
-def _split(trace: Any, plate: Any) -> tuple[Tensor, Tensor]:
+def _rows_and_rest(trace: Any, plate: Any) -> tuple[Tensor, Tensor]:
     """Log densities of a trace by row, and of what lies outside the data plate."""
-    name = plate.name if plate is not None else None
-    rows, shared = torch.zeros(plate.size if plate is not None else 0), torch.zeros(())
+    rows, rest = torch.zeros(plate.size if plate is not None else 0), torch.zeros(())
     for site in trace.nodes.values():
         if site["type"] != "sample" or is_subsample(site):
             continue
-        if plate is not None and inside(site, name):
-            rows = rows + by_row(site["log_prob"], plate)
+        if plate is not None and inside(site, plate.name):
+            rows = rows + log_prob_by_row(site["log_prob"], plate)
         else:
-            shared = shared + torch.as_tensor(site["log_prob"]).sum()
-    return rows, shared
+            rest = rest + torch.as_tensor(site["log_prob"]).sum()
+    return rows, rest
 
 
 class _Masked(Messenger):
@@ -90,21 +111,20 @@ class _Masked(Messenger):
             msg["mask"] = False
 
 
-def _summed_out(anatomy: Anatomy, guide: Any) -> tuple[dict[str, Tensor], Tensor]:
+def _with_latents_summed_out(structure: ProgramStructure, guide: Any) -> tuple[dict[str, Tensor], Tensor]:
     """By the chain rule over observed sites: log p(x1, z) - log p(z), log p(x1, x2, z) - log p(x1, z), ..."""
-    name = anatomy.plate.name
-    hidden = outside(latent_sites(guide.nodes.values()), name)
+    hidden = outside(latent_sites(guide.nodes.values()), structure.plate.name)
     values = {site: guide.nodes[site]["value"] for site in hidden}
 
     def log_p(masked: set[str]) -> Tensor:
-        model = poutine.block(poutine.condition(_Masked(masked)(anatomy.model), data=values), hide=hidden)
-        replayed = poutine.block(poutine.replay(anatomy.guide, trace=guide), hide=hidden)
-        return WeightedTraces(model, replayed, anatomy.batch).log_p()
+        model = poutine.block(poutine.condition(_Masked(masked)(structure.model), data=values), hide=hidden)
+        replayed = poutine.block(poutine.replay(structure.guide, trace=guide), hide=hidden)
+        return WeightedTraces(model, replayed, structure.batch).log_p()
 
-    left = set(anatomy.observed)
-    total, likelihood = log_p(left), {}
-    for site in anatomy.observed:
-        left = left - {site}
-        former, total = total, log_p(left)
-        likelihood[site] = total - former
-    return likelihood, total
+    masked = set(structure.observed)
+    total, log_likelihood = log_p(masked), {}
+    for site in structure.observed:
+        masked = masked - {site}
+        before, total = total, log_p(masked)
+        log_likelihood[site] = total - before
+    return log_likelihood, total

@@ -1,156 +1,238 @@
-"""What a run of guide and model shows of a program: its plates, its sites, and which questions it can answer."""
+"""Plates and sites of a program, read off one run of guide and model; and which diagnostics it admits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.prediction.predictive import blank_batch
+from pyrogen.inference.prediction.predictive import blank_batch, observes
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
-from pyrogen.story import Batch, Story, data_plate, enumerated, latent_sites, observed_sites, outside
+from pyrogen.story import Batch, Story, Unobserved, data_plate, enumerated, latent_sites, observed_sites, outside
 
-__all__ = ["Anatomy", "deterministic_sites", "examine", "laid_out"]
+__all__ = ["ProgramStructure", "analyze_program", "deterministic_sites", "value_and_dims"]
 
 Runner = Callable[[Batch], Any]
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """What one run of guide and model on a batch shows.
+class ProgramStructure:
+    """Model and guide with the sites and plates that one run of them on a batch shows.
 
     Args:
-        model, guide: functions of the batch.
-        batch: the rows, each `times` times.
-        times: draws that one run makes.
-        blank: the batch without its observed columns, where the model then draws them; else None.
+        model: function of the batch.
+        guide: function of the batch; it draws nothing where the story has no guide.
+        batch: the rows, each `draws_per_run` times.
+        draws_per_run: number of draws of every row that one run makes.
+        blank_batch: the batch without its observed columns, from which the model draws them; None where it cannot.
         plate: the frame of the vectorized data plate, or None.
-        observed: the observed sites.
-        latents: the model's latents that the guide draws.
-        summed: those marked for enumeration that the guide leaves out.
+        observed: names of the observed sites.
+        latents: names of the model's latents that the guide draws.
+        summed_out: names of the latents marked for enumeration that the guide leaves out.
         local: every latent of model and guide sits in the data plate.
-        guided: the guide draws every latent but those summed out.
-        dense: log densities of a draw can be had.
+        guide_is_complete: the guide draws every latent but those summed out.
+        has_densities: log densities of a draw can be computed.
     """
 
     model: Runner
     guide: Runner
     batch: Batch
-    times: int
-    blank: Batch | None
+    draws_per_run: int
+    blank_batch: Batch | None
     plate: Any
     observed: tuple[str, ...]
     latents: tuple[str, ...]
-    summed: tuple[str, ...]
+    summed_out: tuple[str, ...]
     local: bool
-    guided: bool
-    dense: bool
+    guide_is_complete: bool
+    has_densities: bool
 
     def run(self) -> tuple[Any, Any]:
-        """Traces of the guide, and of the model with the guide's latents."""
+        """Draw latents from the guide and replay the model with them.
+
+        Returns:
+            The traces of guide and model.
+        """
         guide = poutine.trace(self.guide).get_trace(self.batch)
         return guide, poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
 
-    def draws(self, site: Any) -> tuple[Tensor, list[str | None]]:
-        """A site's value with the draws of the run first, (times, ...), and names of the dimensions after that."""
-        value, names = laid_out(site)
-        return self.split(value, names), names
+    def draws_of(self, site: Any) -> tuple[Tensor, list[str | None]]:
+        """A site's value, draw by draw.
 
-    def split(self, value: Tensor, names: list[str | None]) -> Tensor:
-        """The draws of a run first, (times, ...), taken out of the data plate's dimension."""
-        if self.times == 1:
+        Args:
+            site: of a trace of this program.
+
+        Returns:
+            The value (draws_per_run, ...), and names of the dimensions after the first, None for those of the event.
+        """
+        value, dims = value_and_dims(site)
+        return self.split_draws(value, dims), dims
+
+    def split_draws(self, value: Tensor, dims: list[str | None]) -> Tensor:
+        """Take the draws of a run out of the data plate's dimension.
+
+        Args:
+            value: of any shape.
+            dims: for each of its dimensions the name of its plate, or None.
+
+        Returns:
+            (draws_per_run, ...).
+        """
+        if self.draws_per_run == 1:
             return value[None]
-        if self.plate.name not in names:
-            return value.expand(self.times, *value.shape)
-        axis = names.index(self.plate.name)
-        return value.unflatten(axis, (self.times, -1)).movedim(axis, 0)
+        if self.plate.name not in dims:
+            return value.expand(self.draws_per_run, *value.shape)
+        axis = dims.index(self.plate.name)
+        return value.unflatten(axis, (self.draws_per_run, -1)).movedim(axis, 0)
+
+    def trace_predictive(self, guide: Any = None) -> Any:
+        """Run the model with its observed sites drawn.
+
+        Args:
+            guide: a trace of the guide, whose latents are taken; None, the default, draws them from the model.
+
+        Returns:
+            The trace of the model.
+        """
+        model = self.model if guide is None else poutine.replay(self.model, trace=guide)
+        if self.blank_batch is not None:
+            return poutine.trace(model).get_trace(self.blank_batch)
+        return poutine.trace(Unobserved(self.observed)(model)).get_trace(self.batch)
+
+    def trace_prior(self) -> Any:
+        """Run the model with all of its sites drawn, among them the latents that the guide draws.
+
+        Returns:
+            The trace of the model.
+
+        Raises:
+            ValueError: it draws other latents than the guide, as one level of a diffusion, which draws without sites.
+        """
+        trace = self.trace_predictive()
+        if missing := [name for name in self.latents if name not in trace.nodes]:
+            raise ValueError(
+                f"the model draws no '{missing[0]}' where it observes nothing: its prior has no such latent"
+            )
+        return trace
+
+    def with_simulated(self, observed: Any, simulated: Any) -> Batch:
+        """The batch with simulated values in its observed columns.
+
+        Args:
+            observed: a trace of the model on the batch.
+            simulated: a trace of the model with its observed sites drawn.
+
+        Returns:
+            The batch; other columns are as they were.
+
+        Raises:
+            ValueError: an observed site is no column of the data.
+        """
+        columns, missing = dict(self.batch.columns), set(self.observed)
+        for key, column in columns.items():
+            site = next((name for name in self.observed if observes(observed, (name,), key, column)), None)
+            if site is not None:
+                missing.discard(site)
+                columns[key] = simulated.nodes[site]["value"].reshape(column.shape).to(column.dtype)
+        if missing:
+            raise ValueError(
+                f"site '{min(missing)}' observes no column of the data as it is, so simulated values of it cannot be "
+                "passed to the guide: make it a column"
+            )
+        return replace(self.batch, columns=columns)
 
 
-def examine(story: Story, batch: Batch, times: int = 1) -> Anatomy:
-    """Run guide and model once, and note what there is.
+def analyze_program(story: Story, batch: Batch, draws_per_run: int = 1) -> ProgramStructure:
+    """Run guide and model once and read off their structure.
 
     Args:
-        story: the story, at home and predicting.
+        story: the story, within an `evaluation_context`.
         batch: the rows.
-        times: how many draws to make in one run, on repeated rows.
+        draws_per_run: number of draws that one run makes, on repeated rows; 1 by default.
 
-    Raises:
-        ValueError: the program chooses its own rows, so that draws would belong to other rows than those given.
+    Returns:
+        The structure.
     """
-    program, batch = Program(story), batch.repeated(times)
-    runner = program.guide if "guide" not in story.unsupported else _nothing
-    guide = poutine.trace(runner).get_trace(batch)
+    program, batch = Program(story), batch.repeated(draws_per_run)
+    run_guide = program.guide if "guide" not in story.unsupported else lambda batch: None
+    guide = poutine.trace(run_guide).get_trace(batch)
     model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(batch)
-    sites = list(model.nodes.values())
     plate = _rows_plate(story, model, batch)
-    latents, drawn = latent_sites(sites), latent_sites(guide.nodes.values())
-    summed = [name for name, site in latents.items() if name not in drawn and enumerated(site)]
-    guided = all(name in drawn or name in summed for name in latents)
+    latents, drawn = latent_sites(model.nodes.values()), latent_sites(guide.nodes.values())
+    summed_out = tuple(name for name, site in latents.items() if name not in drawn and enumerated(site))
+    complete = all(name in drawn or name in summed_out for name in latents)
     shared = outside({**latents, **drawn}, plate.name if plate is not None else None)
-    summable = not summed or (plate is not None and not set(summed) & set(shared))
-    observed = tuple(observed_sites(sites))
-    return Anatomy(
-        program.model,
-        runner,
-        batch,
-        times,
-        blank_batch(program, batch, model, observed),
-        plate,
-        observed,
-        tuple(name for name in latents if name in drawn),
-        tuple(summed),
+    summable = not summed_out or (plate is not None and not set(summed_out) & set(shared))
+    observed = tuple(observed_sites(model.nodes.values()))
+    return ProgramStructure(
+        model=program.model,
+        guide=run_guide,
+        batch=batch,
+        draws_per_run=draws_per_run,
+        blank_batch=blank_batch(program, batch, model, observed),
+        plate=plate,
+        observed=observed,
+        latents=tuple(name for name in latents if name in drawn),
+        summed_out=summed_out,
         local=plate is not None and not shared,
-        guided=guided,
-        dense=guided and summable and "density" not in story.unsupported,
+        guide_is_complete=complete,
+        has_densities=complete and summable and "density" not in story.unsupported,
     )
 
 
 def deterministic_sites(trace: Any) -> dict[str, Any]:
-    """The sites of `pyro.deterministic`, by name."""
+    """The sites of `pyro.deterministic`.
+
+    Args:
+        trace: of a program.
+
+    Returns:
+        The sites by name.
+    """
     sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
     return {name: site for name, site in sites.items() if site["infer"].get("_deterministic")}
 
 
-def laid_out(site: Any) -> tuple[Tensor, list[str | None]]:
-    """A site's value, and for each of its dimensions the name of the plate that it belongs to, or None.
+def value_and_dims(site: Any) -> tuple[Tensor, list[str | None]]:
+    """A site's value with the plates of its dimensions; placeholder dimensions of size 1 between plates are dropped.
 
-    Dimensions of size 1 that only keep a place between plates are dropped.
+    Args:
+        site: of a trace.
+
+    Returns:
+        The value, and for each of its dimensions the name of its plate, None for those of the event.
     """
     value, event = torch.as_tensor(site["value"]), int(site["fn"].event_dim)
     frames = [frame for frame in site["cond_indep_stack"] if frame.dim is not None]
     if site["infer"].get("_deterministic"):
-        # `pyro.deterministic` takes all dimensions for the event's unless it is told otherwise.
+        # `pyro.deterministic` without `event_dim` takes all dimensions for the event's.
         event = 0 if frames and event == value.dim() else min(event, value.dim())
     elif site["is_observed"]:
         value = value.expand(torch.broadcast_shapes(value.shape, site["fn"].shape()))
     batch = value.dim() - event
-    names: list[str | None] = [None] * value.dim()
+    dims: list[str | None] = [None] * value.dim()
     for frame in frames:
         if -frame.dim <= batch and value.shape[batch + frame.dim] == frame.size:
-            names[batch + frame.dim] = frame.name
+            dims[batch + frame.dim] = frame.name
     if not frames:
-        return value, names
-    kept = [i for i in range(value.dim()) if i >= batch or names[i] is not None or value.shape[i] != 1]
-    return value.reshape([value.shape[i] for i in kept]), [names[i] for i in kept]
-
-
-def _nothing(batch: Batch) -> None:
-    """The guide of a story without one."""
+        return value, dims
+    kept = [i for i in range(value.dim()) if i >= batch or dims[i] is not None or value.shape[i] != 1]
+    return value.reshape([value.shape[i] for i in kept]), [dims[i] for i in kept]
 
 
 def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
+    """The frame of the data plate; ValueError where the program does not run on the given rows."""
     plate = data_plate(model.nodes.values(), batch.n)
     if plate is None or plate.dim is None:
         return None
     if not takes_given_rows(model.nodes.get(plate.name), plate, batch):
         raise ValueError(
-            f"{story.name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs "
-            "to "
+            f"{story.name}: plate '{plate.name}' chooses its own rows, unrelated to those given, so no draw belongs to "
             f'a row of the data: write `pyro.plate("{plate.name}", total, subsample=index)`'
         )
     return plate

@@ -1,1 +1,1 @@
-"""The ELBO taken apart: terms by site, aggregate posterior, convergence, noise of its gradient."""
+"""Diagnostics of the ELBO: its terms, the aggregate posterior, convergence, signal and noise of its gradient."""

@@ -1,4 +1,4 @@
-"""Whether a run had stopped rising when it was stopped."""
+"""The trend of the ELBO at the end of training."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pyrogen.inference import Fit
 
 __all__ = ["Trend", "elbo_trend"]
 
-FEWEST = 20
-"""Records that a trend is told from the noise of."""
+_MIN_RECORDS = 20
+"""Records from which the noise around a line can be estimated."""
 
 
 @dataclass(frozen=True)
 class Trend:
-    """The last part of a run.
+    """The trend of the ELBO over the last part of a run.
 
     Args:
-        change: the rise of the straight line through it, from its first record to its last, in nats per datum.
-        noise: standard deviation of records around the line.
-        records: how many there are.
+        change: the rise of the fitted line from its first record to its last, in nats per datum.
+        noise: standard deviation of the records around the line, in nats per datum.
+        records: number of records.
     """
 
     change: Estimate
@@ -34,7 +34,7 @@ class Trend:
 
     @property
     def z(self) -> float:
-        """The change over its error, about a standard normal variable where nothing moves."""
+        """The change over its error, about a standard normal variable where there is no trend."""
         change, error = self.change
         return change / error if error > 0 else math.copysign(math.inf, change) if change else 0.0
 
@@ -50,11 +50,14 @@ def elbo_trend(history: Fit | Sequence[Mapping[str, Any]], name: str = "train_el
 
     Args:
         history: a `Fit`, or its records.
-        name: of the figure, `train_elbo` or `validation_elbo`.
-        window: the part of the records that is looked at, from the end.
+        name: key of the records, "train_elbo" by default or "validation_elbo".
+        window: share of the records, from the end, that the line is fitted to; 0.5 by default.
+
+    Returns:
+        The trend.
 
     Raises:
-        ValueError: fewer than 20 records in the window have the figure, or it is not finite.
+        ValueError: `window` is not in (0, 1], or fewer than 20 records in it have a finite value.
 
     Example:
         >>> noise = np.random.default_rng(0).normal(size=400)
@@ -69,14 +72,16 @@ def elbo_trend(history: Fit | Sequence[Mapping[str, Any]], name: str = "train_el
     if not 0 < window <= 1:
         raise ValueError(f"window must be above 0 and at most 1, got {window}")
     records = history.history if isinstance(history, Fit) else history
-    figures = np.array([r[name] for r in records if r.get(name) is not None], dtype=np.float64)
-    y: Array = figures[len(figures) - math.ceil(window * len(figures)) :]
-    if len(y) < FEWEST or not np.isfinite(y).all():
-        raise ValueError(f"history: expected at least {FEWEST} finite records of '{name}' in the window, got {len(y)}")
+    values = np.array([r[name] for r in records if r.get(name) is not None], dtype=np.float64)
+    y: Array = values[len(values) - math.ceil(window * len(values)) :]
+    if len(y) < _MIN_RECORDS or not np.isfinite(y).all():
+        raise ValueError(
+            f"history: expected at least {_MIN_RECORDS} finite records of '{name}' in the window, got {len(y)}"
+        )
     t = np.linspace(-0.5, 0.5, len(y))  # so that the slope is the change
     slope = float(t @ y / (t @ t))
-    rest = y - y.mean() - slope * t
-    variance = float(rest @ rest) / (len(y) - 2)
-    effective = len(y) if variance == 0 else min(len(y), float(array_stats.ess(rest[None], method="mean")))
+    residuals = y - y.mean() - slope * t
+    variance = float(residuals @ residuals) / (len(y) - 2)
+    effective = len(y) if variance == 0 else min(len(y), float(array_stats.ess(residuals[None], method="mean")))
     error = math.sqrt(variance / float(t @ t) * len(y) / effective)
     return Trend(Estimate(slope, error), math.sqrt(variance), len(y))

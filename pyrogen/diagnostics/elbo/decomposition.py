@@ -1,4 +1,4 @@
-"""What the ELBO is made of: how well data are told, and what each latent costs."""
+"""The terms of the ELBO: reconstruction by observed site, KL divergence by latent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.log_densities import by_row, score
-from pyrogen.diagnostics.core.posterior_draws import anatomies
-from pyrogen.diagnostics.core.program_structure import Anatomy
+from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
+from pyrogen.diagnostics.core.program_structure import ProgramStructure
+from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
 from pyrogen.inference import evaluation_context
 from pyrogen.story import latent_sites, unwrap_independent
 
-__all__ = ["Decomposition", "check_local", "decompose"]
+__all__ = ["Decomposition", "decompose", "require_local_latents"]
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,25 @@ class Decomposition:
     analytic: frozenset[str]
 
     def __str__(self) -> str:
-        parts = [f"{estimates.mean()} for {name}" for name, estimates in self.reconstruction.items()]
-        costs = [f"{estimates.mean()} for {name}" for name, estimates in self.kl.items()]
-        return (
-            f"ELBO {self.elbo.mean()} = reconstruction {' + '.join(parts)} - KL {' + '.join(costs) or 0} nats per datum"
-        )
+        reconstruction = " + ".join(f"{term.mean()} for {name}" for name, term in self.reconstruction.items())
+        kl = " + ".join(f"{term.mean()} for {name}" for name, term in self.kl.items())
+        return f"ELBO {self.elbo.mean()} = reconstruction {reconstruction} - KL {kl or 0} nats per datum"
 
 
 def decompose(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Decomposition:
-    """Take the ELBO of each datum apart, by site and by dimension of each latent.
+    """Decompose the ELBO of each datum by site, and by dimension of each latent.
+
+    A program is refused where no datum has an ELBO of its own: a latent is shared by data, summed out, or not drawn by
+    the guide.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
-        num_samples: draws for each datum.
-        seed: of the draws.
+        num_samples: draws for each datum, 100 by default.
+        seed: of the draws, 0 by default.
 
-    Raises:
-        ValueError: a latent is shared by data, or summed out, or not drawn by the guide: no part of a datum's ELBO is
-            its own. The message names it.
+    Returns:
+        The terms, with Monte Carlo errors.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -66,37 +66,41 @@ def decompose(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) 
         >>> parts.kl_by_dimension["z"].value.shape, parts.analytic
         ((20, 2), frozenset({'z'}))
     """
-    pieces: list[dict[tuple[str, str], Estimates]] = []
-    closed: dict[str, bool] = {}
+    blocks: list[dict[tuple[str, str], Estimates]] = []
+    analytic: dict[str, bool] = {}
     with evaluation_context(fitted, seed) as context:
         story = context.story
         story.require("density")
-        batch = context.batch(data)
-        for anatomy in anatomies(story, batch, num_samples, held=num_samples):
-            check_local(anatomy, story.name)
-            pieces.append(
-                _estimates([_terms(anatomy, closed) for _ in range(0, num_samples, anatomy.times)], num_samples)
-            )
-    found: dict[str, dict[str, Estimates]] = {"elbo": {}, "reconstruction": {}, "kl": {}, "kl_by_dimension": {}}
-    for kind, name in pieces[0]:
-        found[kind][name] = Estimates.joined(piece[kind, name] for piece in pieces)
-    analytic = frozenset(name for name, is_closed in closed.items() if is_closed)
-    return Decomposition(found["elbo"][""], found["reconstruction"], found["kl"], found["kl_by_dimension"], analytic)
+        for structure in analyze_row_blocks(story, context.batch(data), num_samples, draws_in_memory=num_samples):
+            require_local_latents(structure, story.name)
+            runs = [_terms(structure, analytic) for _ in range(0, num_samples, structure.draws_per_run)]
+            blocks.append(_means(runs, num_samples))
+    terms: dict[str, dict[str, Estimates]] = {"elbo": {}, "reconstruction": {}, "kl": {}, "kl_by_dimension": {}}
+    for kind, name in blocks[0]:
+        terms[kind][name] = Estimates.joined(block[kind, name] for block in blocks)
+    names = frozenset(name for name, is_analytic in analytic.items() if is_analytic)
+    return Decomposition(terms["elbo"][""], terms["reconstruction"], terms["kl"], terms["kl_by_dimension"], names)
 
 
-def check_local(anatomy: Anatomy, name: str) -> None:
-    """Refuse, with the reason, a program of which no datum has an ELBO of its own."""
-    if anatomy.summed:
-        raise ValueError(f"{name}: latent '{anatomy.summed[0]}' is summed out, so that its KL belongs to no site")
-    if not anatomy.guided:
+def require_local_latents(structure: ProgramStructure, name: str) -> None:
+    """Check that every datum has an ELBO of its own.
+
+    Args:
+        structure: of the program.
+        name: of the story, for the message.
+
+    Raises:
+        ValueError: a latent is summed out, not drawn by the guide, or shared by data.
+    """
+    if structure.summed_out:
+        raise ValueError(f"{name}: latent '{structure.summed_out[0]}' is summed out, so that its KL belongs to no site")
+    if not structure.guide_is_complete:
         raise ValueError(f"{name}: the guide does not draw every latent, so that there is no ELBO")
-    if not anatomy.local:
-        raise ValueError(
-            f"{name}: not every latent sits in the data plate, so no datum has an ELBO of its own: see held_out_elbo"
-        )
+    if not structure.local:
+        raise ValueError(f"{name}: not every latent sits in the data plate, so no datum has an ELBO: see held_out_elbo")
 
 
-def _estimates(runs: list[dict[tuple[str, str], Array]], num_samples: int) -> dict[tuple[str, str], Estimates]:
+def _means(runs: list[dict[tuple[str, str], Array]], num_samples: int) -> dict[tuple[str, str], Estimates]:
     """Means over draws, of which each run has some."""
     draws = {key: np.concatenate([run[key] for run in runs])[:num_samples] for key in runs[0]}
     signs = {"reconstruction": 1.0, "kl": -1.0}
@@ -104,30 +108,27 @@ def _estimates(runs: list[dict[tuple[str, str], Array]], num_samples: int) -> di
     return {key: Estimates.of_draws(term) for key, term in draws.items()}
 
 
-def _terms(anatomy: Anatomy, closed: dict[str, bool]) -> dict[tuple[str, str], Array]:
-    """The terms of one run's draws, by kind and site, (draws, n, ...); `closed` notes which KLs are in closed form."""
-    guide, model = anatomy.run()
-    score(guide)
-    score(model)
-    found: dict[tuple[str, str], Tensor] = {}
+def _terms(structure: ProgramStructure, analytic: dict[str, bool]) -> dict[tuple[str, str], Array]:
+    """The terms of one run's draws, by kind and site, (draws, n, ...); `analytic` notes the KLs in closed form."""
+    guide, model = structure.run()
+    compute_unscaled_log_prob(guide)
+    compute_unscaled_log_prob(model)
+    terms: dict[tuple[str, str], Tensor] = {}
     for name, site in model.nodes.items():
         if site["type"] == "sample" and site["is_observed"] and not site["infer"].get("_deterministic"):
-            found["reconstruction", name] = by_row(site["log_prob"], anatomy.plate)
+            terms["reconstruction", name] = log_prob_by_row(site["log_prob"], structure.plate)
     for name, site in latent_sites(guide.nodes.values()).items():
-        prior = model.nodes.get(name)
-        divergence, event_dim, closed[name] = _divergence(site, prior)
-        rows = divergence.movedim(anatomy.plate.dim - event_dim, 0)
+        divergence, event_dim, analytic[name] = _kl(site, model.nodes.get(name))
+        rows = divergence.movedim(structure.plate.dim - event_dim, 0)
         if event_dim == site["fn"].event_dim:
-            found["kl_by_dimension", name] = rows
-        found["kl", name] = rows.reshape(len(rows), -1).sum(1)
-    return {key: term.unflatten(0, (anatomy.times, -1)).double().cpu().numpy() for key, term in found.items()}
+            terms["kl_by_dimension", name] = rows
+        terms["kl", name] = rows.reshape(len(rows), -1).sum(1)
+    return {key: term.unflatten(0, (structure.draws_per_run, -1)).double().cpu().numpy() for key, term in terms.items()}
 
 
-def _divergence(guide: Any, model: Any) -> tuple[Tensor, int, bool]:
-    """What a latent costs, how many of its event's dimensions that is told apart for, and whether in closed form.
-
-    Where a site is masked, or no latent of the model's, only its log densities are known.
-    """
+def _kl(guide: Any, model: Any) -> tuple[Tensor, int, bool]:
+    """The KL of a latent, the number of its event dimensions that are kept apart, and whether it is in closed form."""
+    # Where a site is masked, or no latent of the model's, only its log densities are known.
     if model is None:
         return guide["log_prob"], 0, False
     q, p = unwrap_independent(guide["fn"]), unwrap_independent(model["fn"])

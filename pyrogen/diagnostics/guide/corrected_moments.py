@@ -1,27 +1,33 @@
-"""Mean, width and correlations of a posterior that all data share, with the guide's error taken out by its weights."""
+"""Moments and expectations of the posterior, from draws of the guide corrected by their importance weights."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import collect
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, smoothed
-from pyrogen.inference import evaluation_context
+from pyrogen.diagnostics.core.posterior_draws import collect_draws, draw_row_blocks, joint_log_weights
+from pyrogen.diagnostics.core.row_blocks import require_training_rows
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
+from pyrogen.inference import NoWeights, evaluation_context
 
-__all__ = ["Moments", "shared_moments"]
+__all__ = ["Expectation", "Moments", "corrected_expectations", "shared_moments"]
 
-_LATENTS = 64
-"""Up to which all pairs of latents are looked at."""
+Draws = dict[str, Tensor]
+
+_MAX_LATENTS = 64
+"""Number of latents up to which correlations of all pairs are computed."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """The guide's draws of K latents beside what their weights make of them.
+    """Moments of K latents under the guide and under the posterior, from the same draws.
 
     Differences have the errors of differences, for both sides are of the same draws: under an exact guide both are 0.
 
@@ -48,23 +54,27 @@ class Moments:
         return self.guide.mean(0) + self.shift.value * sd, sd / (1 + self.width.value)
 
     def __str__(self) -> str:
-        off, widths = np.abs(self.shift.value).max(), self.width.value
+        shift, width = np.abs(self.shift.value).max(), self.width.value
         return (
-            f"k-hat {self.weights.khat[0]:.2f}; means off by up to {off:.2g} sd, sds by {widths.min():+.1%} to "
-            f"{widths.max():+.1%}"
+            f"k-hat {self.weights.khat[0]:.2f}; means off by up to {shift:.2g} sd, sds by {width.min():+.1%} to "
+            f"{width.max():+.1%}"
         )
 
 
 def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int = 0) -> Moments:
-    """Compare the guide's moments with those that Pareto smoothed weights p(x, z) / q(z) of its draws give.
+    """Compare the guide's moments with those under Pareto smoothed weights p(x, z) / q(z) of its draws.
 
-    Where k-hat is above its threshold they are lower bounds of what is wrong: no draw lies where the guide does not go.
+    Where k-hat is above its threshold, the differences are lower bounds: the guide has no draws in parts of the
+    posterior.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained, with latents that data share.
         data: the training data.
-        num_samples: draws S.
-        seed: of the draws.
+        num_samples: draws S, 4,000 by default.
+        seed: of the draws, 0 by default.
+
+    Returns:
+        The moments of all latents that the guide does not hold constant.
 
     Raises:
         ValueError: the guide does not draw every latent, or always the same value; every latent belongs to a datum; or
@@ -74,53 +84,142 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
         Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
     """
     with evaluation_context(fitted, seed) as context:
-        story = context.story
-        batch = context.batch(data)
-        if batch.n != batch.total:
-            raise ValueError(
-                f"{story.name}: data share latents, whose posterior is given the {batch.total} rows of the training "
-                f"data, and {batch.n} rows came: pass the training data"
-            )
-        groups = collect(story, batch, {"posterior", "sample_stats"}, num_samples)[0].groups
-    if "sample_stats" not in groups or "posterior" not in groups:
+        story, batch = context.story, context.batch(data)
+        require_training_rows(story, batch)
+        arrays = collect_draws(story, batch, {"posterior", "sample_stats"}, num_samples)
+    log_weights = joint_log_weights(arrays)
+    if log_weights is None or "posterior" not in arrays.groups:
         raise ValueError(f"{story.name}: no draw has a weight of all latents together")
-    stats, latents = groups["sample_stats"], groups["posterior"]
-    log_w = stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0]
-    draws = {name: v.values[0] for name, v in latents.items()}
-    if all((site == site[0]).all() for site in draws.values()):
+    sites = {name: variable.values[0] for name, variable in arrays.groups["posterior"].items()}
+    if all((draws == draws[0]).all() for draws in sites.values()):
         raise ValueError(f"{story.name}: its guide is a point, all its draws are the same: there is no posterior")
-    return _moments(draws, ImportanceWeights(log_w[:, None]))
+    return _moments(sites, ImportanceWeights(log_weights))
 
 
 def _moments(sites: dict[str, Array], weights: ImportanceWeights) -> Moments:
-    names = [f"{name}{_place(index)}" for name, draws in sites.items() for index in np.ndindex(draws.shape[1:])]
+    names = [f"{name}{list(i) if i else ''}" for name, draws in sites.items() for i in np.ndindex(draws.shape[1:])]
     draws = np.concatenate([site.reshape(len(site), -1) for site in sites.values()], 1).astype(np.float64)
-    moves = draws.std(0) > 0
-    draws, names = draws[:, moves], list(itertools.compress(names, moves))
-    w = np.exp(smoothed(weights.log_weights)[0])
+    varies = draws.std(0) > 0
+    draws, names = draws[:, varies], list(itertools.compress(names, varies))
+    w = np.exp(pareto_smooth(weights.log_weights)[0])
     z = (draws - draws.mean(0)) / draws.std(0)
-    shift = _change(w, z)
-    away = z - shift.value
-    variance = (w * away**2).sum(0)
+    shift = _change_of_mean(w, z)
+    deviations = z - shift.value
+    variance = (w * deviations**2).sum(0)
     with np.errstate(divide="ignore"):
-        width = Estimates(variance**-0.5 - 1, _change(w, away**2).error / 2 * variance**-1.5)
-    dependence = _dependence(w, z, away / np.sqrt(variance)) if len(names) <= _LATENTS else None
+        width_error = _change_of_mean(w, deviations**2).error / 2 * variance**-1.5
+        width = Estimates(variance**-0.5 - 1, width_error)
+    few = len(names) <= _MAX_LATENTS
+    dependence = _change_of_correlation(w, z, deviations / np.sqrt(variance)) if few else None
     return Moments(tuple(names), draws, weights, shift, width, dependence)
 
 
-def _change(w: Array, f: Array) -> Estimates:
-    """What weights (S, 1) change of the mean of f (S, ...), with the error of the difference."""
+def _change_of_mean(w: Array, f: Array) -> Estimates:
+    """The weighted mean of f (S, ...) under w (S, 1) less the plain mean, with the error of the difference."""
     w = w.reshape(-1, *[1] * (f.ndim - 1))
     mean = (w * f).sum(0)
     return Estimates(mean - f.mean(0), np.sqrt(((w - 1 / len(f)) ** 2 * (f - mean) ** 2).sum(0)))
 
 
-def _dependence(w: Array, guide: Array, posterior: Array) -> Estimates:
+def _change_of_correlation(w: Array, guide: Array, posterior: Array) -> Estimates:
     """Correlations of the posterior less those of the guide, from values standardized under each."""
     correlations = (w * posterior).T @ posterior - guide.T @ guide / len(guide)
-    error = [_change(w, posterior * posterior[:, i, None]).error for i in range(posterior.shape[1])]
+    error = [_change_of_mean(w, posterior * posterior[:, i, None]).error for i in range(posterior.shape[1])]
     return Estimates(correlations, np.stack(error))
 
 
-def _place(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]" if index else ""
+@dataclass(frozen=True)
+class Expectation:
+    """The mean of a function of a datum's latents.
+
+    Args:
+        guide: under the guide, (N, ...).
+        corrected: under the posterior, by Pareto smoothed weights, (N, ...); unreliable where k-hat is high.
+        khat: (N,).
+        threshold: of k-hat.
+    """
+
+    guide: Estimates
+    corrected: Estimates
+    khat: Array
+    threshold: float
+
+    def __str__(self) -> str:
+        bad = f"k-hat above {self.threshold:.2f} for {float((~(self.khat <= self.threshold)).mean()):.1%} of the data"
+        return f"guide {self.guide}; corrected {self.corrected}; {bad}"
+
+
+def corrected_expectations(
+    fitted: Any,
+    data: Any,
+    functions: Mapping[str, Callable[[Draws], Tensor]] | None = None,
+    num_samples: int = 1000,
+    *,
+    seed: int = 0,
+) -> dict[str, Expectation]:
+    r"""$E_{p(z|x)} f(z) \approx \sum_s \bar w_s f(z_s)$, with Pareto smoothed weights of draws from the guide.
+
+    Args:
+        fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        data: columns as `fit` takes them.
+        functions: by name, of the draws by site, each (S, n, ...) for some n of the data at a time; they return (S, n,
+            ...). None, the default: the latents themselves.
+        num_samples: draws S for each datum, 1,000 by default.
+        seed: of the draws, 0 by default.
+
+    Returns:
+        By name of the function. Errors are those of a ratio of means, which neglect the bias, of order 1/S.
+
+    Raises:
+        NoWeights: a latent is shared by data, or not drawn by the guide.
+
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> x = torch.randn(20, 4)
+        >>> story = PPCA(4, latent=2, guide="meanfield").maximum_likelihood(x)
+        >>> product = {"z0 z1": lambda draws: draws["z"][..., 0] * draws["z"][..., 1]}
+        >>> corrected_expectations(story, x, product, 100)["z0 z1"].corrected.value.shape
+        (20,)
+
+    References:
+        Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
+    """
+    blocks: list[dict[str, Expectation]] = []
+    with evaluation_context(fitted, seed) as context:
+        story, batch = context.story, context.batch(data)
+        for arrays in draw_row_blocks(story, batch, {"posterior", "importance"}, num_samples, num_samples):
+            if not {"posterior", "importance"} <= set(arrays.groups):
+                raise NoWeights(
+                    f"{story.name}: the draws of a datum have no weights of their own, for some latents are shared by "
+                    "data, or not drawn by the guide: use importance_weights on the training data"
+                )
+            draws = {
+                name: torch.from_numpy(np.moveaxis(site.values[0], site.dims.index(arrays.rows) + 1, 1))
+                for name, site in arrays.groups["posterior"].items()
+                if arrays.rows in site.dims
+            }
+            blocks.append(_expectations(draws, functions, arrays.groups["importance"]["log_weight"].values[0]))
+    return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _expectations(
+    draws: Draws, functions: Mapping[str, Callable[[Draws], Tensor]] | None, log_weights: Array
+) -> dict[str, Expectation]:
+    log_smooth, khat = pareto_smooth(log_weights)
+    threshold = khat_threshold(len(log_weights))
+    values = draws if functions is None else {name: function(draws) for name, function in functions.items()}
+    expectations = {}
+    for name, value in values.items():
+        f = torch.as_tensor(value).numpy().astype(np.float64)
+        if f.shape[:2] != log_weights.shape:
+            raise ValueError(f"functions: '{name}' gives shape {f.shape}, expected {log_weights.shape} and more")
+        w = np.exp(log_smooth).reshape(*log_weights.shape, *[1] * (f.ndim - 2))
+        mean = (w * f).sum(0)
+        corrected = Estimates(mean, np.sqrt((w**2 * (f - mean) ** 2).sum(0)))
+        expectations[name] = Expectation(Estimates.of_draws(f), corrected, khat, threshold)
+    return expectations
+
+
+def _joined(parts: list[Expectation]) -> Expectation:
+    guide, corrected = (Estimates.joined(getattr(part, name) for part in parts) for name in ("guide", "corrected"))
+    return Expectation(guide, corrected, np.concatenate([part.khat for part in parts]), parts[0].threshold)

@@ -1,25 +1,27 @@
-"""What the log weights of a datum say: bounds on its log-likelihood, and how far to trust them."""
+"""Importance weights of each datum: bounds on log p(x), effective sample size, Pareto k-hat."""
 
 from __future__ import annotations
 
 import functools
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pyrogen.diagnostics.core.draw_arrays import Variable
+from pyrogen.diagnostics.core.datatree import Variable
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import collect
+from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
+from pyrogen.diagnostics.core.row_blocks import require_training_rows
 from pyrogen.inference import NoWeights, evaluation_context, log_weights
 
-__all__ = ["ImportanceWeights", "importance_weights", "khat_threshold", "smoothed", "summary"]
+__all__ = ["ImportanceWeights", "importance_weights", "khat_threshold", "pareto_smooth", "summarize_log_weights"]
 
-FEWEST = 25
-"""Draws below which there are not the five largest weights that a Pareto tail is fitted to."""
+_MIN_DRAWS = 25
+"""Draws from which there are the five largest weights that a Pareto tail is fitted to."""
 
-_TOGETHER = 2**22
+_CHUNK = 2**22
 """Weights that are smoothed at once."""
 
 
@@ -27,17 +29,19 @@ def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed:
     r"""Draw $z_s \sim q(z|x)$ for each datum, and weigh them by $w_s = p(x, z_s) / q(z_s|x)$.
 
     Where data share latents there is one posterior for all of them, and N is 1: weights, bounds and k-hat are of all
-    latents given all data.
+    latents given all data, and other data than those of training are refused.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them; the training data, if they share latents.
-        num_samples: draws S for each datum.
-        seed: of the draws; the caller's random state is kept.
+        num_samples: draws S for each datum, 1,000 by default.
+        seed: of the draws, 0 by default; the caller's random state is kept.
+
+    Returns:
+        The weights, (S, N).
 
     Raises:
-        NoWeights (a ValueError): draws have no weight; the message names the site.
-        ValueError: data share latents, and these are not the training data.
+        NoWeights: draws have no weight; the message names the site.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -49,9 +53,12 @@ def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed:
     try:
         return ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
     except NoWeights:
-        joint = _joint_log_weights(fitted, data, num_samples, seed)
+        with evaluation_context(fitted, seed) as context:
+            batch = context.batch(data)
+            joint = joint_log_weights(collect_draws(context.story, batch, {"sample_stats"}, num_samples))
         if joint is None:
             raise
+        require_training_rows(context.story, batch)
     return ImportanceWeights(joint)
 
 
@@ -60,8 +67,11 @@ class ImportanceWeights:
     r"""Log weights $\log w_{si} = \log p(x_i, z_{si}) - \log q(z_{si}|x_i)$, and what follows from them by datum.
 
     Args:
-        log_weights: (S, N), in nats, draws first. Never of several data together: the weights of N data at once are the
-            products of theirs, of which one draw in a few holds everything, and whose k-hat says nothing of any datum.
+        log_weights: (S, N), in nats, draws first. Never of several data together: their products are dominated by a few
+            draws, and the k-hat of the products says nothing of any datum.
+
+    Raises:
+        ValueError: `log_weights` is empty or no matrix.
 
     References:
         Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519; Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538;
@@ -88,7 +98,7 @@ class ImportanceWeights:
     def log_likelihood(self) -> Estimates:
         """Log mean w over all draws by datum, (N,) in nats: a lower bound on log p(x) in expectation.
 
-        Its error is by the delta method, and says nothing of the bound's bias, about -error^2 / 2.
+        Its error is by the delta method, and does not include the bound's bias, about -error^2 / 2.
         """
         return _log_mean(self.log_weights)
 
@@ -97,18 +107,17 @@ class ImportanceWeights:
         """Effective number of draws (sum w)^2 / sum w^2 by datum, (N,): of S, the share 1 / (1 + chi-square)."""
         relative = _relative(self.log_weights)
         with np.errstate(invalid="ignore"):
-            ess: Array = relative.sum(0) ** 2 / (relative**2).sum(0)
-        return ess
+            return np.asarray(relative.sum(0) ** 2 / (relative**2).sum(0))
 
     @functools.cached_property
     def khat(self) -> Array:
-        """Pareto k-hat by datum, (N,): see `smoothed`. Above `threshold`, do not trust what the weights say."""
-        pieces = np.array_split(self.log_weights, 1 + self.log_weights.size // _TOGETHER, axis=1)
-        return np.concatenate([smoothed(piece)[1] for piece in pieces])
+        """Pareto k-hat by datum, (N,): see `pareto_smooth`. Above `threshold` the weights are unreliable."""
+        chunks = np.array_split(self.log_weights, 1 + self.log_weights.size // _CHUNK, axis=1)
+        return np.concatenate([pareto_smooth(chunk)[1] for chunk in chunks])
 
     @property
     def threshold(self) -> float:
-        """Of k-hat, for this number of draws."""
+        """The threshold of k-hat for this number of draws."""
         return khat_threshold(self.num_samples)
 
     @property
@@ -119,8 +128,14 @@ class ImportanceWeights:
     def bound(self, k: int) -> Estimates:
         r"""The k-draw bound $L_k = E \log \frac1k \sum_{j \le k} w_j$ by datum, (N,) in nats; the ELBO at k = 1.
 
-        It is the mean over the S // k disjoint blocks of k draws, which has no bias, and the error is that mean's; for
-        a single block, by the delta method. L_k grows with k, and log p(x) - L_k tends to chi-square / (2k).
+        L_k grows with k, and log p(x) - L_k tends to chi-square / (2k).
+
+        Args:
+            k: number of draws, from 1 to S.
+
+        Returns:
+            The mean over the S // k disjoint blocks of k draws, which has no bias, with its error; for a single block,
+            with the error by the delta method.
 
         Raises:
             ValueError: k is below 1 or above S.
@@ -141,29 +156,20 @@ class ImportanceWeights:
         )
 
 
-def _joint_log_weights(fitted: Any, data: Any, num_samples: int, seed: int) -> Array | None:
-    """(S, 1) log p(x, z) - log q(z) of all data and latents together; None where the guide does not draw them all."""
-    with evaluation_context(fitted, seed) as context:
-        story = context.story
-        batch = context.batch(data)
-        stats = collect(story, batch, {"sample_stats"}, num_samples)[0].groups.get("sample_stats")
-    if stats is None:
-        return None
-    if batch.n != batch.total:
-        raise ValueError(
-            f"{story.name}: data share latents, whose posterior is given the {batch.total} rows of the training data, "
-            f"and {batch.n} rows came: pass the training data"
-        )
-    return (stats["lp"].values[0].astype(np.float64) - stats["log_q"].values[0])[:, None]
-
-
 def khat_threshold(num_samples: int) -> float:
-    """Above it, S draws do not suffice to correct by their weights: min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024)."""
+    """The k-hat above which importance weights are unreliable: min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024).
+
+    Args:
+        num_samples: draws S.
+
+    Returns:
+        The threshold; -inf for one draw.
+    """
     return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf
 
 
-def smoothed(log_weights: Array) -> tuple[Array, Array]:
-    """Pareto smoothed log weights by datum, normalized over draws, and their k-hat.
+def pareto_smooth(log_weights: Array) -> tuple[Array, Array]:
+    """Pareto smoothed importance sampling (PSIS) of each datum.
 
     The largest weights of each datum are fitted by a generalized Pareto distribution, of which k is the shape: 1/k
     moments of the weights are finite. For a Gaussian posterior with covariance S and a Gaussian guide with covariance
@@ -178,7 +184,7 @@ def smoothed(log_weights: Array) -> tuple[Array, Array]:
         log_weights: (S, N) in nats.
 
     Returns:
-        (S, N) and (N,).
+        Smoothed log weights (S, N), normalized over draws, and k-hat (N,).
     """
     from arviz_stats.base.array import array_stats
 
@@ -186,42 +192,49 @@ def smoothed(log_weights: Array) -> tuple[Array, Array]:
     rounding = 32 * (np.finfo(raw.dtype).eps if raw.dtype.kind == "f" else 0.0)
     weights = raw.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = weights - weights.max(0) - np.log(_relative(weights).sum(0))
-    if len(weights) < FEWEST:
-        return found, np.full(weights.shape[1], np.nan)
+        normalized = weights - weights.max(0) - np.log(_relative(weights).sum(0))
+    if len(weights) < _MIN_DRAWS:
+        return normalized, np.full(weights.shape[1], np.nan)
     khat, fit = _without_fit(weights, rounding)
     with np.errstate(all="ignore"):
         # The logs of ratios whose inverses are the weights: of -log w, not of log w.
         smooth, khat[fit] = array_stats.psislw(-weights[:, fit].T)
-    found[:, fit] = smooth.T
-    return found, khat
+    normalized[:, fit] = smooth.T
+    return normalized, khat
 
 
-def summary(log_weight: Variable) -> dict[str, Variable]:
-    """Figures by datum from log weights (chain, draw, datum), of each chain where there are several."""
-    chains = [_figures(ImportanceWeights(chain)) for chain in log_weight.values]
+def summarize_log_weights(log_weight: Variable) -> dict[str, Variable]:
+    """ELBO, log p(x), their errors, ESS and k-hat of each datum.
+
+    Args:
+        log_weight: (chain, draw, datum).
+
+    Returns:
+        By name, (datum,), or (chain, datum) for several chains.
+    """
+    chains = [ImportanceWeights(chain) for chain in log_weight.values]
+    values = {name: np.stack([operator.attrgetter(path)(chain) for chain in chains]) for name, path in _SUMMARY.items()}
     if len(chains) == 1:
-        return {name: Variable(values, log_weight.dims) for name, values in chains[0].items()}
-    dims = ("chain", *log_weight.dims)
-    return {name: Variable(np.stack([chain[name] for chain in chains]), dims) for name in chains[0]}
+        return {name: Variable(value[0], log_weight.dims) for name, value in values.items()}
+    return {name: Variable(value, ("chain", *log_weight.dims)) for name, value in values.items()}
 
 
-def _figures(weights: ImportanceWeights) -> dict[str, Array]:
-    return {
-        "elbo": weights.elbo.value,
-        "elbo_error": weights.elbo.error,
-        "log_likelihood": weights.log_likelihood.value,
-        "log_likelihood_error": weights.log_likelihood.error,
-        "ess": weights.ess,
-        "khat": weights.khat,
-    }
+_SUMMARY = {
+    "elbo": "elbo.value",
+    "elbo_error": "elbo.error",
+    "log_likelihood": "log_likelihood.value",
+    "log_likelihood_error": "log_likelihood.error",
+    "ess": "ess",
+    "khat": "khat",
+}
+"""What `importance_summary` holds of `ImportanceWeights`."""
 
 
 def _without_fit(weights: Array, rounding: float) -> tuple[Array, Array]:
-    """K-hat where there is no tail to fit, and where there is one."""
+    """K-hat of data without a tail to fit, (N,), and whether there is one, (N,)."""
     draws = len(weights)
-    size = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # of the tail, Vehtari et al. 2024
-    ranks = draws - size - 1, draws - size, draws - size - 1 + int(size / 4 + 0.5), draws - 1
+    tail = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # Vehtari et al. 2024
+    ranks = draws - tail - 1, draws - tail, draws - tail - 1 + int(tail / 4 + 0.5), draws - 1
     cutoff, least, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
     with np.errstate(invalid="ignore"):
         constant = top - least <= rounding * np.maximum(1, np.abs(top))
@@ -235,8 +248,7 @@ def _relative(log_weights: Array) -> Array:
     """Weights relative to the largest of each datum, in double precision."""
     weights = np.asarray(log_weights, dtype=np.float64)
     top = weights.max(0)
-    relative: Array = np.exp(weights - np.where(np.isneginf(top), 0.0, top))
-    return relative
+    return np.asarray(np.exp(weights - np.where(np.isneginf(top), 0.0, top)))
 
 
 def _log_mean(log_weights: Array) -> Estimates:

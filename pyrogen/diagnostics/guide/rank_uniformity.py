@@ -1,4 +1,4 @@
-"""Whether ranks are uniform, judged by their whole empirical distribution function at once."""
+"""Tests and simultaneous bands of uniform ranks, by the whole empirical distribution function."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pyrogen.diagnostics.core.estimates import Array
 __all__ = ["normal_scores", "rank_band", "rank_p_values"]
 
 _SIMULATIONS = 20_000
-"""Sets of uniform ranks that the null distribution is made of: p-values are multiples of 1/20,001."""
+"""Simulated sets of uniform ranks of the null distribution: p-values are multiples of 1/20,001."""
 
-_CUTS = 49
-"""Where distribution functions are looked at, at most."""
+_MAX_CUTS = 49
+"""Number of points at which distribution functions are compared, at most."""
 
 
 def rank_p_values(ranks: Array, cells: int) -> Array:
-    r"""P-values of the hypothesis that ranks are uniform on 0, ..., cells - 1, one for each column.
+    r"""P-values of the hypothesis that ranks are uniform on 0, ..., cells - 1.
 
     The statistic is the smallest pointwise probability, over cuts j of the empirical distribution function, that a
     Binomial(n, j / cells) count is as far out as that of ranks below j. Its distribution under uniformity is simulated.
-    Unlike a chi-square test it needs no bins, and sees that ranks lie to one side, or in the middle.
+    Unlike a chi-square test it needs no bins, and is sensitive to ranks that lie to one side, or in the middle.
 
     Args:
         ranks: (n, ...), integers.
-        cells: how many values a rank may have.
+        cells: number of values that a rank may have.
 
     Returns:
         (...), at least 1/20,001 each.
@@ -42,20 +42,31 @@ def rank_p_values(ranks: Array, cells: int) -> Array:
     n = len(ranks)
     below = np.stack([(ranks < j).sum(0) for j in _cuts(cells)], -1)
     observed, null = _extremeness(below, n, cells), _null(n, cells)
-    p: Array = (1 + np.searchsorted(null, observed * (1 + 1e-9), side="right")) / (1 + len(null))
-    return p
+    return np.asarray((1 + np.searchsorted(null, observed * (1 + 1e-9), side="right")) / (1 + len(null)))
 
 
 def normal_scores(ranks: Array, cells: int) -> Array:
-    """Ranks 0, ..., cells - 1 as quantiles of the standard normal, those of the middles of their cells."""
+    """Ranks as quantiles of the standard normal, those of the middles of their cells.
+
+    Args:
+        ranks: integers from 0 to cells - 1, of any shape.
+        cells: number of values that a rank may have.
+
+    Returns:
+        Phi^-1((rank + 1/2) / cells), of the same shape.
+    """
     from scipy.special import ndtri
 
-    scores: Array = ndtri((np.arange(cells) + 0.5) / cells)[ranks]
-    return scores
+    return np.asarray(ndtri((np.arange(cells) + 0.5) / cells)[ranks])
 
 
 def rank_band(n: int, cells: int, level: float = 0.95) -> tuple[Array, Array, Array]:
-    """Between what bounds the whole empirical distribution function of n uniform ranks lies with probability `level`.
+    """The simultaneous confidence band of the empirical distribution function of uniform ranks.
+
+    Args:
+        n: number of ranks.
+        cells: number of values that a rank may have.
+        level: probability that the whole function lies in the band, 0.95 by default.
 
     Returns:
         Cuts j / cells, at most 49 of them; and the least and the largest fraction of ranks below j.
@@ -68,8 +79,8 @@ def rank_band(n: int, cells: int, level: float = 0.95) -> tuple[Array, Array, Ar
 
 
 def _cuts(cells: int) -> Array:
-    """Ranks at which the distribution function is looked at."""
-    return np.unique(np.linspace(1, cells - 1, min(cells - 1, _CUTS)).round().astype(int))
+    """Ranks at which distribution functions are compared."""
+    return np.unique(np.linspace(1, cells - 1, min(cells - 1, _MAX_CUTS)).round().astype(int))
 
 
 @functools.lru_cache(maxsize=8)
@@ -84,8 +95,7 @@ def _extremeness(below: Array, n: int, cells: int) -> Array:
     """Twice the smallest of the tail probabilities of counts below each cut, (...), from counts (..., cuts)."""
     lower, upper = _tails(n, cells)
     cuts = np.arange(len(lower))
-    smallest: Array = 2 * np.minimum(lower[cuts, below], upper[cuts, below]).min(-1)
-    return smallest
+    return np.asarray(2 * np.minimum(lower[cuts, below], upper[cuts, below]).min(-1))
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""How far draws from a guide are from reference draws, in units of the reference."""
+"""Errors of a guide's means and standard deviations, against reference draws."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class ReferenceDistance:
 
     Args:
         mean: (mean - reference mean) / reference sd, of the latent's shape.
-        sd: sd / reference sd - 1; at -0.3 a guide is 30 % too narrow.
+        sd: sd / reference sd - 1, of the latent's shape; at -0.3 a guide is 30 % too narrow.
     """
 
     mean: Estimates
     sd: Estimates
 
     def __str__(self) -> str:
-        off = np.max(np.abs(self.mean.value))
-        return f"means off by up to {off:.2g} sd, sds by {np.min(self.sd.value):+.1%} to {np.max(self.sd.value):+.1%}"
+        mean, sd = np.abs(self.mean.value), self.sd.value
+        return f"means off by up to {np.max(mean):.2g} sd, sds by {np.min(sd):+.1%} to {np.max(sd):+.1%}"
 
 
 def against_reference(
@@ -42,17 +42,17 @@ def against_reference(
         reference: `sample_reference`'s, or by site, (chains, draws, ...), of any sampler.
 
     Returns:
-        By site of the reference. Errors are of the draws and of the reference, whose autocorrelation counts.
+        By site of the reference. Errors are of the draws and of the reference, its autocorrelation included.
 
     Raises:
-        ValueError: a site of the reference is missing, or has another shape; fewer than four draws.
+        ValueError: a site of the reference is missing, has another shape, or fewer than four draws.
 
     Example:
         >>> print(against_reference({"z": torch.randn(1000) * 2}, {"z": torch.randn(4, 1000)})["z"])
         means off by up to ... sd, sds by ...
     """
     references = reference.draws if isinstance(reference, Reference) else reference
-    found = {}
+    distances = {}
     for name, exact in references.items():
         if name not in draws:
             raise ValueError(f"draws: there is no site '{name}' (have: {', '.join(draws)})")
@@ -62,8 +62,8 @@ def against_reference(
                 f"site '{name}': expected draws (draws, ...) and reference (chains, draws, ...), four draws at least, "
                 f"got shapes {mine.shape} and {theirs.shape}"
             )
-        found[name] = _distance(mine, theirs)
-    return found
+        distances[name] = _distance(mine, theirs)
+    return distances
 
 
 def _distance(mine: Array, theirs: Array) -> ReferenceDistance:

@@ -1,4 +1,4 @@
-"""How well each datum is predicted by the others."""
+"""Leave-one-out predictive densities."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimate
-from pyrogen.diagnostics.core.posterior_draws import collect
-from pyrogen.diagnostics.core.program_structure import examine
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, smoothed
+from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
+from pyrogen.diagnostics.core.program_structure import analyze_program
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
 from pyrogen.inference import evaluation_context, log_likelihood, log_weights
 from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside
@@ -20,9 +20,9 @@ __all__ = ["LeaveOneOut", "loo"]
 
 _REFUSED = {
     "conditional": "given its own latents z_i, a datum is left out by the harmonic mean of p(x_i | z_i) over draws, "
-    "which takes more draws than can be had: for latents of each datum take the marginal log p(x_i)",
-    "plain": "it takes draws to be the posterior's, and these are the guide's: k-hats look good, and the result is "
-    "wrong. Take the one that weighs them by p / q",
+    "which needs more draws than are feasible: for latents of each datum pass kind='marginal', log p(x_i)",
+    "plain": "it assumes draws from the posterior, and these are the guide's: k-hats are low, and the result is wrong. "
+    "Pass kind='approximate posterior', which weighs the draws by p / q",
 }
 
 
@@ -32,9 +32,9 @@ class LeaveOneOut:
 
     Args:
         pointwise: (N,) log p(x_i | x_-i).
-        khat: (N,), of the weights that each is estimated with.
+        khat: (N,), Pareto k-hat of the weights that each is estimated with.
         threshold: of k-hat.
-        kind: "marginal": log p(x_i), parameters as they are; "approximate posterior": by draws from the guide, weighed.
+        kind: "marginal": log p(x_i), parameters as they are; "approximate posterior": by weighted draws of the guide.
     """
 
     pointwise: Array
@@ -59,21 +59,25 @@ class LeaveOneOut:
 
 
 def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = None, seed: int = 0) -> LeaveOneOut:
-    """Leave-one-out predictive densities, by the one way that is right for the story's latents.
+    """Leave-one-out predictive densities, by the method that is right for the story's latents.
 
     Where every latent belongs to a datum, leaving a datum out changes its likelihood by the parameters alone, which are
-    taken as fitted: log p(x_i), exact or importance-weighted. Where all are shared, draws from the guide are weighed by
+    taken as fitted: log p(x_i), exact or importance-weighted. Where all are shared, draws of the guide are weighted by
     p(z | x) / q(z) and by 1 / p(x_i | z), as by `arviz_stats.loo_approximate_posterior` on the tree of `to_datatree`.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them; the training data, where latents are shared.
-        num_samples: draws.
-        kind: None, or "marginal" or "approximate posterior" to insist; "conditional" and "plain" are refused.
-        seed: of the draws.
+        num_samples: number of draws, 1,000 by default.
+        kind: "marginal" or "approximate posterior", an error where it is wrong for the story; None, the default, takes
+            the right one. "conditional" and "plain" are refused.
+        seed: of the draws, 0 by default.
+
+    Returns:
+        The log predictive densities with their k-hats.
 
     Raises:
-        ValueError: latents both shared and of each datum; a kind that is wrong for the story, with the reason.
+        ValueError: some latents are shared and some belong to a datum; or `kind` is wrong for the story.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -89,24 +93,24 @@ def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = N
     right = _right_kind(fitted, data)
     if kind not in (None, right):
         raise ValueError(f"kind={kind!r} is not for this story: pass {right!r}, or leave it out")
-    found: LeaveOneOut = _KINDS[right](fitted, data, num_samples, seed)
-    return found
+    compute = _marginal if right == "marginal" else _approximate_posterior
+    return compute(fitted, data, num_samples, seed)
 
 
 def _right_kind(fitted: Any, data: Any) -> str:
     with evaluation_context(fitted, 0) as context:
-        story = context.story
-        anatomy = examine(story, context.batch(data))
-        sites = anatomy.run()[1].nodes
-    if anatomy.local:
+        name = context.story.name
+        structure = analyze_program(context.story, context.batch(data))
+        sites = structure.run()[1].nodes
+    if structure.local:
         return "marginal"
-    if anatomy.plate is None or not anatomy.dense:
-        raise ValueError(f"{story.name}: no datum has a likelihood given draws of the guide, so none can be left out")
-    own = [name for name in anatomy.latents if inside(sites[name], anatomy.plate.name)]
+    if structure.plate is None or not structure.has_densities:
+        raise ValueError(f"{name}: no datum has a likelihood given draws of the guide, so none can be left out")
+    own = [latent for latent in structure.latents if inside(sites[latent], structure.plate.name)]
     if own:
         raise ValueError(
-            f"{story.name}: latent '{own[0]}' belongs to a datum, and others are shared: given both, the likelihood "
-            "of a datum is conditional, and cannot leave it out. Integrate its own out of the model, or hold data out"
+            f"{name}: latent '{own[0]}' belongs to a datum, and others are shared: given both, the likelihood of a "
+            "datum is conditional, and cannot leave it out. Integrate its own out of the model, or hold data out"
         )
     return "approximate posterior"
 
@@ -120,17 +124,13 @@ def _marginal(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOu
     return LeaveOneOut(weights.log_likelihood.value, weights.khat, weights.threshold, "marginal")
 
 
-def _shared(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOut:
-    """With draws of the posterior given all data, p(x_i | x_-i) = 1 / E 1 / p(x_i | z); these are the guide's."""
+def _approximate_posterior(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOut:
+    """1 / E 1 / p(x_i | z) under the posterior given all data, by weighted draws of the guide."""
     with evaluation_context(fitted, seed) as context:
-        story = context.story
         batch = context.batch(data)
-        groups = collect(story, batch, {"log_likelihood", "sample_stats"}, num_samples)[0].groups
-    told = np.sum([v.values[0].astype(np.float64) for v in groups["log_likelihood"].values()], 0)
-    lp, log_q = (groups["sample_stats"][name].values[0].astype(np.float64)[:, None] for name in ("lp", "log_q"))
-    log_w, khat = smoothed(lp - log_q - told)
-    pointwise = np.logaddexp.reduce(log_w + told, 0)
+        arrays = collect_draws(context.story, batch, {"log_likelihood", "sample_stats"}, num_samples)
+    sites = arrays.groups["log_likelihood"].values()
+    log_p_x = np.sum([site.values[0].astype(np.float64) for site in sites], 0)
+    log_w, khat = pareto_smooth(joint_log_weights(arrays) - log_p_x)
+    pointwise = np.logaddexp.reduce(log_w + log_p_x, 0)
     return LeaveOneOut(pointwise, khat, khat_threshold(num_samples), "approximate posterior")
-
-
-_KINDS = {"marginal": _marginal, "approximate posterior": _shared}

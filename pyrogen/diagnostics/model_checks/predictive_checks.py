@@ -1,4 +1,4 @@
-"""Whether data that the model makes look like the data it is given, by statistics that the user names."""
+"""Predictive checks: statistics of the data among those of replicated data sets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import anatomies, new_data
-from pyrogen.diagnostics.core.program_structure import Anatomy
+from pyrogen.diagnostics.core.program_structure import ProgramStructure
+from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import one_or_all
 
@@ -37,7 +37,7 @@ class PredictiveCheck:
 
     @property
     def p_value(self) -> Estimates:
-        """P(T(x_rep) >= T(x)), of equal values half; near 0 or 1 the model does not make such data."""
+        """P(T(x_rep) > T(x)), ties half; near 0 or 1 where such data are improbable under the model."""
         above, equal = (self.replicated > self.observed).sum(0), (self.replicated == self.observed).sum(0)
         return Estimates.of_counts(above + equal / 2, len(self.replicated))
 
@@ -45,8 +45,7 @@ class PredictiveCheck:
     def two_sided(self) -> Array:
         """2 min(p, 1 - p)."""
         p = self.p_value.value
-        both: Array = 2 * np.minimum(p, 1 - p)
-        return both
+        return np.asarray(2 * np.minimum(p, 1 - p))
 
     def __str__(self) -> str:
         replicated = f"{self.replicated.mean():.4g} (sd {self.replicated.std(0).mean():.2g})"
@@ -64,21 +63,25 @@ def predictive_check(
 ) -> dict[str, PredictiveCheck]:
     """Compare statistics of the data with those of replicated data sets of the same size.
 
-    Replications under the posterior have latents drawn from the guide given the data, so that they have seen them:
-    p-values are then not uniform under a right model, but nearer to 1/2. Under the prior, with all parameters known,
-    they are uniform. Latents that are summed out are drawn from the model in both.
+    Replications under the posterior draw latents from the guide given the same data: p-values are then not uniform
+    under a right model, but nearer to 1/2. Under the prior, with all parameters known, they are uniform. Latents that
+    are summed out are drawn from the model in both.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
         statistics: by name, functions of a whole data set: of the observed site's values, or of a dict by site where
-            several are observed. They give a number, or several in one shape.
-        num_samples: replications S.
-        under: where latents come from, the guide or the model.
-        seed: of the draws.
+            several are observed. They return a number, or an array of one shape.
+        num_samples: replications S, 200 by default.
+        under: "posterior", the default, draws latents from the guide, "prior" from the model.
+        seed: of the draws, 0 by default.
+
+    Returns:
+        The check of each statistic, by name.
 
     Raises:
-        ValueError: the story declines to sample, or the guide does not draw every latent.
+        ValueError: `under` or `num_samples` is out of range, or under the posterior the guide does not draw every
+            latent.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -97,36 +100,38 @@ def predictive_check(
     with evaluation_context(fitted, seed) as context:
         story = context.story
         story.require("sample")
-        pieces = list(anatomies(story, context.batch(data), num_samples))
-        if under == "posterior" and not pieces[0].guided:
+        blocks = list(analyze_row_blocks(story, context.batch(data), num_samples))
+        if under == "posterior" and not blocks[0].guide_is_complete:
             raise ValueError(f"{story.name}: its guide does not draw every latent: pass under='prior'")
-        seen = next(_data_sets([anatomy.run()[1] for anatomy in pieces], pieces))
-        runs = ([_replicated(a, under) for a in pieces] for _ in range(0, num_samples, pieces[0].times))
-        made = itertools.islice(itertools.chain.from_iterable(_data_sets(run, pieces) for run in runs), num_samples)
-        replicated = [_values(statistics, sites) for sites in made]
-    observed = _values(statistics, seen)
+        data_set = next(_data_sets([block.run()[1] for block in blocks], blocks))
+        replicated: list[dict[str, Array]] = []
+        while len(replicated) < num_samples:
+            data_sets = _data_sets([_replicate(block, under) for block in blocks], blocks)
+            missing = num_samples - len(replicated)
+            replicated += [_values(statistics, sites) for sites in itertools.islice(data_sets, missing)]
+    observed = _values(statistics, data_set)
     return {name: PredictiveCheck(observed[name], np.stack([r[name] for r in replicated])) for name in statistics}
 
 
-def _replicated(anatomy: Anatomy, under: str) -> Any:
+def _replicate(block: ProgramStructure, under: str) -> Any:
     """A trace of the model with new data."""
     if under == "prior":
-        return new_data(anatomy, anatomy.model)
-    guide = poutine.trace(anatomy.guide).get_trace(anatomy.batch)
-    return new_data(anatomy, poutine.replay(anatomy.model, trace=guide))
+        return block.trace_predictive()
+    return block.trace_predictive(poutine.trace(block.guide).get_trace(block.batch))
 
 
 def _values(statistics: Mapping[str, Statistic], sites: dict[str, Tensor]) -> dict[str, Array]:
     return {name: torch.as_tensor(t(one_or_all(sites))).double().cpu().numpy() for name, t in statistics.items()}
 
 
-def _data_sets(traces: list[Any], pieces: list[Anatomy]) -> Iterator[dict[str, Tensor]]:
-    """The observed sites of all data, from a trace of each piece; as many data sets as one run makes."""
-    joined = {name: _joined(name, traces, pieces) for name in pieces[0].observed}
-    return ({name: values[i] for name, values in joined.items()} for i in range(pieces[0].times))
+def _data_sets(traces: list[Any], blocks: list[ProgramStructure]) -> Iterator[dict[str, Tensor]]:
+    """The observed sites of all data, from a trace of each block; as many data sets as one run makes."""
+    joined = {name: _joined(name, traces, blocks) for name in blocks[0].observed}
+    return ({name: values[i] for name, values in joined.items()} for i in range(blocks[0].draws_per_run))
 
 
-def _joined(name: str, traces: list[Any], pieces: list[Anatomy]) -> Tensor:
-    found = [anatomy.draws(trace.nodes[name]) for trace, anatomy in zip(traces, pieces, strict=True)]
-    values, names = found[0]
-    return values if len(found) == 1 else torch.cat([v for v, _ in found], 1 + names.index(pieces[0].plate.name))
+def _joined(name: str, traces: list[Any], blocks: list[ProgramStructure]) -> Tensor:
+    """The draws of a site, all rows together."""
+    draws = [block.draws_of(trace.nodes[name]) for trace, block in zip(traces, blocks, strict=True)]
+    values, dims = draws[0]
+    return values if len(draws) == 1 else torch.cat([v for v, _ in draws], 1 + dims.index(blocks[0].plate.name))

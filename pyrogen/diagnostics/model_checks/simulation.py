@@ -1,4 +1,4 @@
-"""What the model makes of itself: data of its own, and how well its prior would do as a guide."""
+"""Data simulated from a model, and the ELBO of its prior as guide."""
 
 from __future__ import annotations
 
@@ -11,62 +11,66 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Estimates
-from pyrogen.diagnostics.core.log_densities import by_row, score
-from pyrogen.diagnostics.core.posterior_draws import anatomies, from_prior, new_data, taken, with_new
-from pyrogen.diagnostics.core.program_structure import examine
-from pyrogen.diagnostics.elbo.decomposition import check_local
+from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
+from pyrogen.diagnostics.core.program_structure import analyze_program
+from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks, select_rows
+from pyrogen.diagnostics.elbo.decomposition import require_local_latents
 from pyrogen.inference import evaluation_context
-from pyrogen.inference.prediction.encode_decode import FixedLatents
+from pyrogen.inference.prediction.latent_points import FixedLatents
 from pyrogen.story import Batch
 
 __all__ = ["prior_elbo", "simulated_data"]
 
-_ROWS = 50
-"""Rows that are simulated before the clock is looked at."""
+_BATCH_SIZE = 50
+"""Rows that are simulated between two checks of the time limit."""
 
 
 def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float("inf"), seed: int = 0) -> Batch:
-    """Data that the model makes, x ~ p(x), in the columns of the data; those that it conditions on are the data's own.
+    """Simulate data x ~ p(x), in the columns of the data; columns that the model conditions on are the data's own.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
-        rows: how many to make.
-        seconds: after which no more are begun, for models that are slow to draw from.
-        seed: of rows and draws.
+        rows: number of rows to simulate.
+        seconds: time limit after which no further rows are begun; infinite by default.
+        seed: of rows and draws, 0 by default.
 
-    Raises:
-        ValueError: the story declines to sample, or an observed site is no column of the data.
+    Returns:
+        The simulated rows; fewer than asked for where time ran out.
     """
     with evaluation_context(fitted, seed) as context:
         story = context.story
         story.require("sample")
         batch, start = context.batch(data), time.perf_counter()
         chosen = torch.cat([torch.randperm(batch.n) for _ in range(-(-rows // batch.n))])[:rows]
-        found: list[Batch] = []
-        for part in chosen.split(_ROWS):
-            if found and time.perf_counter() - start > seconds:
+        parts: list[Batch] = []
+        for part in chosen.split(_BATCH_SIZE):
+            if parts and time.perf_counter() - start > seconds:
                 break
-            anatomy = examine(story, taken(batch, part))
-            found.append(with_new(anatomy, anatomy.run()[1], new_data(anatomy, anatomy.model)))
-    columns = {key: _joined([part.columns[key] for part in found]) for key in found[0].columns}
-    n = sum(part.n for part in found)
+            structure = analyze_program(story, select_rows(batch, part))
+            parts.append(structure.with_simulated(structure.run()[1], structure.trace_predictive()))
+    columns = {
+        key: torch.cat([part.columns[key] for part in parts]) if isinstance(first, Tensor) else first
+        for key, first in parts[0].columns.items()
+    }
+    n = sum(part.n for part in parts)
     return replace(batch, columns=columns, n=n, index=torch.arange(n, device=story.device))
 
 
 def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Estimates:
     """E log p(x | z) under the prior, by datum, (N,) in nats: the ELBO of the guide q(z | x) = p(z).
 
-    A guide that is no better has learned nothing from x.
+    A guide that is no better has learned nothing from x. Latents that are shared by data, summed out or not drawn by
+    the guide are refused.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
         data: columns as `fit` takes them.
-        num_samples: draws for each datum.
-        seed: of the draws.
+        num_samples: draws for each datum, 100 by default.
+        seed: of the draws, 0 by default.
 
-    Raises:
-        ValueError: a latent is shared by data, summed out or not drawn by the guide.
+    Returns:
+        The ELBO of each datum, with Monte Carlo errors.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -75,22 +79,18 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
         >>> bool(prior_elbo(story, x).mean().value < float(story.log_prob(x).detach().mean()))
         True
     """
-    pieces = []
+    estimates = []
     with evaluation_context(fitted, seed) as context:
         story = context.story
-        for anatomy in anatomies(story, context.batch(data), num_samples):
-            check_local(anatomy, story.name)
-            found: list[Tensor] = []
-            while sum(map(len, found)) < num_samples:
-                drawn = from_prior(anatomy)
-                latents = {name: drawn.nodes[name]["value"] for name in anatomy.latents}
-                model: Any = poutine.trace(FixedLatents(latents)(anatomy.model)).get_trace(anatomy.batch)
-                score(model)
-                told = torch.stack([by_row(model.nodes[name]["log_prob"], anatomy.plate) for name in anatomy.observed])
-                found.append(anatomy.split(told.sum(0), [anatomy.plate.name]))
-            pieces.append(Estimates.of_draws(torch.cat(found)[:num_samples].double().cpu().numpy()))
-    return Estimates.joined(pieces)
-
-
-def _joined(parts: list[Any]) -> Any:
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else parts[0]
+        for block in analyze_row_blocks(story, context.batch(data), num_samples):
+            require_local_latents(block, story.name)
+            runs: list[Tensor] = []
+            while sum(map(len, runs)) < num_samples:
+                prior = block.trace_prior()
+                latents = {name: prior.nodes[name]["value"] for name in block.latents}
+                model: Any = poutine.trace(FixedLatents(latents)(block.model)).get_trace(block.batch)
+                compute_unscaled_log_prob(model)
+                sites = [log_prob_by_row(model.nodes[name]["log_prob"], block.plate) for name in block.observed]
+                runs.append(block.split_draws(torch.stack(sites).sum(0), [block.plate.name]))
+            estimates.append(Estimates.of_draws(torch.cat(runs)[:num_samples].double().cpu().numpy()))
+    return Estimates.joined(estimates)

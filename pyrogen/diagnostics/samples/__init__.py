@@ -1,1 +1,1 @@
-"""Quality of samples beside data: Frechet distance, precision and recall, two-sample tests."""
+"""Quality of samples beside data: Frechet distance, precision and recall, two-sample tests, memorization."""

@@ -1,4 +1,4 @@
-"""What samples and data are compared in: their features."""
+"""Features in which samples and data are compared: raw values, or a small classifier's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import pyro
 import pyro.distributions as dist
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -22,20 +21,27 @@ from pyrogen.inference.program.rng import seeded
 from pyrogen.nn import ConvEncoder, Dense
 from pyrogen.story import Story
 
-__all__ = ["Features", "Inception", "Pixels", "SmallClassifier", "feature_pair", "suited_features"]
+__all__ = [
+    "Features",
+    "Pixels",
+    "SmallClassifier",
+    "apply_in_batches",
+    "suited_features",
+    "validated_features",
+]
 
-_RATE = 3e-3
-"""Of the classifier's training; it falls to 0."""
-_ROWS = 500
-"""Rows that a network is given at a time."""
+_LEARNING_RATE = 3e-3
+"""Of the classifier's training, at the start; it decays to 0."""
+_BATCH_SIZE = 500
+"""Rows that a network is applied to at once."""
 
 
 class Features(Protocol):
-    """A map from data to vectors, with the name that reports give: figures in other features do not compare."""
+    """A function from data to vectors; metrics in different features do not compare."""
 
     @property
     def name(self) -> str:
-        """What the features are, in a few words that tell them from others."""
+        """What the features are, in a few words that distinguish them from others, for reports."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Vectors (n, d) of data (n, *event shape)."""
@@ -43,9 +49,12 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Pixels:
-    """The numbers of a datum as they are, flattened.
+    """The raw values of a datum, flattened.
 
-    Distances between images by their pixels say little of what is in them; for points they are what one wants.
+    They suit points; distances between images in pixels say little of what is in them.
+
+    Args:
+        name: for reports, "raw values" by default.
 
     Example:
         >>> Pixels()(torch.zeros(5, 1, 8, 8)).shape
@@ -60,22 +69,23 @@ class Pixels:
 
 
 class SmallClassifier:
-    """The last hidden layer of a small network that tells the classes of the training data apart.
+    """The last hidden layer of a small network that classifies the training data.
 
     Convolutional for images (channels, height, width), dense for all else. Each vector is scaled to mean 0 and standard
-    deviation 1, so that no few of them rule a mean of powers. It is trained once by `fit` and kept in a
-    run folder of its own, found again by what it was trained on and how.
+    deviation 1, so that no few of them dominate a mean of powers. The network is trained once by `fit` and saved as a
+    run under a hash of its data and settings, where it is found the next time.
 
     Args:
-        training: columns `x` and `y`, int64 classes; rows without a class (-1) are left out.
-        units: number of features d.
-        steps: of training, each on 128 rows.
-        seed: of training.
-        folder: where networks are kept; None: `features` in the user's cache (`pyrogen.data.user_cache`).
-        device: "auto", "cpu", "cuda", ...
+        training: columns `x` (N, *event shape) and `y` (N,), int64 classes; rows without a class (-1) are left out.
+        units: number of features d, 64 by default.
+        steps: SVI steps on 128 rows each, 2,000 by default.
+        seed: of training, 0 by default.
+        folder: where networks are saved; None, the default: `features` in the user's cache
+            (`pyrogen.data.user_cache`).
+        device: "auto", the default, "cpu", "cuda", ...
 
     Raises:
-        ValueError: there is no column `x` or `y`, or no class.
+        ValueError: there is no column `x` or `y`, or no row has a class.
 
     Example:
         >>> import tempfile
@@ -99,27 +109,37 @@ class SmallClassifier:
         x, y = _labelled(training, seed)
         with seeded(seed):
             network = _Reader(tuple(x.shape[1:]), int(y.max()) + 1, units)
-        key = _key(x, y, network, steps, _RATE, seed)
+        key = _key(x, y, network, steps, _LEARNING_RATE, seed)
         self.name = f"classifier {key} ({units} units, {steps:,} steps on {len(y):,} labelled data)"
-        kept = (user_cache() / "features" if folder is None else Path(folder)) / f"classifier-{key}"
-        if not kept.exists():
-            options: dict[str, Any] = {"seed": seed, "device": device, "progress": False}
-            schedule, optimizer = cosine(steps), adam(_RATE)
-            _keep(fit(network, {"x": x, "y": y}, steps=steps, optimizer=optimizer, schedule=schedule, **options), kept)
-        Fit.read(RunDirectory(kept), network.to(resolve_device(device)))
+        run_directory = (user_cache() / "features" if folder is None else Path(folder)) / f"classifier-{key}"
+        if not run_directory.exists():
+            options: dict[str, Any] = {"optimizer": adam(_LEARNING_RATE), "schedule": cosine(steps), "progress": False}
+            run = fit(network, {"x": x, "y": y}, steps=steps, seed=seed, device=device, **options)
+            run_directory.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=run_directory.parent) as temporary:
+                run.save(Path(temporary) / "run")
+                (Path(temporary) / "run").rename(run_directory)  # under its name only when it is complete
+        Fit.read(RunDirectory(run_directory), network.to(resolve_device(device)))
         self._network = network
 
     def __call__(self, x: Tensor) -> Tensor:
         """Vectors (n, units) of data (n, *event shape)."""
-        return _in_parts(self._network, self._network.features, x)
+        return apply_in_batches(self._network, self._network.features, x)
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """p(y | x), (n, classes)."""
-        return _in_parts(self._network, lambda part: self._network.logits(part).softmax(-1), x)
+        """p(y | x) of the classifier.
+
+        Args:
+            x: (n, *event shape).
+
+        Returns:
+            (n, classes).
+        """
+        return apply_in_batches(self._network, lambda part: self._network.logits(part).softmax(-1), x)
 
 
 class _Reader(Story):
-    """y | x ~ Categorical(softmax(W f(x))), f the features."""
+    """y | x ~ Categorical(softmax(W f(x))), f the features. Names in here are part of the key of saved networks."""
 
     unsupported = {"guide": "it has no latents"}
 
@@ -141,74 +161,30 @@ class _Reader(Story):
         pass
 
 
-class Inception:
-    """The 2048 pooled features of torchvision's Inception v3, from weights that are at hand; nothing is downloaded.
-
-    Images are brought to 299 by 299 pixels and scaled as these weights want them. They are not the weights of the
-    original FID (TensorFlow's, of 2015), whose figures do not compare.
-
-    Args:
-        weights: file of the state dict, `.safetensors` or what `torch.save` wrote (read without running code in it).
-        device: "auto", "cpu", "cuda", ...
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no such weights.
-
-    References:
-        Szegedy et al. 2015, arXiv:1512.00567.
-    """
-
-    def __init__(self, weights: str | Path, device: str = "auto") -> None:
-        from torchvision.models import inception_v3
-
-        path = Path(weights).expanduser()
-        state = {name: w for name, w in _state(path).items() if not name.startswith("AuxLogits.")}
-        network = inception_v3(weights=None, aux_logits=False, init_weights=False)
-        try:
-            network.load_state_dict(state)
-        except RuntimeError:
-            raise ValueError(f"{path} does not hold the weights of torchvision.models.inception_v3") from None
-        network.fc = nn.Identity()
-        self._network = network.eval().to(resolve_device(device))
-        with path.open("rb") as file:
-            self.name = f"Inception v3 {hashlib.file_digest(file, 'sha256').hexdigest()[:8]} (torchvision)"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Vectors (n, 2048) of images (n, 1 or 3, height, width) in [0, 1].
-
-        Raises:
-            ValueError: x holds no such images.
-        """
-        if x.dim() != 4 or x.shape[1] not in (1, 3) or x.min() < 0 or x.max() > 1:
-            raise ValueError(f"Inception takes images (n, 1 or 3, height, width) in [0, 1], got {tuple(x.shape)}")
-        return _in_parts(self._network, lambda part: self._network(_as_inception_wants(part)), x)
-
-
-def _as_inception_wants(x: Tensor) -> Tensor:
-    x = nn.functional.interpolate(x.expand(-1, 3, -1, -1), (299, 299), mode="bilinear", antialias=True)
-    mean, scale = x.new_tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]  # of ImageNet
-    return (x - mean) / scale
-
-
 def suited_features(training: Mapping[str, Tensor]) -> SmallClassifier | Pixels:
-    """The features to compare samples in where nothing else is said: a classifier's, where images come with classes.
+    """The default features for a data set: a classifier's, where images have classes, else the raw values.
 
     Args:
         training: the training columns.
+
+    Returns:
+        The features; a classifier is trained if none is saved.
     """
     y, image = training.get("y"), training["x"].dim() == 4
     classes = y is not None and y.dim() == 1 and y.dtype == torch.int64
     return SmallClassifier(training) if image and classes else Pixels()
 
 
-def feature_pair(samples: Tensor, data: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Two sets of features (n, d) and (N, d) in double precision on the CPU, fit to be compared.
+def validated_features(samples: Tensor, data: Tensor, min_rows: int) -> tuple[Tensor, Tensor]:
+    """Check that two sets of features can be compared.
 
     Args:
-        samples: features of what was generated.
-        data: features of data.
-        least: rows that each must have.
+        samples: features (n, d) of samples.
+        data: features (N, d) of data.
+        min_rows: number of rows that each must have.
+
+    Returns:
+        Both in double precision on the CPU.
 
     Raises:
         ValueError: they are not such matrices, not finite, or have too few rows.
@@ -216,8 +192,8 @@ def feature_pair(samples: Tensor, data: Tensor, least: int) -> tuple[Tensor, Ten
     for name, rows in {"samples": samples, "data": data}.items():
         if rows.dim() != 2:
             raise ValueError(f"{name}: expected features (n, d), got {tuple(rows.shape)}: Pixels() flattens them")
-        if len(rows) < least:
-            raise ValueError(f"{name}: at least {least} rows are needed, got {len(rows)}")
+        if len(rows) < min_rows:
+            raise ValueError(f"{name}: at least {min_rows} rows are needed, got {len(rows)}")
         if not bool(rows.isfinite().all()):
             raise ValueError(f"{name}: {int((~rows.isfinite()).any(1).sum())} of {len(rows)} rows are not finite")
     if samples.shape[1] != data.shape[1]:
@@ -225,47 +201,37 @@ def feature_pair(samples: Tensor, data: Tensor, least: int) -> tuple[Tensor, Ten
     return samples.detach().cpu().double(), data.detach().cpu().double()
 
 
-def _in_parts(network: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a function of a network makes of data, a few rows at a time on the network's device; put on the CPU."""
+def apply_in_batches(network: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of a network to 500 rows at a time.
+
+    Args:
+        network: it chooses the device.
+        function: of the network, from (n, ...) to (n, ...).
+        x: (N, ...).
+
+    Returns:
+        (N, ...), on the CPU.
+    """
     device = next(network.parameters()).device
     with torch.no_grad():
-        return torch.cat([function(part.to(device, torch.float32)).cpu() for part in x.split(_ROWS)])
+        return torch.cat([function(part.to(device, torch.float32)).cpu() for part in x.split(_BATCH_SIZE)])
 
 
 def _labelled(training: Mapping[str, Tensor], seed: int) -> tuple[Tensor, Tensor]:
-    """The rows that have a class, as training sees them."""
+    """x and y of the rows that have a class, after the columns' transform."""
     if missing := [name for name in ("x", "y") if name not in training]:
         raise ValueError(f"training: there is no column '{missing[0]}' to learn classes from: use Pixels()")
     with seeded(seed):
         columns = training.batch() if isinstance(training, Columns) else training
     known = columns["y"] >= 0
     if not bool(known.any()):
-        raise ValueError("training: column 'y' tells no class of any datum: use Pixels()")
+        raise ValueError("training: column 'y' has no class (all are -1): use Pixels()")
     return columns["x"][known].float(), columns["y"][known]
 
 
-def _keep(run: Fit, folder: Path) -> None:
-    """Save a run under its name only when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as new:
-        run.save(Path(new) / "run")
-        (Path(new) / "run").rename(folder)
-
-
 def _key(x: Tensor, y: Tensor, *settings: Any) -> str:
-    """Twelve digits that tell these data and settings from others."""
+    """Twelve hexadecimal digits of a hash of data and settings."""
     digest = hashlib.sha256(repr((x.shape, *settings)).encode())
     for column in (x, y):
         digest.update(column.contiguous().cpu().numpy().data)
     return digest.hexdigest()[:12]
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: Inception needs a file of torchvision's inception_v3 weights")
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise ValueError(f"{path} holds no state dict")
-    return state

@@ -1,42 +1,40 @@
-"""Samples and data by their nearest neighbours: precision and recall, density and coverage, memorization."""
+"""Precision, recall, density, coverage and memorization of samples, by nearest neighbours."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyrogen.diagnostics.core.estimates import Estimate
-from pyrogen.diagnostics.samples.features import feature_pair
+from pyrogen.diagnostics.core.estimates import Array, Estimate
+from pyrogen.diagnostics.samples.features import validated_features
 
 __all__ = ["Memorization", "density_coverage", "memorization", "nearest_neighbours", "precision_recall"]
 
-_ELEMENTS = 2**22
-"""Distances held at a time."""
-_ROUNDING = 1e-6
-"""Distances below this share of the points' largest norm are rounding, and the points equal."""
+_MEBIBYTES = 64
+"""Memory of the distances that are held at once."""
+_ZERO = 1e-6
+"""Distances below this share of the points' largest norm are rounding errors of equal points."""
+_TIED = 1 + 1e-9
+"""Distances up to this ratio are equal to rounding."""
 
 
 def precision_recall(samples: Tensor, data: Tensor, neighbours: int = 3) -> tuple[Estimate, Estimate]:
-    """Precision, the share of samples that lie among the data, and recall, the share of data among the samples.
+    """Precision, the share of samples in the support of the data, and recall, the share of data in that of the samples.
 
-    A point lies among a set if it is no further from some member than that member's k-th nearest neighbour in the set
-    is. A mode that is missing costs recall, a mode that is none of the data's costs precision. One outlier has a large
+    The support of a set is the union of balls around its points, each with the distance of the point's k-th nearest
+    neighbour as radius. A missing mode costs recall, a mode that the data lack costs precision. An outlier has a large
     ball, which flatters both; `density_coverage` counts balls.
 
     Args:
-        samples: features (n, d) of what was generated.
+        samples: features (n, d) of samples.
         data: features (N, d) of data.
-        neighbours: k.
+        neighbours: k, 3 by default; both sets have more rows than that.
 
     Returns:
         Precision and recall, each with the binomial standard error of a share, the balls held fixed.
-
-    Raises:
-        ValueError: features that do not compare, or no more rows than k.
 
     Example:
         >>> x = torch.randn(100, 2)
@@ -46,45 +44,42 @@ def precision_recall(samples: Tensor, data: Tensor, neighbours: int = 3) -> tupl
     References:
         Kynkaanniemi et al. 2019, arXiv:1904.06991.
     """
-    samples, data = feature_pair(samples, data, least=neighbours + 1)
-    precision = _balls_around(samples, data, _radii(data, neighbours)) > 0
-    recall = _balls_around(data, samples, _radii(samples, neighbours)) > 0
+    samples, data = validated_features(samples, data, min_rows=neighbours + 1)
+    precision = _count_balls(samples, data, _radii(data, neighbours)) > 0
+    recall = _count_balls(data, samples, _radii(samples, neighbours)) > 0
     return Estimate.share(precision), Estimate.share(recall)
 
 
 def density_coverage(samples: Tensor, data: Tensor, neighbours: int = 5) -> tuple[Estimate, Estimate]:
-    r"""Density, in how many of the data's balls a sample lies, over k, and coverage, the share of balls that hold any.
+    r"""Density, the mean number of data's balls that a sample lies in over k, and coverage, the share of balls hit.
 
     The ball of a datum reaches to its k-th nearest neighbour among the data. Samples from the data's own distribution
     have an expected density of 1 and an expected coverage of
 
     $$ 1 - \prod_{j=1}^k \frac{N - j}{N + n - j}, $$
 
-    about $1 - 2^{-k}$ at equal numbers. Samples that stray cost density; a mode that is missing costs coverage alone.
+    about $1 - 2^{-k}$ at equal numbers. Samples far from the data cost density; a missing mode costs coverage alone.
 
     Args:
-        samples: features (n, d) of what was generated.
+        samples: features (n, d) of samples.
         data: features (N, d) of data.
-        neighbours: k.
+        neighbours: k, 5 by default; both sets have more rows than that.
 
     Returns:
         Density and coverage, with the standard errors of a mean over samples and of a share of balls, each with the
         other set held fixed.
 
-    Raises:
-        ValueError: features that do not compare, or no more rows than k.
-
     Example:
         >>> x = torch.randn(100, 2)
-        >>> [figure.value for figure in density_coverage(x + 100, x)]
+        >>> [estimate.value for estimate in density_coverage(x + 100, x)]
         [0.0, 0.0]
 
     References:
         Naeem et al. 2020, arXiv:2002.09797.
     """
-    samples, data = feature_pair(samples, data, least=neighbours + 1)
+    samples, data = validated_features(samples, data, min_rows=neighbours + 1)
     radii = _radii(data, neighbours)
-    density = _balls_around(samples, data, radii).double() / neighbours
+    density = _count_balls(samples, data, radii).double() / neighbours
     coverage = nearest_neighbours(data, samples)[0][:, 0] <= radii
     return Estimate.mean(density), Estimate.share(coverage)
 
@@ -95,7 +90,7 @@ class Memorization(NamedTuple):
     Args:
         nearer: the chance that a sample is nearer to its nearest training datum than a held-out datum is to its own
             (ties count half): 0.5 for fresh draws of the data's distribution, 1 for copies.
-        p_value: how often fresh draws would be as near.
+        p_value: probability that fresh draws are as near.
     """
 
     nearer: Estimate
@@ -111,15 +106,12 @@ def memorization(samples: Tensor, held_out: Tensor, training: Tensor) -> Memoriz
     (`pyrogen.plots.sample_neighbours`).
 
     Args:
-        samples: features (n, d) of what was generated.
+        samples: features (n, d) of samples.
         held_out: features (N, d) of data that training did not see.
         training: features (T, d) of the training data.
 
     Returns:
         The chance with its standard error (that of U-statistics, training data held fixed), and the p-value.
-
-    Raises:
-        ValueError: features that do not compare.
 
     Example:
         >>> training, held_out = torch.randn(200, 2), torch.randn(100, 2)
@@ -131,13 +123,11 @@ def memorization(samples: Tensor, held_out: Tensor, training: Tensor) -> Memoriz
     """
     from scipy.stats import mannwhitneyu
 
-    samples, held_out = feature_pair(samples, held_out, least=2)
-    held_out, training = feature_pair(held_out, training, least=1)
-    of_samples, of_data = (nearest_neighbours(x, training)[0][:, 0] for x in (samples, held_out))
-    nearer, further = _share_above(of_samples, of_data), 1 - _share_above(of_data, of_samples)
-    error = math.hypot(Estimate.mean(nearer).error, Estimate.mean(further).error)
-    test = mannwhitneyu(of_samples.numpy(), of_data.numpy(), alternative="less", method="asymptotic")
-    return Memorization(Estimate(float(nearer.mean()), error), float(test.pvalue))
+    samples, held_out = validated_features(samples, held_out, min_rows=2)
+    held_out, training = validated_features(held_out, training, min_rows=1)
+    of_samples, of_data = (nearest_neighbours(x, training)[0][:, 0].numpy() for x in (samples, held_out))
+    test = mannwhitneyu(of_samples, of_data, alternative="less", method="asymptotic")
+    return Memorization(Estimate.exceedance(of_data, of_samples), float(test.pvalue))
 
 
 def nearest_neighbours(points: Tensor, others: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
@@ -146,48 +136,50 @@ def nearest_neighbours(points: Tensor, others: Tensor, count: int = 1) -> tuple[
     Args:
         points: (n, d).
         others: (N, d), N at least `count`.
-        count: how many.
+        count: number of neighbours, 1 by default.
 
     Returns:
-        Distances (n, count), nearest first, and positions (n, count) among the others.
+        Distances (n, count), nearest first, and indices (n, count) of the others. Computed by scikit-learn.
 
     Raises:
-        ValueError: points of different widths, or too few others.
+        ValueError: there are fewer others than `count`.
 
     Example:
-        >>> distance, place = nearest_neighbours(torch.tensor([[0.0]]), torch.tensor([[5.0], [-1.0]]))
-        >>> distance.item(), place.item()
+        >>> distance, index = nearest_neighbours(torch.tensor([[0.0]]), torch.tensor([[5.0], [-1.0]]))
+        >>> distance.item(), index.item()
         (1.0, 1)
     """
-    others, points = feature_pair(others, points, least=1)
+    from sklearn.neighbors import NearestNeighbors
+
+    others, points = validated_features(others, points, min_rows=1)
     if len(others) < count:
         raise ValueError(f"{count} nearest neighbours are asked for among {len(others)} points: ask for fewer")
-    found = [block.topk(count, largest=False) for block in _distances(points, others)]
-    return torch.cat([block.values for block in found]), torch.cat([block.indices for block in found])
+    x, y, zero = _centred(points, others)
+    distances, indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(y).kneighbors(x)
+    return torch.from_numpy(np.where(distances < zero, 0.0, distances)), torch.from_numpy(indices)
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
     """Distance of each point to its k-th nearest neighbour among the others, (n,)."""
-    return nearest_neighbours(points, points, neighbours + 1)[0][:, -1]  # the nearest is the point itself
+    return _TIED * nearest_neighbours(points, points, neighbours + 1)[0][:, -1]  # the nearest is the point itself
 
 
-def _balls_around(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """In how many of the balls each point lies, (n,)."""
-    return torch.cat([(block <= radii).sum(1) for block in _distances(points, centres)])
+def _count_balls(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
+    """The number of balls that each point lies in, (n,)."""
+    from sklearn.metrics import pairwise_distances_chunked
+
+    x, y, zero = _centred(points, centres)
+    largest = np.maximum(radii.numpy(), zero)
+
+    def count(distances: Array, start: int) -> Array:
+        return np.asarray((distances <= largest).sum(1))
+
+    chunks = pairwise_distances_chunked(x, y, reduce_func=count, working_memory=_MEBIBYTES)
+    return torch.from_numpy(np.concatenate(list(chunks)))
 
 
-def _distances(points: Tensor, others: Tensor) -> Iterator[Tensor]:
-    """Distances (some points, others), a few points at a time."""
+def _centred(points: Tensor, others: Tensor) -> tuple[Array, Array, float]:
+    """Both less the others' mean, which keeps digits, and the distance that is 0 to rounding."""
     centre = others.mean(0)
-    points, others = points - centre, others - centre
-    rounding = _ROUNDING * others.norm(dim=1).max()
-    for block in points.split(max(1, _ELEMENTS // len(others))):
-        distances = torch.cdist(block, others)
-        yield distances.masked_fill_(distances < rounding, 0.0)
-
-
-def _share_above(values: Tensor, others: Tensor) -> Tensor:
-    """The share of the others that is above each value, ties by half, (n,)."""
-    ranked = others.sort().values
-    not_above = torch.searchsorted(ranked, values) + torch.searchsorted(ranked, values, right=True)
-    return 1 - not_above.double() / (2 * len(others))
+    others = others - centre
+    return (points - centre).numpy(), others.numpy(), _ZERO * float(others.norm(dim=1).max())

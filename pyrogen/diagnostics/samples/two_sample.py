@@ -1,4 +1,4 @@
-"""Tests of whether samples and data come from one distribution: by a kernel, and by a classifier."""
+"""Two-sample tests of samples and data: maximum mean discrepancy, and a classifier."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Estimate
-from pyrogen.diagnostics.samples.features import feature_pair
+from pyrogen.diagnostics.samples.features import validated_features
 
 __all__ = ["TwoSample", "classifier_two_sample", "kernel_distance"]
 
@@ -23,15 +23,13 @@ def kernel_distance(samples: Tensor, data: Tensor, blocks: int = 10) -> Estimate
     features it is the KID.
 
     Args:
-        samples: features (n, d) of what was generated.
-        data: features (N, d) of data; in both, rows come in random order.
-        blocks: into which rows are cut; the figure is the mean over blocks, each an unbiased estimate on its own.
+        samples: features (n, d) of samples.
+        data: features (N, d) of data; in both, rows are in random order.
+        blocks: number of blocks of at least two rows, 10 by default; the estimate is the mean over blocks, each
+            unbiased.
 
     Returns:
         The squared discrepancy, with the standard error of a mean of independent blocks.
-
-    Raises:
-        ValueError: features that do not compare, or fewer rows than two for each block.
 
     Example:
         >>> kernel_distance(torch.randn(400, 2) + 2, torch.randn(400, 2)).value > 1
@@ -43,18 +41,18 @@ def kernel_distance(samples: Tensor, data: Tensor, blocks: int = 10) -> Estimate
     """
     from torchmetrics.image.kid import poly_mmd
 
-    samples, data = feature_pair(samples, data, least=2 * blocks)
+    samples, data = validated_features(samples, data, min_rows=2 * blocks)
     size = min(len(samples), len(data)) // blocks
     pairs = zip(samples.split(size)[:blocks], data.split(size)[:blocks], strict=True)
     return Estimate.mean(torch.stack([poly_mmd(y, x) for x, y in pairs]))
 
 
 class TwoSample(NamedTuple):
-    """What a classifier made of samples and data.
+    """The result of a classifier two-sample test.
 
     Args:
-        accuracy: on rows that it was not trained on, half of them samples; 0.5 where the two cannot be told apart.
-        p_value: how often it would guess as well if they came from one distribution.
+        accuracy: on held-out rows, half of them samples; 1/2 for equal distributions.
+        p_value: probability of at least this accuracy under equal distributions.
     """
 
     accuracy: Estimate
@@ -62,23 +60,23 @@ class TwoSample(NamedTuple):
 
 
 def classifier_two_sample(samples: Tensor, data: Tensor, *, classifier: Any = None, seed: int = 0) -> TwoSample:
-    r"""Train a classifier to tell samples from data on half of the rows, and count how many of the others it tells.
+    r"""Train a classifier to distinguish samples from data on half of the rows, and test it on the others.
 
-    The best accuracy any classifier can have is $1/2 + \operatorname{TV}(p, q)/2$, which for unit normals whose means
-    are delta apart is Phi(delta / 2). Whatever the classifier, the test holds its level: under the null hypothesis the
-    number of right answers is binomial with chance 1/2 (or varies less). A low accuracy may be a weak classifier's.
+    The best accuracy that any classifier can have is $1/2 + \operatorname{TV}(p, q)/2$, which for unit normals whose
+    means are delta apart is Phi(delta / 2). Whatever the classifier, the test holds its level: under the null
+    hypothesis the number of right answers is binomial with chance 1/2 (or varies less). A low accuracy may be a weak
+    classifier's.
 
     Args:
-        samples: features (n, d) of what was generated.
-        data: features (N, d) of data; of the larger set only as many rows, from the first on, as the smaller has.
-        classifier: any of scikit-learn's; None: one hidden layer of 64, with weight decay, on standardized features.
-        seed: of the halves and of the classifier.
+        samples: features (n, d) of samples, at least 20.
+        data: features (N, d) of data, at least 20; of the larger set only as many rows, from the first on, as the
+            smaller has.
+        classifier: any of scikit-learn's; None, the default: one hidden layer of 64 units, with weight decay, on
+            standardized features.
+        seed: of the split and of the classifier, 0 by default.
 
     Returns:
         Held-out accuracy with its binomial standard error, and the one-sided p-value of the exact binomial test.
-
-    Raises:
-        ValueError: features that do not compare, or fewer than 20 rows.
 
     Example:
         >>> from sklearn.linear_model import LogisticRegression
@@ -92,22 +90,18 @@ def classifier_two_sample(samples: Tensor, data: Tensor, *, classifier: Any = No
     from scipy.stats import binom
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
-
-    samples, data = feature_pair(samples, data, least=20)
-    n = min(len(samples), len(data))
-    x, y = torch.cat([samples[:n], data[:n]]).numpy(), torch.arange(2 * n).numpy() < n
-    train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.5, random_state=seed, stratify=y)
-    judge = _judge(seed) if classifier is None else classifier
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a classifier that is not the best one tests as well
-        judge.fit(train_x, train_y)
-    right = judge.predict(test_x) == test_y
-    return TwoSample(Estimate.share(torch.from_numpy(right)), float(binom.sf(right.sum() - 1, len(right), 0.5)))
-
-
-def _judge(seed: int) -> Any:
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), MLPClassifier((64,), alpha=0.1, random_state=seed))
+    samples, data = validated_features(samples, data, min_rows=20)
+    n = min(len(samples), len(data))
+    x, y = torch.cat([samples[:n], data[:n]]).numpy(), torch.arange(2 * n).numpy() < n
+    train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.5, random_state=seed, stratify=y)
+    if classifier is None:
+        classifier = make_pipeline(StandardScaler(), MLPClassifier((64,), alpha=0.1, random_state=seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the test is valid for any classifier
+        classifier.fit(train_x, train_y)
+    right = classifier.predict(test_x) == test_y
+    return TwoSample(Estimate.share(torch.from_numpy(right)), float(binom.sf(right.sum() - 1, len(right), 0.5)))
