@@ -150,7 +150,7 @@ def examined(root: Path, posterior: str, guide: str, steps: int, rate: float, bu
     run = fit((case.program, GUIDES[guide](case.program)), data, steps=steps, seed=seed, progress=False, **options)
     seconds, start = time.perf_counter() - start, time.perf_counter()
     found = diagnose(run, data, budget=budget, seed=seed)
-    moments, known = found.results["moments"], reference(root, case)
+    moments, known = found.results["shared_moments"], reference(root, case)
     names = [name for name in moments.names if name in known]
     draws = moments.guide[:, [moments.names.index(name) for name in names]]
     told = truth(draws, np.stack([known[name] for name in names], 1))

@@ -1,4 +1,4 @@
-"""Pictures of images: grids, and reconstructions below their originals."""
+"""Grids of images, and reconstructions below their originals."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _DRAWS = 32
 
 
 def image_grid(images: Any, columns: int | None = None) -> Picture:
-    """Images side by side, row after row, a thin gap between them; each pixel stays a sharp square.
+    """A grid of images with thin gaps; small images are enlarged without smoothing.
 
     Args:
-        images: (n, 1, height, width) grey, (n, 3, height, width) colour, or (n, height, width) grey; values are cut to
-            [0, 1], NaN is black.
-        columns: images in a row; None: about as many as there are rows.
+        images: (n, 1, height, width) grey, (n, 3, height, width) colour, or (n, height, width) grey; values are clipped
+            to [0, 1], NaN is black.
+        columns: images in a row; None (the default): the square root of n, rounded up.
 
     Returns:
         Pixels (height, width, 3) in [0, 1].
 
     Raises:
-        ValueError: another shape, no images, or fewer than 1 column.
+        ValueError: `images` have another shape, there are none, or `columns` is below 1.
 
     Example:
         >>> image_grid(torch.rand(6, 1, 8, 8), columns=3).shape
@@ -59,9 +59,12 @@ def image_grid(images: Any, columns: int | None = None) -> Picture:
 
 
 def save_picture(path: str | Path | BinaryIO, picture: Picture) -> None:
-    """Write pixels (height, width, 3) in [0, 1] as they are.
+    """Write pixels to an image file.
 
-    The suffix says in which format, such as `.png`; an open file receives PNG.
+    Args:
+        path: of the file, whose suffix determines the format, such as `.png`; its folder is made. Or an open binary
+            file, which receives PNG.
+        picture: pixels (height, width, 3) in [0, 1].
     """
     from matplotlib.image import imsave
 
@@ -73,20 +76,26 @@ def save_picture(path: str | Path | BinaryIO, picture: Picture) -> None:
 
 
 def save_image_grid(path: str | Path, images: Any, columns: int | None = None) -> None:
-    """Write `image_grid(images, columns)` to a file."""
+    """Write `image_grid(images, columns)` to an image file.
+
+    Args:
+        path: of the file, whose suffix determines the format, such as `.png`; its folder is made.
+        images: (n, 1, height, width), (n, 3, height, width) or (n, height, width), in [0, 1].
+        columns: images in a row; None (the default): the square root of n, rounded up.
+    """
     save_picture(path, image_grid(images, columns))
 
 
 def reconstructions(story: Story, x: Tensor, columns: int = 16) -> Picture:
-    """Originals, and below each what the story makes of it: the mean of p(x | z) for z from the guide.
+    """Images, and below each its reconstruction: the mean of p(x | z) for z from the guide.
 
-    A story with a method `reconstruct(x)` is asked for it; of others it is the mean of some posterior predictive
-    draws.
+    The reconstruction is the story's own method `reconstruct(x)`, if it has one; otherwise the mean of 32 draws from
+    the posterior predictive distribution.
 
     Args:
         story: a trained story of images.
-        x: (n, channels, height, width), the originals.
-        columns: images in a row.
+        x: the originals (n, channels, height, width).
+        columns: images in a row, 16 by default.
 
     Returns:
         Pixels (height, width, 3) in [0, 1].

@@ -16,14 +16,14 @@ __all__ = ["latent_planes"]
 
 
 def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figure:
-    """A row for each story of images with two latents z: its latent plane, and new images.
+    """A row for each story of images with a two-dimensional latent z: its latent plane, and new images.
 
-    Codes of the data stand in the colour of their class over draws of the prior in grey; the new images are the means
-    of p(x | z) at 64 of those draws.
+    The latent plane shows a posterior draw of each datum in the colour of its class, over draws from the prior in
+    grey; the new images are the means of p(x | z) at 64 of those prior draws.
 
     Args:
-        stories: by title; each decodes z (..., 2) by `decode`, as a `VAE` does.
-        data: images `x` and classes `y`.
+        stories: by title; each decodes z (..., 2) by its method `decode`, as a `VAE` does.
+        data: images `x` (N, channels, height, width) and classes `y` (N,).
 
     Returns:
         A Matplotlib figure; pyplot and its backend are left alone.
@@ -33,13 +33,13 @@ def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figu
     figure = Figure(figsize=(8, 3.6 * len(stories)), layout="constrained")
     axes = figure.subplots(len(stories), 2, squeeze=False)
     for (title, story), (plane, new) in zip(stories.items(), axes, strict=True):
-        told: Any = story
+        decoder: Any = story
         codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
-        drawn = prior(story, {"x": data["x"]}, 1, seed=1)["z"][0]  # other noise than the codes'
+        drawn = prior(story, {"x": data["x"]}, 1, seed=1)["z"][0]  # another seed: other noise than the codes'
         plane.scatter(*drawn.T, s=6, color="lightgrey")
         plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
         plane.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
         with story.predicting():
-            new.imshow(image_grid(told.decode(drawn[:64]).mean))
+            new.imshow(image_grid(decoder.decode(drawn[:64]).mean))
         new.set(title="new images", xticks=[], yticks=[])
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of samples beside the training data that are nearest to them."""
+"""Pictures of samples with their nearest training images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ __all__ = ["sample_neighbours"]
 
 
 def sample_neighbours(samples: Tensor, training: Tensor, features: Features | None = None, count: int = 7) -> Picture:
-    """A row for each sample: the sample, then the training images that are nearest to it, nearest first.
+    """A row for each sample: the sample, then its nearest training images, nearest first.
 
-    A copy stands beside its original; a sample that is none stands beside its likes.
+    A memorized sample stands beside a training image that looks the same.
 
     Args:
-        samples: (n, 1 or 3, height, width), in [0, 1].
-        training: (N, 1 or 3, height, width).
-        features: what is near; None: pixels.
-        count: training images in a row.
+        samples: images (n, 1 or 3, height, width), in [0, 1].
+        training: images (N, 1 or 3, height, width), at least `count` of them.
+        features: the space in which distances are measured; None (the default): pixels.
+        count: training images in a row, 7 by default.
 
     Returns:
         Pixels (height, width, 3) in [0, 1].
-
-    Raises:
-        ValueError: no images, or fewer training images than are to be shown.
 
     Example:
         >>> sample_neighbours(torch.rand(2, 1, 8, 8), torch.rand(20, 1, 8, 8), count=3).shape

@@ -1,4 +1,4 @@
-"""What a story makes of the same latents, epoch by epoch, in one picture."""
+"""Samples at the same latents, epoch by epoch, in one picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrogen.inference import Fit
-from pyrogen.inference.prediction.encode_decode import mean_of
+from pyrogen.inference.prediction.latent_points import mean_of
 from pyrogen.inference.program.rng import seeded
 from pyrogen.plots.images import GAP, Picture, image_grid, save_picture
 
@@ -19,17 +19,17 @@ __all__ = ["SampleStrip"]
 
 
 class SampleStrip:
-    """A callback of `fit` that adds a row of images to a picture after each epoch, always of the same latents.
+    """A callback of `fit` that adds a row of sampled images to a picture after each epoch, at the same latents.
 
-    For any story that samples images: GANs, VAEs and their kin, conditional or not. Images are means of p(x | z) where
-    they are known, else draws. A resumed run goes on with the picture of the one that it resumes.
+    For any story that samples images, conditional or not. Images are means of p(x | z) where they are known, otherwise
+    draws. A resumed run extends the picture of the run that it resumes.
 
     Args:
         path: of the picture, such as `strip.png`.
-        n: images in a row.
-        every: epochs from one row to the next.
-        given: columns that the model conditions on, such as `{"y": torch.arange(10)}`, a row for each image.
-        seed: of the latents.
+        n: images in a row, 10 by default.
+        every: epochs between rows, 1 by default.
+        given: columns that the model conditions on, such as `{"y": torch.arange(10)}`, with n rows; None by default.
+        seed: of the latents, 0 by default.
 
     Example:
         >>> import tempfile
@@ -55,7 +55,12 @@ class SampleStrip:
         self.picture: Picture | None = None
 
     def __call__(self, fit: Fit, record: Mapping[str, Any]) -> None:
-        """Draw the row of an epoch, and write the picture."""
+        """Draw the row of an epoch, and write the picture.
+
+        Args:
+            fit: the run.
+            record: of the epoch, with its number under `epoch`.
+        """
         if record["epoch"] % self.every:
             return
         story = fit.story
@@ -63,12 +68,12 @@ class SampleStrip:
         with seeded(self.seed), _Means(sites):
             drawn = story.sample(self.n, **{name: column.to(story.device) for name, column in self.given.items()})
         row = image_grid(drawn["x"] if isinstance(drawn, Mapping) else drawn, columns=self.n)
-        above = self._above(row, record["epoch"] // self.every - 1)
+        above = self._rows_before(row, record["epoch"] // self.every - 1)
         self.picture = np.concatenate([above, row[GAP:]]) if above is not None else row
         save_picture(self.path, self.picture)
 
-    def _above(self, row: Picture, rows: int) -> Picture | None:
-        """The picture of so many rows before this one, as far as it is there."""
+    def _rows_before(self, row: Picture, rows: int) -> Picture | None:
+        """The first `rows` rows of the picture, from memory or from its file; None if there are none of this width."""
         from matplotlib.image import imread
 
         if self.picture is None and rows and self.path.exists():
@@ -79,7 +84,7 @@ class SampleStrip:
 
 
 class _Means(Messenger):
-    """Puts the mean in place of what is drawn at the observed sites, where there is one."""
+    """Replaces draws at the observed sites by the mean, where the distribution has one."""
 
     def __init__(self, sites: tuple[str, ...]) -> None:
         super().__init__()

@@ -1,18 +1,22 @@
-"""Colours that are seen on white and on black alike."""
+"""Colours that are readable on a light and on a dark background."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["BLUE", "GREY", "ORANGE", "RED", "ink"]
+__all__ = ["BLUE", "GREY", "ORANGE", "RED", "transparent_theme"]
 
 BLUE, ORANGE, RED, GREY = "#4a86c8", "#d9822b", "#cf5353", "#8a8a8a"
 
 
 @contextmanager
-def ink() -> Iterator[None]:
-    """Figures that are made within have a transparent ground, and text and axes in a middle grey."""
+def transparent_theme() -> Iterator[None]:
+    """Make Matplotlib figures with a transparent background, and text and axes in a middle grey.
+
+    Yields:
+        None. Matplotlib's settings are restored on leaving.
+    """
     from cycler import cycler
     from matplotlib import rc_context
 

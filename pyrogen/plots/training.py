@@ -1,4 +1,4 @@
-"""Pictures of training."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _LOSSES = {"critic_loss": "critic", "generator_loss": "generator"}
 
 
 def training_curve(run: Fit | Sequence[Mapping[str, Any]]) -> Figure:
-    """The ELBO on training and validation data by epoch, the best epoch marked; of a game without one, both losses.
+    """The ELBO on training and validation data by epoch, with the best epoch; of adversarial training, both losses.
 
     Args:
-        run: what `fit` or `load` gave, or its history.
+        run: what `fit` or `load` returned, or its history (one record for each epoch).
 
     Returns:
         A Matplotlib figure; `figure.savefig(path)` writes it, pyplot and its backend are left alone.
 
     Raises:
-        ValueError: there is no epoch to show.
+        ValueError: the history is empty.
     """
     from matplotlib.figure import Figure
 
     history = run.history if isinstance(run, Fit) else run
     if not history:
-        raise ValueError("there is no epoch to show: the history is empty")
+        raise ValueError("run: the history is empty, so that there is no epoch to plot")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     bounds = any(name in record for record in history for name in _BOUNDS)

@@ -1,4 +1,4 @@
-"""The benchmarks of verdicts run, and find what they look for."""
+"""The benchmarks of verdicts run, and find the planted faults."""
 
 import ast
 import json
@@ -8,9 +8,9 @@ import pytest
 from tests.benchmarks.test_speed import run
 
 
-def test_planted_faults_are_told():
-    told = run("planted_faults.py", "--dry", "--seeds", "1", "--exact-seeds", "2")
-    rows = [ast.literal_eval(line) for line in told.splitlines()]
+def test_planted_faults_are_found():
+    output = run("planted_faults.py", "--dry", "--seeds", "1", "--exact-seeds", "2")
+    rows = [ast.literal_eval(line) for line in output.splitlines()]
     assert len(rows) == 6
     assert all(row["right"] == row["seeds"] for row in rows)
     assert rows[0]["verdicts"] == {"believe": 2}

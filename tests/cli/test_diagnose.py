@@ -1,4 +1,4 @@
-"""`pyrogen diagnose`: what it writes, for stories of every kind."""
+"""`pyrogen diagnose`: the files that it writes, for stories of every kind."""
 
 import json
 import re
@@ -6,14 +6,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pyrogen.cli.report import page
+from pyrogen.cli.report import CAPTIONS, page
 from pyrogen.diagnostics import Diagnosis, Finding, Metric
+from pyrogen.plots import DIAGNOSTIC_PLOTS
 
 VERDICTS = {"believe", "caution", "do not believe"}
 
 
 class Page(HTMLParser):
-    """The tags that are open at the end, the text, and what is loaded."""
+    """The tags that are open at the end, the text, and the addresses that are loaded."""
 
     EMPTY = ("meta", "img", "!doctype")
 
@@ -36,7 +37,7 @@ class Page(HTMLParser):
 
 
 def read(folder):
-    """The summary and the page, which must be whole and load nothing."""
+    """The summary and the page; the page must be valid and load nothing."""
     summary = json.loads((folder / "summary.json").read_text())
     assert {"verdict", "reasons", "figures"} <= set(summary)
     assert summary["verdict"] in VERDICTS
@@ -44,12 +45,12 @@ def read(folder):
         assert set(figure) == {"value", "error", "threshold", "verdict"}
         assert figure["verdict"] is None or figure["verdict"] in VERDICTS
     html = (folder / "report.html").read_text()
-    told = Page(html)
-    assert not told.open
-    assert all(source.startswith("data:image/png;base64,") for source in told.sources)
+    parsed = Page(html)
+    assert not parsed.open
+    assert all(source.startswith("data:image/png;base64,") for source in parsed.sources)
     assert "http" not in re.sub(r"base64,[^\"]*", "", html)
-    assert summary["sentence"] in " ".join(told.text.split())
-    return summary, told
+    assert summary["sentence"] in " ".join(parsed.text.split())
+    return summary, parsed
 
 
 def test_a_vae(call, vae, tmp_path):
@@ -57,18 +58,18 @@ def test_a_vae(call, vae, tmp_path):
 
     called = call("diagnose", vae, "--budget", "quick", "--seed", 2)
     assert called.status == 0
-    summary, told = read(vae / "diagnosis")
+    summary, parsed = read(vae / "diagnosis")
     assert called.out.splitlines()[0] == summary["sentence"] + "."
-    assert called.out.splitlines()[-1].startswith(f"kept in {vae / 'diagnosis'}")
+    assert called.out.splitlines()[-1].startswith(f"saved in {vae / 'diagnosis'}")
     assert called.err == ""  # no terminal, no bar
     protocol = summary["protocol"]
     expected = {"data": "digits", "split": "test", "binarize": "static", "seed": 2, "budget": "quick", "n": 200}
     assert {key: protocol[key] for key in expected} == expected
-    assert {"khat_share", "gap", "coverage_least", "active_units", "typicality"} <= set(summary["figures"])
+    assert {"high_khat_share", "inference_gap", "coverage_min", "active_units", "typicality"} <= set(summary["figures"])
     assert summary["parts"].keys() == {"guide", "latents", "fit"}
     pictures = {path.stem for path in (vae / "diagnosis").glob("*.png")}
-    assert {"khat", "calibration", "worst", "training"} <= pictures
-    assert len(told.sources) == len(pictures)
+    assert {"importance_weights", "calibration", "worst", "training"} <= pictures
+    assert len(parsed.sources) == len(pictures)
     with xarray.open_datatree(vae / "diagnosis" / "posterior.nc") as tree:
         assert {"posterior", "observed_data", "importance_summary"} <= set(tree.children)
     again = call("diagnose", vae, "--budget", "quick", "--seed", 2, "--out", tmp_path / "again")
@@ -83,29 +84,31 @@ def test_shared_latents_are_examined_on_the_training_split(call, tmp_path, own, 
     assert called.status == 0
     summary, _ = read(tmp_path / "diagnosis")
     assert (summary["protocol"]["split"], summary["protocol"]["n"]) == ("train", 210)
-    assert {"khat", "width_least", "shift"} <= set(summary["figures"])
-    assert (tmp_path / "diagnosis" / "moments.png").exists()
+    assert {"khat", "sd_ratio_min", "mean_shift"} <= set(summary["figures"])
+    assert (tmp_path / "diagnosis" / "shared_moments.png").exists()
 
 
 def test_an_exact_likelihood(call, classes, own, tmp_path):
     called = call("diagnose", classes, "--story", f"{own}:Classes", "--budget", "quick", "--out", tmp_path)
     assert called.status == 0
-    summary, told = read(tmp_path)
-    assert "no guide approximates anything" in summary["remarks"][0]
+    summary, parsed = read(tmp_path)
+    assert "without an approximate posterior" in summary["remarks"][0]
     assert summary["parts"]["fit"] == summary["verdict"]
-    assert "no guide approximates anything" in told.text.lower()
+    assert "without an approximate posterior" in parsed.text
 
 
-@pytest.mark.parametrize(("name", "remark"), [("gan", "judged by its samples alone"), ("autoencoder", "to believe")])
+@pytest.mark.parametrize(
+    ("name", "remark"), [("gan", "only its samples are checked"), ("autoencoder", "likelihood to check")]
+)
 def test_without_a_density(call, name, remark, tmp_path):
     out = tmp_path / "run"
     assert call("train", name, "--data", "digits", "--steps", 3, "--out", out).status == 0
     called = call("diagnose", out, "--budget", "quick")
     assert called.status == 0, called.err
-    summary, told = read(out / "diagnosis")
+    summary, parsed = read(out / "diagnosis")
     assert summary["verdict"] == "caution"
     assert any(remark in text for text in (*summary["reasons"], *summary["remarks"]))
-    assert remark in told.text
+    assert remark in parsed.text
 
 
 def test_wrong_usage_is_one_line(call, vae, tmp_path):
@@ -115,13 +118,17 @@ def test_wrong_usage_is_one_line(call, vae, tmp_path):
     assert "nowhere" in missing.line
 
 
-def test_text_of_others_stays_text():
+def test_text_is_escaped():
     finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", "ask <someone>")
     figure = Metric(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
     remark = Finding("prior", "latents", None, "<b>far</b>", "<b>try</b>")
     html = page(Diagnosis("A<B>", {"gap": figure}, (finding, remark)), {"<x>": b"png"}, "data <1>")
     assert "<b>" not in html
-    told = Page(html)
-    assert "A<B>" in told.text
-    assert "<b>z & y</b> are off: ask <someone>." in told.text
-    assert not told.open
+    parsed = Page(html)
+    assert "A<B>" in parsed.text
+    assert "<b>z & y</b> are off; ask <someone>." in parsed.text
+    assert not parsed.open
+
+
+def test_each_picture_has_a_caption():
+    assert set(DIAGNOSTIC_PLOTS) | {"sample_quality", "worst", "training"} == set(CAPTIONS)

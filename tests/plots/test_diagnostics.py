@@ -1,15 +1,16 @@
-"""Pictures of an examination show what its results are."""
+"""The pictures of a diagnosis show its results."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from tests.diagnostics.test_leave_one_out import location
 
 from pyrogen.diagnostics import BUDGETS, diagnose
-from pyrogen.plots import diagnostic_figures
+from pyrogen.diagnostics.report.checks import CHECKS
+from pyrogen.plots import DIAGNOSTIC_PLOTS, diagnostic_figures
 from tests.helpers.linear_gaussian import ppca, scaled
+from tests.helpers.shared_latents import location
 
 BUDGET = dataclasses.replace(BUDGETS["quick"], rows=60, draws=100, ranked=19, shared_draws=200, replications=20)
 BUDGET = dataclasses.replace(BUDGET, refined=3)
@@ -24,27 +25,32 @@ def found():
     return diagnose(story, data, budget=BUDGET)
 
 
-def test_there_is_a_picture_for_each_result(found, tmp_path):
+def test_each_picture_has_the_name_of_a_check():
+    assert set(DIAGNOSTIC_PLOTS) <= {check.name for check in CHECKS}
+
+
+def test_there_is_a_picture_of_each_check_that_was_run(found, tmp_path):
     figures = diagnostic_figures(found)
-    expected = ["khat", "bounds", "calibration", "gaps", "latents", "typicality", "predictive"]
+    expected = ["importance_weights", "calibration", "inference_gaps", "elbo_decomposition"]
+    expected += ["typicality", "predictive_check"]
     assert list(figures) == expected
     for name, figure in figures.items():
         figure.savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
-        assert figure.get_facecolor()[3] == 0  # seen on any ground
+        assert figure.get_facecolor()[3] == 0  # transparent
 
 
-def test_data_above_the_threshold_are_told_apart(found):
-    points = diagnostic_figures(found)["khat"].axes[0].collections
+def test_data_above_the_threshold_have_another_colour(found):
+    points = diagnostic_figures(found)["importance_weights"].axes[0].collections
     good, bad = (len(p.get_offsets()) for p in points)
-    assert (good + bad, bad) == (60, found.results["weights"].unreliable.sum())
+    assert (good + bad, bad) == (60, found.results["importance_weights"].unreliable.sum())
 
 
 def test_the_bound_goes_from_the_elbo_to_the_log_likelihood(found):
-    axes = diagnostic_figures(found)["bounds"].axes[0]
+    axes = diagnostic_figures(found)["importance_weights"].axes[1]
     bound = axes.lines[0].get_ydata()
     assert bound[0] == pytest.approx(found.figures["elbo"].value)
-    assert bound[-1] == pytest.approx(found.results["weights"].log_likelihood.mean().value)
+    assert bound[-1] == pytest.approx(found.results["importance_weights"].log_likelihood.mean().value)
     assert axes.lines[-1].get_ydata()[0] == pytest.approx(found.figures["log_likelihood"].value)
 
 
@@ -60,5 +66,5 @@ def test_ranks_of_a_narrow_guide_leave_the_band(found):
 def test_shared_latents_have_their_intervals(seed):
     run = location(torch.randn(40), 2.0)
     figures = diagnostic_figures(diagnose(run, torch.randn(40), budget=BUDGET, seed=seed))
-    assert list(figures) == ["moments", "predictive"]
-    assert [label.get_text() for label in figures["moments"].axes[0].get_yticklabels()] == ["mu"]
+    assert list(figures) == ["shared_moments", "predictive_check"]
+    assert [label.get_text() for label in figures["shared_moments"].axes[0].get_yticklabels()] == ["mu"]

@@ -1,4 +1,4 @@
-"""A fitted story as ArviZ sees a posterior: an `xarray.DataTree` in the groups of its schema."""
+"""Export to ArviZ: an `xarray.DataTree` in the groups of its schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from pyrogen.diagnostics.core.datatree import GROUPS, built
-from pyrogen.diagnostics.core.posterior_draws import collect
-from pyrogen.diagnostics.guide.importance import summary
+from pyrogen.diagnostics.core.datatree import GROUPS, build_datatree
+from pyrogen.diagnostics.core.posterior_draws import collect_draws
+from pyrogen.diagnostics.guide.importance import summarize_log_weights
 from pyrogen.inference import evaluation_context
-from pyrogen.inference.persistence.run_directory import describe_story, versions
+from pyrogen.inference.persistence.config import describe_story, versions
 from pyrogen.inference.training.result import Fit
 from pyrogen.messages import did_you_mean
 from pyrogen.story import Story
@@ -34,37 +34,41 @@ def to_datatree(
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Iterable[str]] | None = None,
 ) -> xarray.DataTree:
-    """Draws and log densities of a story on data, in the groups of ArviZ's schema.
+    """Draws and log densities of a trained story on data, in the groups of ArviZ's schema.
 
     One draw of the latents from the guide is the same draw in `posterior`, `posterior_predictive`, `log_likelihood`,
     `sample_stats` and `importance`. Dimensions are (chain, draw), then plates by name, then the event's: `z_dim_0`, ...
-    Several fits of one program, restarts of it, are as many chains: `arviz_stats.rhat` then tells whether they agree.
+    Several fits of one program (restarts) are as many chains: `arviz_stats.rhat` then shows whether they agree.
 
-    - `posterior`: latents from the guide, and `pyro.deterministic` of them. `prior`: the same from the model.
-    - `posterior_predictive`, `prior_predictive`: the observed sites drawn anew.
+    - `posterior`: latents from the guide, and `pyro.deterministic` sites. `prior`: the same from the model.
+    - `posterior_predictive`, `prior_predictive`: new draws of the observed sites.
     - `log_likelihood`: log p(x_i given the latents of the draw), (chain, draw, data), by observed site.
     - `importance`: `log_p`, `log_q`, `log_weight` of each datum, where every latent sits in the data plate;
       `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
       where there are several), as `ImportanceWeights` defines them.
       With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
-    - `observed_data`; `constant_data`: the columns that the story asks for and does not observe.
+    - `observed_data`; `constant_data`: the columns that the story takes and does not observe.
 
-    A group that the story has nothing for is left out. Latents marked for enumeration are summed out.
+    A group is omitted if the story has nothing for it. Latents marked for enumeration are summed out.
 
     Args:
-        fitted: a `Fit`; a story as it is; or a pair of Pyro functions that stock SVI has trained in Pyro's store. Or a
-            list of them.
+        fitted: a `Fit`; a story; or a pair of Pyro functions that stock SVI has trained in Pyro's parameter store. Or
+            a list of them, one for each chain.
         data: columns as `fit` takes them, training data or other.
-        num_samples: draws in a chain.
-        seed: of the draws, one more for each further chain; the caller's random state is kept.
-        groups: of `GROUPS`, the ones wanted; None for all.
-        coords: labels by dimension, such as {"data": school_names}.
-        dims: names of a site's event dimensions, such as {"z": ["theme"]}.
+        num_samples: draws in a chain, 100 by default.
+        seed: of the draws of the first chain, 0 by default; each further chain adds 1. The caller's random state is
+            restored.
+        groups: the groups wanted, of `GROUPS`; None (the default): all.
+        coords: labels by dimension, such as {"data": school_names}; None (the default): numbers.
+        dims: names of a site's event dimensions, such as {"z": ["theme"]}; None (the default): `z_dim_0`, ...
+
+    Returns:
+        An `xarray.DataTree` with a node for each group.
 
     Raises:
-        ValueError: unknown groups, coordinates that do not fit, a program that chooses its own rows or whose sites
-            change from draw to draw, fits of different programs, a pair that was not trained, or data that the story
-            cannot take.
+        ValueError: unknown groups, coordinates that do not fit, `num_samples` below 1, an empty list, a program that
+            chooses its own rows or whose sites change from draw to draw, fits of different programs, a pair that was
+            not trained, or data that the story cannot take.
 
     Example:
         >>> import torch
@@ -83,23 +87,30 @@ def to_datatree(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     asked = {*wanted, "importance"} if "importance_summary" in wanted else wanted
-    shelves = []
+    chains = []
     for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
         with evaluation_context(run, seed + chain) as context:
             story = context.story
-            shelf, rows = collect(story, context.batch(data), asked, num_samples)
-        shelves.append(shelf)
-    if not shelves:
-        raise ValueError("expected a story, a pair or a Fit, or a list of them, got an empty list")
-    shelf = shelves[0].chained(shelves[1:])
-    if "importance" in shelf.groups:
-        shelf.groups["importance_summary"] = summary(shelf.groups["importance"]["log_weight"])
-    shelf.groups = {group: shelf.groups[group] for group in wanted if group in shelf.groups}
-    return built(shelf, rows, _attributes(run, story, seed, num_samples, len(shelves)), coords or {}, dims or {})
+            chains.append(collect_draws(story, context.batch(data), asked, num_samples))
+    if not chains:
+        raise ValueError("fitted: expected a story, a pair or a Fit, or a list of them, got an empty list")
+    arrays = chains[0]
+    arrays.stack_chains(chains[1:])
+    if "importance" in arrays.groups:
+        arrays.groups["importance_summary"] = summarize_log_weights(arrays.groups["importance"]["log_weight"])
+    arrays.groups = {group: arrays.groups[group] for group in wanted if group in arrays.groups}
+    attributes = _attributes(run, story, seed, num_samples, len(chains))
+    return build_datatree(arrays, attributes, coords or {}, dims or {})
 
 
 def to_inference_data(tree: xarray.DataTree) -> Any:
-    """The tree as an `arviz.InferenceData`, which the functions of arviz 0.23 take.
+    """The tree as an `arviz.InferenceData`, for the functions of arviz 0.23.
+
+    Args:
+        tree: what `to_datatree` returned.
+
+    Returns:
+        An `arviz.InferenceData` with the same groups.
 
     Raises:
         ValueError: arviz is 1.0 or newer, whose functions take the tree itself.
@@ -124,12 +135,12 @@ def _wanted(groups: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _attributes(fitted: Any, story: Story, seed: int, num_samples: int, chains: int) -> dict[str, Any]:
-    """What the tree says of itself; text and numbers only, as netCDF holds."""
-    told, described = versions(), describe_story(story)
+    """Metadata of the tree; text and numbers only, as netCDF requires."""
+    installed, described = versions(), describe_story(story)
     attributes: dict[str, Any] = {
         "inference_library": "pyrogen",
-        "inference_library_version": told["pyrogen"],
-        "versions": json.dumps(told),
+        "inference_library_version": installed["pyrogen"],
+        "versions": json.dumps(installed),
         "story": described["class"],
         "story_arguments": json.dumps(described["arguments"]),
         "guide": _guide_name(story),

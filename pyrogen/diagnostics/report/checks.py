@@ -1,199 +1,145 @@
-"""The tests of an examination, by name: for which kinds of story each is, and how it is made within a budget."""
+"""All checks of a diagnosis, in order, and `diagnose`, which runs and judges them."""
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from pyrogen.diagnostics.report import fit_checks as fit
+from pyrogen.diagnostics.report import guide_checks as guide
+from pyrogen.diagnostics.report import latent_checks as latents
+from pyrogen.diagnostics.report import moment_checks as moments
+from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, by_severity
+from pyrogen.diagnostics.report.examination import BUDGETS, Budget, Check, Examination
+from pyrogen.diagnostics.report.thresholds import Assessment
 
-from pyrogen.diagnostics.core.estimates import Estimates
-from pyrogen.diagnostics.core.posterior_draws import some_rows
-from pyrogen.diagnostics.elbo.convergence import elbo_trend
-from pyrogen.diagnostics.elbo.decomposition import decompose
-from pyrogen.diagnostics.elbo.elbo_surgery import elbo_surgery
-from pyrogen.diagnostics.guide.calibration import check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import shared_moments
-from pyrogen.diagnostics.guide.importance import importance_weights
-from pyrogen.diagnostics.guide.inference_gaps import inference_gaps
-from pyrogen.diagnostics.model_checks.leave_one_out import loo
-from pyrogen.diagnostics.model_checks.outliers import OutlierScores
-from pyrogen.diagnostics.model_checks.predictive_checks import Statistic, predictive_check
-from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
-from pyrogen.diagnostics.samples.features import suited_features
-from pyrogen.diagnostics.samples.sample_quality import draw_samples, sample_quality
-from pyrogen.inference import Fit, active_units, evaluation_context, log_likelihood
+__all__ = ["CHECKS", "diagnose"]
 
-if TYPE_CHECKING:
-    from pyrogen.diagnostics.report.examination import Examination
+CHECKS: tuple[Check, ...] = (
+    guide.IMPORTANCE_WEIGHTS,
+    guide.EXACT_LOG_LIKELIHOOD,
+    guide.PRIOR_ELBO,
+    moments.CALIBRATION,
+    guide.INFERENCE_GAPS,
+    moments.SHARED_MOMENTS,
+    guide.CONVERGENCE,
+    latents.ACTIVE_UNITS,
+    latents.ELBO_SURGERY,
+    latents.ELBO_DECOMPOSITION,
+    fit.TYPICALITY,
+    fit.PREDICTIVE_CHECK,
+    fit.OVERFITTING,
+    fit.LEAVE_ONE_OUT,
+    fit.SAMPLE_QUALITY,
+)
+"""In the order in which they run, a check after those whose results it uses, and are judged."""
 
-__all__ = ["TESTS"]
-
-Found = dict[str, Any]
-
-_PARTS, _PRIOR, _TRAINING = 50, 100, 100
-"""Draws for each datum, of parts of the ELBO, of the prior's, and of that of training data."""
-_STEPS, _PARTICLES = 200, 8
-_SURGERY = 500
-_LOO = 1000
-_WINDOW, _RECORDS = 0.05, 40
-"""The end of the history that is looked at, and the records that it has at least."""
-_SAMPLES = 50
-"""Samples that are drawn before the clock is looked at."""
+Progress = Callable[[str, int, int], None]
 
 
-def _weights(e: Examination) -> Found:
-    return {"weights": importance_weights(e.fitted, e.rows, e.budget.draws, seed=e.seed)}
+def diagnose(
+    fitted: Any,
+    data: Any,
+    *,
+    training: Any = None,
+    budget: Literal["quick", "standard", "thorough"] | Budget = "standard",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Check a trained story: its guide, its use of latents and its fit to the data, each judged separately.
 
+    The checks depend on the story. Latents of each datum: importance weights, simulation-based calibration, posteriors
+    optimized separately. Latents that data share: joint importance weights, leave-one-out. No latents, but a density:
+    the fit to the data. No density: sample quality alone.
 
-def _exact(e: Examination) -> Found:
-    if not hasattr(e.story, "log_prob"):
-        raise ValueError(f"{e.story.name} has no exact log p(x)")
-    value = log_likelihood(e.fitted, e.rows, 0, exact=True).value.double().numpy()
-    return {"exact": Estimates(value, 0 * value)}
+    A metric is bad if it is beyond its threshold by more than its standard error explains (see
+    `pyrogen.diagnostics.report.thresholds`); an exact guide of the right model is called wrong in less than 1 % of
+    diagnoses.
 
+    Args:
+        fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        data: columns as `fit` takes them, preferably held-out data. Where data share latents, the posterior is that of
+            the training data: `training`, or `data` if it is None.
+        training: the training columns, for overfitting and memorization; None by default, which skips both.
+        budget: `quick`, `standard` (the default; minutes), `thorough`, or a `Budget`.
+        seed: of all draws; 0 by default.
+        progress: called before each check with its name, its index, and the number of checks, and with `"done"` at the
+            end; None by default.
 
-def _log_likelihood(e: Examination) -> Found:
-    """Of a story without latents to draw."""
-    found = log_likelihood(e.fitted, e.rows, 1, seed=e.seed).value.double().numpy()
-    return {"exact": Estimates(found, 0 * found)}
+    Returns:
+        The verdict, its reasons, all metrics, and what each check computed.
 
+    Raises:
+        ValueError: there is no such budget.
 
-def _prior(e: Examination) -> Found:
-    return {"prior": prior_elbo(e.fitted, e.rows, _PRIOR, seed=e.seed)}
-
-
-def _calibration(e: Examination) -> Found:
-    sizes = {"simulations": e.budget.simulations, "draws": e.budget.ranked}
-    return {"calibration": check_calibration(e.fitted, e.rows, **sizes, seed=e.seed)}
-
-
-def _gaps(e: Examination) -> Found:
-    _refuse_fixed(e)
-    if not e.budget.refined:
-        raise ValueError("no posterior is refined within this budget")
-    sizes = {"rows": e.budget.refined, "num_samples": e.budget.draws}
-    return {"gaps": inference_gaps(e.fitted, e.rows, **sizes, steps=_STEPS, particles=_PARTICLES, seed=e.seed)}
-
-
-def _parts(e: Examination) -> Found:
-    return {"parts": decompose(e.fitted, e.rows, _PARTS, seed=e.seed)}
-
-
-def _units(e: Examination) -> Found:
-    return {"units": active_units(e.fitted, e.rows, seed=e.seed)}
-
-
-def _surgery(e: Examination) -> Found:
-    return {"surgery": elbo_surgery(e.fitted, e.rows, rows=_SURGERY, seed=e.seed)}
-
-
-def _moments(e: Examination) -> Found:
-    return {"moments": shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed), "mixed": e.mixed}
-
-
-def _trend(e: Examination) -> Found:
-    if not isinstance(e.fitted, Fit):
-        raise ValueError("there is no history: pass the Fit")
-    history = e.fitted.history
-    name = "validation_elbo" if history and history[-1].get("validation_elbo") is not None else "train_elbo"
-    window = min(0.5, max(_WINDOW, _RECORDS / max(1, len(history))))
-    return {"trend": elbo_trend(history, name, window=window), "total": e.rows.total}
-
-
-def _typicality(e: Examination) -> Found:
-    """Log p(x) of the data among that of as many that the model makes."""
-    _refuse_fixed(e)
-    made = simulated_data(e.fitted, e.rows, e.rows.n, seconds=e.budget.seconds, seed=e.seed)
-    if "exact" in e.results:
-        mine, reference = e.results["exact"].value, log_likelihood(e.fitted, made, 1, seed=e.seed).value
-    else:
-        mine = e.results["weights"].log_likelihood.value if "weights" in e.results else None
-        reference = log_likelihood(e.fitted, made, e.budget.draws, seed=e.seed).value
-    if mine is None:
-        raise ValueError(f"{e.story.name}: no datum has a likelihood of its own")
-    return {"typicality": OutlierScores(mine, reference.double().numpy())}
-
-
-def _predictive(e: Examination) -> Found:
-    """Mean and standard deviation of each observed site."""
-    if e.kind != "shared" and not e.fixed and (needed := _seconds_of_replication(e)) > e.budget.seconds:
-        raise ValueError(f"{e.budget.replications} replications of {e.rows.n} data would take {needed:.0f} s")
-    statistics: dict[str, Statistic] = {}
-    for site in e.observed:
-        statistics[f"mean of {site}"] = _of(site, torch.mean)
-        statistics[f"standard deviation of {site}"] = _of(site, torch.std)
-    under: Any = "posterior" if e.kind == "shared" else "prior"
-    return {
-        "predictive": predictive_check(e.fitted, e.rows, statistics, e.budget.replications, under=under, seed=e.seed)
-    }
-
-
-def _refuse_fixed(e: Examination) -> None:
-    if e.fixed:
-        raise ValueError(f"{e.story.name}: its guide knows the training data's rows alone")
-
-
-def _seconds_of_replication(e: Examination) -> float:
-    """Told by a few data of the model's own."""
+    Example:
+        >>> from pyrogen.models import PPCA
+        >>> story = PPCA(4, latent=2).maximum_likelihood(torch.randn(200, 4))
+        >>> with torch.no_grad():
+        ...     _ = story.raw_scale.diagonal().sub_(1.0)  # 0.37 times the posterior's standard deviation
+        >>> diagnosis = diagnose(story, story.sample(200), budget="quick")
+        >>> diagnosis.verdict, "narrow" in diagnosis.kinds
+        ('do not believe', True)
+    """
+    if isinstance(budget, str) and budget not in BUDGETS:
+        raise ValueError(f"budget: expected {', '.join(BUDGETS)} or a Budget, got '{budget}'")
     start = time.perf_counter()
-    simulated_data(e.fitted, e.rows, _SAMPLES, seed=e.seed)
-    return (time.perf_counter() - start) * e.rows.n / _SAMPLES * e.budget.replications
+    examination = Examination(fitted, data, training, BUDGETS[budget] if isinstance(budget, str) else budget, seed)
+    skipped, seconds = _run(examination, progress or (lambda name, done, of: None))
+    assessment = Assessment("guide")
+    for check in CHECKS:
+        if check.judge is not None and check.name in examination.results:
+            assessment.part = check.part
+            check.judge(assessment, examination)
+    findings = [*assessment.findings, *_scope(examination, assessment, skipped)]
+    protocol = examination.protocol() | {"budget": budget if isinstance(budget, str) else "custom"}
+    return Diagnosis(
+        subject=examination.story.name,
+        figures=assessment.metrics,
+        findings=by_severity(findings),
+        results=examination.results,
+        skipped=skipped,
+        protocol={**protocol, "seconds": {**seconds, "total": round(time.perf_counter() - start, 2)}},
+        columns=examination.rows.columns,
+    )
 
 
-def _of(site: str, statistic: Callable[[Any], Any]) -> Statistic:
-    return lambda values: statistic((values[site] if isinstance(values, dict) else values).double())
+def _run(examination: Examination, progress: Progress) -> tuple[dict[str, str], dict[str, float]]:
+    """Run the checks that apply; the reasons of those that were skipped, and the seconds of each."""
+    checks = [check for check in CHECKS if check.applies_to(examination)]
+    skipped: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    for place, check in enumerate(checks):
+        progress(check.name, place, len(checks))
+        start = time.perf_counter()
+        try:
+            examination.results[check.name] = check.run(examination)
+        except (ValueError, RuntimeError) as refusal:  # the latter of programs that take no other rows
+            skipped[check.name] = textwrap.shorten(str(refusal), 300)
+        seconds[check.name] = round(time.perf_counter() - start, 2)
+    progress("done", len(checks), len(checks))
+    return skipped, seconds
 
 
-def _training(e: Examination) -> Found:
-    """The bound of training data beside that of the data."""
-    if e.training is None or e.of_training:
-        raise ValueError("no training data were given besides the data")
-    with evaluation_context(e.fitted, e.seed) as context:
-        rows = some_rows(context.batch(e.training), e.rows.n)
-    found = log_likelihood(e.fitted, rows, _TRAINING, seed=e.seed)
-    if "weights" not in e.results:
-        return {"training": (found.value.double().numpy(), e.results["exact"].value), "bound": "log p"}
-    return {"training": (found.elbo.double().numpy(), e.results["weights"].elbo.value), "bound": "ELBO"}
-
-
-def _loo(e: Examination) -> Found:
-    return {"loo": loo(e.fitted, e.rows, min(_LOO, e.budget.shared_draws), seed=e.seed)}
-
-
-def _quality(e: Examination) -> Found:
-    samples: list[Tensor] = []
-    start = time.perf_counter()
-    while len(samples) * _SAMPLES < e.budget.samples:
-        if samples and time.perf_counter() - start > e.budget.seconds:
-            break
-        samples.append(draw_samples(e.fitted, e.data, _SAMPLES, seed=e.seed + len(samples)))
-    drawn = torch.cat(samples)
-    features = None if e.training is None else suited_features(e.training)
-    return {
-        "samples": drawn,
-        "quality": sample_quality(drawn, e.data, features=features, seed=e.seed, training=e.training),
-    }
-
-
-TESTS: dict[str, tuple[tuple[str, ...], Callable[[Examination], Found]]] = {
-    "weights": (("local",), _weights),
-    "exact log-likelihood": (("local",), _exact),
-    "log-likelihood": (("exact",), _log_likelihood),
-    "prior as guide": (("local",), _prior),
-    "calibration": (("local",), _calibration),
-    "inference gaps": (("local",), _gaps),
-    "weights of shared latents": (("shared",), _moments),
-    "training history": (("local", "shared", "exact", "point"), _trend),
-    "active units": (("local",), _units),
-    "parts of the ELBO": (("local", "point"), _parts),
-    "ELBO surgery": (("local",), _surgery),
-    "typicality": (("local", "exact"), _typicality),
-    "predictive check": (("local", "exact", "shared", "point"), _predictive),
-    "overfitting": (("local", "exact"), _training),
-    "leave-one-out": (("shared",), _loo),
-    "sample quality": (("samples",), _quality),
-}
-"""By name: the kinds of story that take the test, with `point` if a guide that is a point takes it; and the test."""
+def _scope(examination: Examination, assessment: Assessment, skipped: Mapping[str, str]) -> Iterator[Finding]:
+    """What could not be checked."""
+    name, unsupported = examination.story.name, examination.story.unsupported
+    if examination.kind == "nothing":
+        message = f"{name} has neither a density ({unsupported['density']}) nor samples"
+        yield Finding("untested", "fit", "caution", message, "it has no posterior or likelihood to check")
+    elif examination.kind == "samples":
+        message = f"{name} has no density ({unsupported['density']})"
+        yield Finding("samples alone", "fit", None, message, "only its samples are checked")
+    elif examination.kind == "exact":
+        message = "the likelihood is exact, without an approximate posterior"
+        yield Finding("exact", "guide", None, message, "only the fit to the data is checked")
+    elif examination.point:
+        message = "the guide is a point estimate of the latents, without uncertainty"
+        remedy = "for posterior uncertainty use a guide with a variance, such as AutoNormal"
+        yield Finding("untested", "guide", "caution", message, remedy)
+    elif not any(m.part == "guide" and m.verdict and key != "elbo_rise" for key, m in assessment.metrics.items()):
+        why = next(iter(skipped.values()), "no check applies to it")
+        message = f"no check of the guide could be run ({why})"
+        yield Finding("untested", "guide", "caution", message, "compare it with MCMC (sample_reference) on a few data")

@@ -1,4 +1,4 @@
-"""What an examination found: figures with their verdicts, findings with their remedies, and one verdict over all."""
+"""The result of a diagnosis: metrics with their verdicts, findings with their remedies, and one verdict over all."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["PARTS", "Diagnosis", "Finding", "Metric", "Part", "Verdict"]
+__all__ = ["PARTS", "Diagnosis", "Finding", "Metric", "Part", "Verdict", "by_severity"]
 
 Verdict = Literal["believe", "caution", "do not believe"]
 Part = Literal["guide", "latents", "fit"]
 
 _ORDER: tuple[Verdict, ...] = ("believe", "caution", "do not believe")
-PARTS: dict[Part, str] = {"guide": "the guide", "latents": "the use of latents", "fit": "the fit to data"}
-"""What is judged, each apart from the others."""
+PARTS: dict[Part, str] = {"guide": "guide", "latents": "use of latents", "fit": "fit to the data"}
+"""The parts of a diagnosis, each judged separately, with their titles."""
+
+_CAUSES = ("untested", "untrained", "correlations", "shifted", "narrow", "wide")
+"""Kinds of findings that explain others, which come after them."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure and what it is judged by.
+    """A number with its standard error, threshold and verdict.
 
     Args:
-        value: the figure.
-        error: its standard error; nan where none is to be had.
-        threshold: what it may not pass, by more than its error explains; None where it is told for information.
-        verdict: on this figure alone; None where it is not judged.
-        part: of the examination.
-        about: what it is, with its unit.
+        value: the estimate.
+        error: its standard error; nan where none is available.
+        threshold: the tolerance; a value beyond it by more than its error explains is bad. None: not judged.
+        verdict: on this metric alone; None: not judged.
+        part: the part of the diagnosis that it belongs to: `guide`, `latents` or `fit`.
+        about: what it measures, with its unit.
     """
 
     value: float
@@ -38,19 +41,23 @@ class Metric:
     about: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON; what is not finite is None."""
+        """Value, error, threshold and verdict, ready for JSON.
+
+        Returns:
+            A dict with these four keys; a value or error that is not finite is None.
+        """
         finite = {"value": _finite(self.value), "error": _finite(self.error), "threshold": self.threshold}
         return {**finite, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, or worth a remark, and what to do about it.
+    """A problem, or a remark, and what to do about it.
 
     Args:
-        kind: in a word, such as `narrow`, `wide`, `shifted`, `correlations`, `untrained`.
-        part: of the examination.
-        verdict: how far it bears on the part; None for a remark, which bears on nothing.
+        kind: in one word, such as `narrow`, `wide`, `shifted`, `correlations`, `untrained`.
+        part: the part of the diagnosis that it belongs to: `guide`, `latents` or `fit`.
+        verdict: the verdict that it causes on the part; None for a remark, which causes none.
         message: what was found.
         remedy: what to do.
     """
@@ -62,27 +69,28 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.remedy}"
+        return f"{self.message}; {self.remedy}"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The examination of a trained story.
+    """The diagnosis of a trained story.
 
     Args:
-        subject: the story in words.
-        figures: by name.
-        findings: what is wrong, the gravest first, then remarks.
-        results: what the tests gave, by name of the test: `weights`, `calibration`, `gaps`, ...
-        skipped: tests that could not be made, with the reason.
+        subject: name of the story.
+        figures: the metrics by name.
+        findings: problems, the most severe first, then remarks.
+        results: what each check computed, by name of the check: `importance_weights`, `calibration`, ...
+        skipped: the reason for each check that could not be run, by name of the check.
         protocol: data, numbers of rows and draws, seed, versions, seconds.
+        columns: the examined data, by column.
 
     Example:
         >>> from pyrogen.diagnostics import diagnose
         >>> from pyrogen.models import PPCA
         >>> story = PPCA(4, latent=2).maximum_likelihood(torch.randn(200, 4))
-        >>> found = diagnose(story, story.sample(200), budget="quick")
-        >>> found.verdict, found.reasons
+        >>> diagnosis = diagnose(story, story.sample(200), budget="quick")
+        >>> diagnosis.verdict, diagnosis.reasons
         ('believe', [])
     """
 
@@ -92,47 +100,58 @@ class Diagnosis:
     results: Mapping[str, Any] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str | int, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
-        """The guide's; a bad fit to data is a reason for caution at most: a posterior may be right of a wrong model."""
-        return _worst([self.verdict_on("guide"), _mildest(self.verdict_on("fit"), "caution")])
+        """The verdict on the guide; a bad fit lowers it to `caution` at most: a wrong model has a posterior too."""
+        return _worst([self.verdict_on("guide"), min(self.verdict_on("fit"), "caution", key=_ORDER.index)])
 
     @property
     def reasons(self) -> list[str]:
-        """Why the verdict is no better: what was found and what to do, the gravest first."""
+        """Why the verdict is not better: each problem with its remedy, the most severe first."""
         return [str(finding) for finding in self.findings if finding.verdict is not None]
 
     @property
     def remarks(self) -> list[str]:
-        """What is worth knowing and speaks against nothing."""
+        """Findings that do not affect the verdict."""
         return [str(finding) for finding in self.findings if finding.verdict is None]
 
     @property
     def kinds(self) -> set[str]:
-        """Of what was found, without remarks."""
+        """Kinds of the findings, remarks excluded."""
         return {finding.kind for finding in self.findings if finding.verdict is not None}
 
     def verdict_on(self, part: Part) -> Verdict:
-        """The worst of a part's figures and findings."""
-        return _worst([item.verdict for item in self._all() if item.part == part])
+        """The worst verdict among the metrics and findings of a part.
+
+        Args:
+            part: `guide`, `latents` or `fit`.
+
+        Returns:
+            `believe`, `caution` or `do not believe`; `believe` where nothing of the part was judged.
+        """
+        return _worst([item.verdict for item in self._items() if item.part == part])
 
     @property
     def sentence(self) -> str:
-        """The verdict in a sentence."""
+        """The verdict in a sentence, with its first reason."""
         verdict = f"{self.verdict[0].upper()}{self.verdict[1:]}"
-        if not self.reasons:
-            return f"{verdict}: no test found anything wrong"
-        return f"{verdict}: {self.reasons[0]}"
+        return f"{verdict}: {self.reasons[0] if self.reasons else 'no check found a problem'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What `summary.json` holds."""
+        """The content of `summary.json`.
+
+        Returns:
+            A dict with the keys `verdict`, `reasons`, `figures`, `sentence`, `parts`, `remarks`, `skipped`, `protocol`.
+        """
+        parts = {item.part for item in self._items()}
         return {
             "verdict": self.verdict,
             "reasons": self.reasons,
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "figures": {name: metric.to_dict() for name, metric in self.figures.items()},
             "sentence": self.sentence,
-            "parts": {part: self.verdict_on(part) for part in PARTS if any(f.part == part for f in self._all())},
+            "parts": {part: self.verdict_on(part) for part in PARTS if part in parts},
             "remarks": self.remarks,
             "skipped": dict(self.skipped),
             "protocol": dict(self.protocol),
@@ -142,16 +161,26 @@ class Diagnosis:
         others = [f"- {text}" for text in (*self.reasons[1:], *self.remarks)]
         return "\n".join([f"{self.sentence}.", *others])
 
-    def _all(self) -> list[Metric | Finding]:
+    def _items(self) -> list[Metric | Finding]:
         return [*self.figures.values(), *self.findings]
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings sorted: the most severe first, causes before their effects, remarks last.
+
+    Args:
+        findings: in any order; equal ones stay in theirs.
+
+    Returns:
+        The same findings, sorted.
+    """
+    severity = [*reversed(_ORDER), None]
+    causes = {kind: place for place, kind in enumerate(_CAUSES)}
+    return tuple(sorted(findings, key=lambda f: (severity.index(f.verdict), causes.get(f.kind, len(causes)))))
 
 
 def _worst(verdicts: Iterable[Verdict | None]) -> Verdict:
     return max((v for v in verdicts if v is not None), key=_ORDER.index, default="believe")
-
-
-def _mildest(*verdicts: Verdict) -> Verdict:
-    return min(verdicts, key=_ORDER.index)
 
 
 def _finite(value: float) -> float | None:

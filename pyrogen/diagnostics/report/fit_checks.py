@@ -1,172 +1,221 @@
-"""Verdicts on a model: whether it needs its latents, and whether it makes such data as it was given."""
+"""Checks of the model's fit to the data: likelihoods, replicated data, overfitting, influence, samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Array, Estimate
-from pyrogen.diagnostics.elbo.decomposition import Decomposition
-from pyrogen.diagnostics.elbo.elbo_surgery import Surgery
-from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut
+from pyrogen.diagnostics.core.row_blocks import random_rows
+from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, roc_auc
-from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck
-from pyrogen.diagnostics.report.thresholds import ALPHA, Bounds, Ruling
-from pyrogen.diagnostics.samples.sample_quality import SampleQuality
-from pyrogen.inference import ActiveUnits
+from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, Statistic, predictive_check
+from pyrogen.diagnostics.model_checks.simulation import simulated_data
+from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds
+from pyrogen.diagnostics.samples.features import suited_features
+from pyrogen.diagnostics.samples.sample_quality import SampleQuality, draw_samples, sample_quality
+from pyrogen.inference import evaluation_context, log_likelihood
 
-__all__ = [
-    "judge_fit_of_training",
-    "judge_kl",
-    "judge_loo",
-    "judge_predictive",
-    "judge_quality",
-    "judge_surgery",
-    "judge_typicality",
-    "judge_units",
-]
+__all__ = ["LEAVE_ONE_OUT", "OVERFITTING", "PREDICTIVE_CHECK", "SAMPLE_QUALITY", "TYPICALITY", "ComparedSamples"]
 
-APART = Bounds(0.1)  # |area under the ROC curve - 1/2|
-OFF = Bounds(0.1)  # standard deviations of the data
+AUC = Bounds(0.1)  # |area under the ROC curve - 1/2|
+PREDICTIVE = Bounds(0.1)  # standard deviations of the data
 OVERFITTED = Bounds(0.2)  # standard deviations of log p(x) over data
-TOLD_APART = Bounds(0.75)  # accuracy of a classifier between samples and data
-COPIED = Bounds(0.6)  # chance that a sample is nearer to the training data than a new datum is
-REMARKABLE = 1.0
-"""Nats that a better prior would gain, from where on they are told."""
+ACCURACY = Bounds(0.75)  # of a classifier of samples against data
+COPIED = Bounds(0.6)  # probability that a sample is nearer to the training data than a new datum is
+
+_TRAINING_DRAWS, _LOO_DRAWS = 100, 1000
+_BATCH = 50
+"""Samples drawn between two looks at the clock."""
 
 
-def judge_units(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By active units: how many latents the posterior uses."""
-    units: ActiveUnits = results["units"]
-    total = sum(variance.numel() for variance in units.variance.values())
-    if not total:
-        return
-    active = sum(units.active.values())
-    ruling.report("active_units", active, 0.0, "latents", f"latents that the posterior uses, of {total}")
-    if active == 0:
-        said = "no latent is used: the posterior has collapsed to the prior"
-        ruling.find("collapsed", "latents", None, said, "where latents are wanted, warm the KL up or take free bits")
-    elif active < total:
-        said = f"{total - active} of {total} latents are not used"
-        ruling.find("unused", "latents", None, said, "the model does not need them; no fault of the guide")
+def _typicality(e: Examination) -> OutlierScores:
+    """Log p(x) of the data, and of as many data simulated from the model."""
+    e.require_amortized()
+    _require_likelihood(e)
+    simulated = simulated_data(e.fitted, e.rows, e.rows.n, seconds=e.budget.seconds, seed=e.seed)
+    if "exact_log_likelihood" in e.results:
+        log_p, draws = e.results["exact_log_likelihood"].value, 1
+    else:
+        log_p, draws = e.results["importance_weights"].log_likelihood.value, e.budget.draws
+    reference = log_likelihood(e.fitted, simulated, draws, seed=e.seed).value
+    return OutlierScores(log_p, reference.double().numpy())
 
 
-def judge_surgery(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By ELBO surgery: what latents tell of data, and how far all posteriors together are from the prior."""
-    found: Surgery = results["surgery"]
-    least = "at least this: it is close to the log of their number, " if found.saturated else ""
-    ruling.report("kl", *found.kl, "latents", "KL(guide || prior), nats per datum")
-    about = f"between data and latents, nats, {least}of {found.rows} {noun}"
-    ruling.report("mutual_information", *found.mutual_information, "latents", f"mutual information {about}")
-    about = "KL(all posteriors together || prior), nats" + (", at most this" if found.saturated else "")
-    ruling.report("aggregate_kl", *found.aggregate_kl, "latents", about)
-    if found.aggregate_kl.value > REMARKABLE and not found.saturated:
-        said = f"all posteriors together are {found.aggregate_kl.value:.2g} nats from the prior"
-        ruling.find("prior", "latents", None, said, "a richer prior (mixture, VampPrior, flow) would gain them")
+def _require_likelihood(e: Examination) -> None:
+    if not {"exact_log_likelihood", "importance_weights"} & e.results.keys():
+        raise ValueError(f"{e.story.name}: the log-likelihood of each datum could not be computed")
 
 
-def judge_kl(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By the parts of the ELBO."""
-    parts: Decomposition = results["parts"]
-    for name, reconstruction in parts.reconstruction.items():
-        about = f"E log p({name} | latents), nats per datum"
-        ruling.report(f"reconstruction_{name}", *reconstruction.mean(), "latents", about)
-
-
-def judge_typicality(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By log p(x) of the data among that of data that the model makes."""
-    scores: OutlierScores = results["typicality"]
-    area = roc_auc(scores.log_likelihood, scores.reference)
-    floor = math.sqrt((1 / len(scores.log_likelihood) + 1 / len(scores.reference)) / 12)  # of equal distributions
-    about = (
-        f"|1/2 - chance that log p is larger for a datum than for one of {len(scores.reference)} of the model's own|"
-    )
-    bad = ruling.judge("typicality", abs(area.value - 0.5), max(area.error, floor), APART, "fit", about)
+def _judge_typicality(assessment: Assessment, e: Examination) -> None:
+    scores: OutlierScores = e.results["typicality"]
+    n, m = len(scores.log_likelihood), len(scores.reference)
+    auc = roc_auc(scores.log_likelihood, scores.reference)
+    floor = math.sqrt((1 / n + 1 / m) / 12)  # the error if both distributions are equal
+    about = f"|ROC AUC - 1/2| of log p(x), {e.noun} against {m} data simulated from the model"
+    bad = assessment.judge("typicality", abs(auc.value - 0.5), max(auc.error, floor), AUC, about)
     share = float((scores.p_value < 0.01).mean())
-    about = f"share of {noun} that are less typical than 99 % of the model's own"
-    ruling.report("outliers", share, math.sqrt(max(share, 0.01) * (1 - share) / len(scores.p_value)), "fit", about)
+    about = f"share of {e.noun} less typical than 99% of the simulated data"
+    assessment.report("outlier_share", share, math.sqrt(max(share, 0.01) * (1 - share) / n), about)
     if bad:
-        less = "less" if area.value < 0.5 else "more"
-        said = f"the {noun} are {less} probable than what the model makes ({area.value:.0%} above, half expected)"
-        ruling.find("misfit", "fit", bad, said, "the model is not that of these data: see its samples, enrich it")
+        less = "less" if auc.value < 0.5 else "more"
+        message = f"the {e.noun} are {less} probable than data simulated from the model (ROC AUC {auc.value:.2f})"
+        assessment.find("misfit", bad, message, "look at its samples, and use a richer model")
 
 
-def judge_predictive(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By mean and standard deviation of replicated data sets."""
-    checks: Mapping[str, PredictiveCheck] = results["predictive"]
-    for site in {name.partition(" of ")[2] for name in checks}:
+def _predictive_check(e: Examination) -> dict[str, PredictiveCheck]:
+    """Mean and standard deviation of each observed site."""
+    if e.kind != "shared" and not e.fixed_rows and (seconds := _seconds_of_replications(e)) > e.budget.seconds:
+        raise ValueError(f"{e.budget.replications} replications of {e.rows.n} data would take {seconds:.0f} s")
+    statistics: dict[str, Statistic] = {}
+    for site in e.observed:
+        statistics[f"mean of {site}"] = _of(site, torch.mean)
+        statistics[f"standard deviation of {site}"] = _of(site, torch.std)
+    under: Any = "posterior" if e.kind == "shared" else "prior"
+    return predictive_check(e.fitted, e.rows, statistics, e.budget.replications, under=under, seed=e.seed)
+
+
+def _seconds_of_replications(e: Examination) -> float:
+    """Extrapolated from a few simulated data."""
+    start = time.perf_counter()
+    simulated_data(e.fitted, e.rows, _BATCH, seed=e.seed)
+    return (time.perf_counter() - start) * e.rows.n / _BATCH * e.budget.replications
+
+
+def _of(site: str, statistic: Callable[[Any], Any]) -> Statistic:
+    return lambda values: statistic((values[site] if isinstance(values, dict) else values).double())
+
+
+def _judge_predictive_check(assessment: Assessment, e: Examination) -> None:
+    checks: Mapping[str, PredictiveCheck] = e.results["predictive_check"]
+    for site in e.observed:
         mean, sd = checks[f"mean of {site}"], checks[f"standard deviation of {site}"]
-        spread = float(sd.observed) or 1.0
-        off = abs(float(mean.observed - mean.replicated.mean())) / spread
-        ratio = abs(float(sd.replicated.mean()) / spread - 1)
-        for name, value, error in (
-            ("mean", off, mean.replicated.std() / spread),
-            ("sd", ratio, sd.replicated.std() / spread),
-        ):
-            what = (
-                "|mean of data less replicated|, in their sd" if name == "mean" else "|sd replicated over observed - 1|"
-            )
-            bad = ruling.judge(f"predictive_{name}_{site}", value, float(error), OFF, "fit", f"{what}, of {site}")
-            if bad:
-                said = f"replicated {site} has another {'standard deviation' if name == 'sd' else 'mean'} than the data"
-                ruling.find(
-                    "misfit", "fit", bad, f"{said} ({value:.0%} of a standard deviation off)", "enrich the model"
-                )
+        scale = float(sd.observed) or 1.0
+        shift = abs(float(mean.observed - mean.replicated.mean())) / scale
+        change = abs(float(sd.replicated.mean()) / scale - 1)
+        for key, name, value, check in (("mean", "mean", shift, mean), ("sd", "standard deviation", change, sd)):
+            about = f"|{name} of {site}, observed - replicated|, in standard deviations of the data"
+            error = float(check.replicated.std() / scale)
+            if bad := assessment.judge(f"predictive_{key}_{site}", value, error, PREDICTIVE, about):
+                message = f"the {name} of replicated {site} is {value:.2g} standard deviations from that of the data"
+                assessment.find("misfit", bad, message, "use a richer model")
 
 
-def judge_fit_of_training(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By the log-likelihood of training data beside that of data that training did not see."""
-    seen, new = (np.asarray(v, dtype=np.float64) for v in results["training"])
-    gap = Estimate(float(seen.mean() - new.mean()), math.sqrt(_variance(seen) + _variance(new)))
+def _overfitting(e: Examination) -> tuple[Array, Array]:
+    """Log p(x), or the ELBO, of training data and of the data."""
+    if e.training is None or e.of_training:
+        raise ValueError("no training data were given besides the data")
+    _require_likelihood(e)
+    with evaluation_context(e.fitted, e.seed) as context:
+        rows = random_rows(context.batch(e.training), e.rows.n)
+    training = log_likelihood(e.fitted, rows, _TRAINING_DRAWS, seed=e.seed)
+    if "importance_weights" in e.results:
+        return training.elbo.double().numpy(), e.results["importance_weights"].elbo.value
+    return training.value.double().numpy(), e.results["exact_log_likelihood"].value
+
+
+def _judge_overfitting(assessment: Assessment, e: Examination) -> None:
+    training, new = (np.asarray(v, dtype=np.float64) for v in e.results["overfitting"])
+    error = math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in (training, new)))
+    gap = Estimate(float(training.mean() - new.mean()), error)
     spread = float(new.std()) or 1.0
-    ruling.report(
-        "training_gap", *gap, "fit", f"{results['bound']} of training data less that of new data, nats per datum"
-    )
-    about = "the same in standard deviations over data"
-    bad = ruling.judge("overfitting", gap.value / spread, gap.error / spread, OVERFITTED, "fit", about)
-    if bad:
-        said = f"training data are told better than new ones, by {gap.value:.2g} nats"
-        ruling.find("overfitted", "fit", bad, said, "train on more data, stop earlier, or regularize")
+    bound = "ELBO" if "importance_weights" in e.results else "log p(x)"
+    about = f"generalization gap: {bound} of training data minus that of new data, nats per datum"
+    assessment.report("generalization_gap", *gap, about)
+    about = f"generalization gap in standard deviations of the {bound} over data"
+    if bad := assessment.judge("overfitting", gap.value / spread, gap.error / spread, OVERFITTED, about):
+        message = f"the model overfits: the {bound} of training data is {gap.value:.2g} nats above that of new data"
+        assessment.find("overfitted", bad, message, "train on more data, stop earlier, or regularize")
 
 
-def judge_loo(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By leave-one-out: how well each datum is predicted by the others."""
-    found: LeaveOneOut = results["loo"]
-    ruling.report("elpd_loo", *found.elpd, "fit", "expected log predictive density by leave-one-out, nats")
-    share = float(found.unreliable.mean())
-    ruling.report(
-        "loo_khat_share", share, math.nan, "fit", f"share of {noun} whose k-hat is above {found.threshold:.2f}"
-    )
+def _leave_one_out(e: Examination) -> LeaveOneOut:
+    return loo(e.fitted, e.rows, min(_LOO_DRAWS, e.budget.shared_draws), seed=e.seed)
+
+
+def _judge_leave_one_out(assessment: Assessment, e: Examination) -> None:
+    result: LeaveOneOut = e.results["leave_one_out"]
+    about = "expected log predictive density by leave-one-out (elpd_loo), nats"
+    assessment.report("elpd_loo", *result.elpd, about)
+    share, count = float(result.unreliable.mean()), int(result.unreliable.sum())
+    khat = f"a leave-one-out Pareto k-hat above {result.threshold:.2f}"
+    assessment.report("loo_high_khat_share", share, math.nan, f"share of {e.noun} with {khat}")
     if share:
-        said = f"{found.unreliable.sum()} {noun} weigh much on the posterior, so that their leave-one-out is unreliable"
-        ruling.find("influential", "fit", None, said, "look at them; refit without each for its density")
+        message = f"{count} of {len(result.khat)} {e.noun} have {khat}: they influence the posterior strongly"
+        remedy = "inspect them, and refit without each to estimate its predictive density"
+        assessment.find("influential", None, message, remedy)
 
 
-def judge_quality(ruling: Ruling, results: Mapping[str, Any], noun: str) -> None:
-    """By samples beside held-out data."""
-    found: SampleQuality = results["quality"]
-    for name in ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"):
-        value, error = getattr(found, name)
-        ruling.report(name, value, error, "fit", f"{name.replace('_', ' ')} in {found.features}")
-    accuracy = found.two_sample_accuracy
-    about = "accuracy of a classifier that tells samples from data, 1/2 at best"
-    bad = ruling.judge("two_sample_accuracy", *accuracy, TOLD_APART, "fit", about)
-    if bad:
-        said = f"samples can be told from {noun}: a classifier is right on {accuracy.value:.0%}"
-        ruling.find("misfit", "fit", bad, said, "see the samples; train longer or take a larger model")
-    if found.memorization is not None and found.memorization_p_value is not None:
-        about = "chance that a sample is nearer to the training data than a new datum, 1/2 for fresh draws"
-        bad = ruling.judge("memorization", *found.memorization, COPIED, "fit", about)
-        if bad and found.memorization_p_value < ALPHA:
-            said = (
-                f"samples are copies: {found.memorization.value:.0%} are nearer to the training data than new data are"
-            )
-            ruling.find("memorized", "fit", bad, said, "train on more data, or stop earlier")
+class ComparedSamples(NamedTuple):
+    """Samples, and how they compare with held-out data.
+
+    Args:
+        quality: the comparison.
+        samples: (n, *event shape), on the CPU.
+    """
+
+    quality: SampleQuality
+    samples: Tensor
 
 
-def _variance(values: Array) -> float:
-    """Of the mean."""
-    return float(values.var(ddof=1)) / len(values)
+def _sample_quality(e: Examination) -> ComparedSamples:
+    batches: list[Tensor] = []
+    start = time.perf_counter()
+    while len(batches) * _BATCH < e.budget.samples:
+        if batches and time.perf_counter() - start > e.budget.seconds:
+            break
+        batches.append(draw_samples(e.fitted, e.data, _BATCH, seed=e.seed + len(batches)))
+    samples = torch.cat(batches)
+    features = None if e.training is None else suited_features(e.training)
+    quality = sample_quality(samples, e.data, features=features, seed=e.seed, training=e.training)
+    return ComparedSamples(quality, samples)
+
+
+_SAMPLE_METRICS = {
+    "frechet_distance": "Fréchet distance of samples and data, 0 is best",
+    "kernel_distance": "kernel distance (squared MMD) of samples and data, 0 is best",
+    "precision": "share of samples within the neighbourhoods of the data",
+    "recall": "share of data within the neighbourhoods of the samples",
+    "density": "number of data neighbourhoods that contain a sample, over its expected value; 1 is best",
+    "coverage": "share of data with a sample in their neighbourhood",
+}
+
+
+def _judge_sample_quality(assessment: Assessment, e: Examination) -> None:
+    quality: SampleQuality = e.results["sample_quality"].quality
+    for name, about in _SAMPLE_METRICS.items():
+        value, error = getattr(quality, name)
+        assessment.report(name, value, error, f"{about}; in {quality.features}")
+    accuracy = quality.two_sample_accuracy
+    about = "accuracy of a classifier of samples against data (classifier two-sample test), 1/2 is best"
+    if bad := assessment.judge("two_sample_accuracy", *accuracy, ACCURACY, about):
+        message = f"a classifier distinguishes samples from {e.noun} with an accuracy of {accuracy.value:.0%}"
+        assessment.find("misfit", bad, message, "look at the samples, train longer or use a larger model")
+    if quality.memorization is None or quality.memorization_p_value is None:
+        return
+    about = "probability that a sample is nearer to the training data than a held-out datum is, 1/2 is expected"
+    bad = assessment.judge("memorization", *quality.memorization, COPIED, about)
+    if bad and quality.memorization_p_value < ALPHA:
+        share = f"{quality.memorization.value:.0%}"
+        message = f"the model memorizes: samples are nearer to training data than held-out data in {share} of pairs"
+        assessment.find("memorized", bad, message, "train on more data, or stop earlier")
+
+
+TYPICALITY = Check("typicality", "fit", ("local", "exact"), _typicality, _judge_typicality)
+PREDICTIVE_CHECK = Check(
+    "predictive_check",
+    "fit",
+    ("local", "exact", "shared"),
+    _predictive_check,
+    _judge_predictive_check,
+    takes_points=True,
+)
+OVERFITTING = Check("overfitting", "fit", ("local", "exact"), _overfitting, _judge_overfitting)
+LEAVE_ONE_OUT = Check("leave_one_out", "fit", ("shared",), _leave_one_out, _judge_leave_one_out)
+SAMPLE_QUALITY = Check("sample_quality", "fit", ("samples",), _sample_quality, _judge_sample_quality)

@@ -1,8 +1,8 @@
-"""What figures are held against: a tolerance, and how far chance may carry a figure beyond it.
+"""Thresholds of metrics: a tolerance, and how far chance may move an estimate beyond it.
 
-A figure passes where it is within its tolerance, or outside by no more than chance explains. So an exact guide is
-called wrong in less than one examination in a hundred, however many figures and latents there are; and a guide that is
-a little off is not called wrong because there are many data.
+A metric passes if it is within its tolerance, or outside by no more than chance explains. An exact guide is therefore
+called wrong in less than one diagnosis in a hundred, however many metrics and latents there are; and a guide that is
+slightly wrong is not rejected merely because there are many data.
 """
 
 from __future__ import annotations
@@ -16,31 +16,38 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.report.diagnosis import Finding, Metric, Part, Verdict
 
-__all__ = ["ALPHA", "Bounds", "Ruling", "critical", "worst"]
+__all__ = ["ALPHA", "Assessment", "Bounds", "critical", "worst"]
 
 FALSE_ALARM = 0.01
-"""Of one examination."""
+"""False-alarm rate of a whole diagnosis."""
 
 _JUDGED = 12
-"""Figures of an examination that chance can carry away, at most; they share the false alarms."""
+"""Largest number of metrics of one diagnosis whose verdict depends on chance; they share the false-alarm rate."""
 
 ALPHA = FALSE_ALARM / _JUDGED
-"""False alarms of one figure."""
+"""False-alarm rate of one metric (Bonferroni)."""
 
 
 def critical(comparisons: int = 1) -> float:
-    """Standard errors, to either side, that the largest of so many estimates is within but for ALPHA of the cases."""
+    """The two-sided normal quantile at level `ALPHA / comparisons`.
+
+    Args:
+        comparisons: number of estimates of which the largest is judged; 1 by default.
+
+    Returns:
+        The number of standard errors.
+    """
     return NormalDist().inv_cdf(1 - ALPHA / (2 * max(1, comparisons)))
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """From where on a figure is a reason for caution, and from where on one not to believe.
+    """The thresholds of a metric for `caution` and for `do not believe`.
 
     Args:
         caution: the tolerance.
-        severe: beyond it lies what weights cannot mend.
-        above: the figure is bad above the bounds, else below.
+        severe: the threshold for `do not believe`, where importance weights no longer help; none by default.
+        above: whether values above the thresholds are bad (the default), or those below.
     """
 
     caution: float
@@ -48,22 +55,45 @@ class Bounds:
     above: bool = True
 
     def judge(self, value: float, error: float, comparisons: int = 1) -> Verdict:
-        """The verdict on an estimate, the worst of so many that were looked at."""
+        """The verdict on an estimate.
+
+        Args:
+            value: the estimate.
+            error: its standard error; nan or infinite: taken as 0.
+            comparisons: number of estimates of which this is the worst; 1 by default.
+
+        Returns:
+            `believe`, `caution` or `do not believe`.
+        """
         slack = critical(comparisons) * error if math.isfinite(error) else 0.0
         beyond = (lambda bound: value - slack > bound) if self.above else (lambda bound: value + slack < bound)
         return "do not believe" if beyond(self.severe) else "caution" if beyond(self.caution) else "believe"
 
 
 @dataclass
-class Ruling:
-    """Figures and findings as they come."""
+class Assessment:
+    """The metrics and findings collected so far.
 
-    figures: dict[str, Metric] = field(default_factory=dict)
+    Args:
+        part: the part of the diagnosis to which what is added belongs: `guide`, `latents` or `fit`.
+        metrics: by name; empty by default.
+        findings: in the order of the checks; empty by default.
+    """
+
+    part: Part
+    metrics: dict[str, Metric] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def report(self, name: str, value: float, error: float, part: Part, about: str) -> None:
-        """A figure for information."""
-        self.figures[name] = Metric(float(value), float(error), None, None, part, about)
+    def report(self, name: str, value: float, error: float, about: str) -> None:
+        """Add a metric without a verdict.
+
+        Args:
+            name: of the metric.
+            value: the estimate.
+            error: its standard error, or nan.
+            about: what it measures, with its unit.
+        """
+        self.metrics[name] = Metric(float(value), float(error), None, None, self.part, about)
 
     def judge(
         self,
@@ -71,22 +101,48 @@ class Ruling:
         value: float,
         error: float,
         bounds: Bounds,
-        part: Part,
         about: str,
         comparisons: int = 1,
     ) -> Verdict | None:
-        """A figure with its verdict, which is given back where it is bad."""
+        """Add a metric with its verdict.
+
+        Args:
+            name: of the metric.
+            value: the estimate.
+            error: its standard error, or nan.
+            bounds: its thresholds.
+            about: what it measures, with its unit.
+            comparisons: number of estimates of which this is the worst; 1 by default.
+
+        Returns:
+            The verdict if it is bad; None if the metric passes.
+        """
         verdict = bounds.judge(float(value), float(error), comparisons)
-        self.figures[name] = Metric(float(value), float(error), bounds.caution, verdict, part, about)
+        self.metrics[name] = Metric(float(value), float(error), bounds.caution, verdict, self.part, about)
         return None if verdict == "believe" else verdict
 
-    def find(self, kind: str, part: Part, verdict: Verdict | None, message: str, remedy: str) -> None:
-        """Something is wrong, or worth a remark."""
-        self.findings.append(Finding(kind, part, verdict, message, remedy))
+    def find(self, kind: str, verdict: Verdict | None, message: str, remedy: str) -> None:
+        """Add a finding.
+
+        Args:
+            kind: in one word.
+            verdict: the verdict that it causes; None for a remark.
+            message: what was found.
+            remedy: what to do.
+        """
+        self.findings.append(Finding(kind, self.part, verdict, message, remedy))
 
 
-def worst(estimates: Estimates, value: Array | None = None) -> tuple[int, float, float]:
-    """Place, value and error of the estimate that is furthest out; `value` where another side is looked at."""
-    values = np.ravel(estimates.value if value is None else value)
+def worst(estimates: Estimates, criterion: Array | None = None) -> tuple[int, float, float]:
+    """The estimate with the largest value, nan excluded.
+
+    Args:
+        estimates: of any shape.
+        criterion: what is maximized in place of their values, of the same shape; None by default.
+
+    Returns:
+        Its flat index, the maximum, and its standard error.
+    """
+    values = np.ravel(estimates.value if criterion is None else criterion)
     place = int(np.nanargmax(values))
     return place, float(values[place]), float(np.ravel(estimates.error)[place])

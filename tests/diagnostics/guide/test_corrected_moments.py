@@ -1,4 +1,4 @@
-"""Guide and posterior of latents that data share, with known shift, width and correlation."""
+"""Guide and posterior of latents that data share, with known shift, width and correlation; weighted expectations."""
 
 import math
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
-from tests.diagnostics.test_examination import line
-from tests.diagnostics.test_leave_one_out import location
 
-from pyrogen.diagnostics import shared_moments
+from pyrogen.diagnostics import corrected_expectations, shared_moments
+from pyrogen.inference import NoWeights
+from tests.helpers.linear_gaussian import ppca, scaled
+from tests.helpers.shared_latents import line, location
 from tests.helpers.statistics import assert_within
 from tests.helpers.stories import Topics
 
@@ -56,3 +57,46 @@ def test_latents_of_each_datum_and_other_data_are_refused():
         shared_moments(Topics(), torch.poisson(torch.rand(5, 10)), 30)
     with pytest.raises(ValueError, match="pass the training data"):
         shared_moments(location(torch.randn(9), 1.0), torch.randn(4), 30)
+
+
+def test_weighted_draws_have_the_posteriors_moments(seed):
+    story = scaled(ppca("meanfield"), 1.2)
+    x, samples = story.sample(40), 2000
+    exact = story.exact_posterior(x)
+    functions = {"mean": lambda draws: draws["z"], "product": lambda draws: draws["z"].prod(-1)}
+    found = corrected_expectations(story, x, functions, samples, seed=seed)
+    covariance = exact.covariance_matrix[0, 0, 1].detach()
+    off_diagonal = {
+        which: (getattr(found["product"], which).value - exact.mean.detach().prod(-1).numpy())
+        for which in ("guide", "corrected")
+    }
+    assert abs(covariance) > 0.05
+    assert_within(off_diagonal["corrected"].mean(), covariance, found["product"].corrected.mean().error)
+    assert_within(off_diagonal["guide"].mean(), 0.0, found["product"].guide.mean().error)
+    assert_within(found["mean"].corrected.value[:3], exact.mean[:3], found["mean"].corrected.error[:3])
+    assert found["mean"].corrected.value.shape == (40, 2)
+    assert "k-hat above 0.70 for 0.0% of the data" in str(found["mean"])
+
+
+def test_expectations_go_over_the_data_in_pieces(monkeypatch, seed):
+    story = ppca()
+    x = story.sample(12)
+    monkeypatch.setattr("pyrogen.inference.likelihood.memory_budget.ELEMENTS", 256 * 100 * 5)  # 5 rows at a time
+    shapes = []
+
+    def squared(draws):
+        shapes.append(draws["z"].shape)
+        return draws["z"].square()
+
+    found = corrected_expectations(story, x, {"z^2": squared}, 100, seed=seed)["z^2"]
+    assert shapes == [(100, 5, 2), (100, 5, 2), (100, 2, 2)]
+    exact = story.exact_posterior(x)
+    assert_within(found.corrected.value, exact.mean.square() + exact.variance, found.corrected.error)
+    with pytest.raises(ValueError, match=r"'sum' gives shape \(\), expected \(100, 5\) and more"):
+        corrected_expectations(story, x, {"sum": lambda draws: draws["z"].sum()}, 100)
+
+
+def test_draws_of_latents_that_data_share_have_no_weights_by_datum():
+    x = torch.randn(9)
+    with pytest.raises(NoWeights, match="Location: the draws of a datum have no weights of their own"):
+        corrected_expectations(location(x, 1.0), x, num_samples=30)

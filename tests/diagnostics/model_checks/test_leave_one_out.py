@@ -11,17 +11,9 @@ from pyrogen import fit
 from pyrogen.diagnostics import loo, to_datatree
 from pyrogen.models import VAE
 from tests.helpers.linear_gaussian import ppca, scaled
+from tests.helpers.shared_latents import location
 from tests.helpers.statistics import assert_within
-from tests.helpers.stories import Location, coin_guide, coin_model, schools, schools_model
-
-
-def location(x, c):
-    """One shared mean, whose guide is the exact posterior but c times as wide."""
-    run = fit(Location(), {"x": x}, steps=1, progress=False)
-    with torch.no_grad():
-        run.story.guide.locs.mu.copy_(x.sum() / (len(x) + 0.01))
-        run.story.guide.scales.mu = torch.tensor(c / math.sqrt(len(x) + 0.01))
-    return run
+from tests.helpers.stories import coin_guide, coin_model, schools, schools_model
 
 
 def exact_loo(x):
@@ -31,7 +23,7 @@ def exact_loo(x):
 
 
 @pytest.mark.parametrize("c", [1.0, 2.0])
-def test_shared_latents_are_weighed(c, seed):
+def test_draws_of_shared_latents_are_weighted(c, seed):
     import arviz_stats
 
     x, samples = torch.randn(40), 1000
@@ -54,7 +46,7 @@ def test_shared_latents_are_weighed(c, seed):
 
 
 def test_plain_loo_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="plain leave-one-out is refused: it takes draws to be the posterior's"):
+    with pytest.raises(ValueError, match="plain leave-one-out is refused: it assumes draws from the posterior"):
         loo(location(torch.randn(9), 1.0), torch.randn(9), kind="plain")
 
 
@@ -64,8 +56,8 @@ def test_the_conditional_one_would_be_wrong_and_is_refused(seed):
     with pytest.raises(ValueError, match="conditional leave-one-out is refused: given its own latents"):
         loo(story, x, kind="conditional")
     tree = to_datatree(story, x, 1000, seed=seed)
-    told = tree["log_likelihood"]["x"].values[0]
-    harmonic = -(np.logaddexp.reduce(-told, 0) - math.log(1000))
+    log_likelihood = tree["log_likelihood"]["x"].values[0]
+    harmonic = -(np.logaddexp.reduce(-log_likelihood, 0) - math.log(1000))
     exact = story.log_prob(x).detach().numpy()
     assert harmonic.sum() > exact.sum() + 20
     assert "harmonic mean" in tree["log_likelihood"].attrs["about"]
@@ -76,7 +68,7 @@ def test_the_conditional_one_would_be_wrong_and_is_refused(seed):
     assert "nats (marginal); k-hat above 0.67 for 0.0% of the data" in str(found)
 
 
-def test_without_an_exact_likelihood_the_marginal_one_is_weighed(monkeypatch, seed):
+def test_without_an_exact_likelihood_the_marginal_one_is_weighted(monkeypatch, seed):
     story = scaled(ppca(), 1.2)
     x = story.sample(30)
     exact = story.log_prob(x).detach()

@@ -47,16 +47,16 @@ def test_a_local_story_has_every_group_but_sample_stats_and_constants(tree):
     assert tree["posterior"]["draw"].values.tolist() == list(range(30))
 
 
-def test_a_tree_says_what_it_is():
+def test_a_tree_describes_its_origin():
     splits = {"x": torch.randn(6, 4)}
     run = fit(PPCA(4, 2, guide="meanfield"), splits, epochs=1, progress=False)
     run.config["data"]["protocol"] = {"data": "noise", "seed": 3}
-    told = to_datatree(run, splits, 2, seed=7).attrs
-    assert told["story"] == "pyrogen.models.PPCA"
-    assert json.loads(told["story_arguments"]) == {"features": 4, "latent": 2, "guide": "meanfield"}
-    assert (told["guide"], told["seed"], told["num_samples"]) == ("PPCA.guide", 7, 2)
-    assert json.loads(told["protocol"]) == {"data": "noise", "seed": 3}
-    assert json.loads(told["versions"])["torch"] == torch.__version__.split("+")[0]
+    attributes = to_datatree(run, splits, 2, seed=7).attrs
+    assert attributes["story"] == "pyrogen.models.PPCA"
+    assert json.loads(attributes["story_arguments"]) == {"features": 4, "latent": 2, "guide": "meanfield"}
+    assert (attributes["guide"], attributes["seed"], attributes["num_samples"]) == ("PPCA.guide", 7, 2)
+    assert json.loads(attributes["protocol"]) == {"data": "noise", "seed": 3}
+    assert json.loads(attributes["versions"])["torch"] == torch.__version__.split("+")[0]
 
 
 def test_netcdf_gives_back_the_same_tree(tree, tmp_path):

@@ -1,4 +1,4 @@
-"""What a diagnosis says of its figures and findings."""
+"""Verdicts, reasons and JSON of a diagnosis, from its metrics and findings."""
 
 import json
 import math
@@ -6,21 +6,21 @@ import math
 import pytest
 
 from pyrogen.diagnostics import Diagnosis, Finding, Metric
-from pyrogen.diagnostics.report.findings import in_order
-from pyrogen.diagnostics.report.thresholds import ALPHA, Bounds, Ruling, critical
+from pyrogen.diagnostics.report.diagnosis import by_severity
+from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical
 
 
-def figure(verdict, part="guide", value=1.0):
-    return Metric(value, math.nan, 0.5, verdict, part, "a figure, in nats")
+def metric(verdict, part="guide", value=1.0):
+    return Metric(value, math.nan, 0.5, verdict, part, "a metric, in nats")
 
 
 def finding(kind, verdict, part="guide"):
     return Finding(kind, part, verdict, f"it is {kind}", f"mend {kind}")
 
 
-def test_the_verdict_is_the_guides_and_a_bad_fit_is_a_reason_for_caution():
-    def verdict(**figures):
-        return Diagnosis("Story", {part: figure(v, part) for part, v in figures.items()}, ()).verdict
+def test_the_verdict_is_that_on_the_guide_and_a_bad_fit_lowers_it_to_caution():
+    def verdict(**parts):
+        return Diagnosis("Story", {part: metric(v, part) for part, v in parts.items()}, ()).verdict
 
     assert verdict(guide="believe", fit="believe") == "believe"
     assert verdict(guide="do not believe", fit="believe") == "do not believe"
@@ -30,35 +30,35 @@ def test_the_verdict_is_the_guides_and_a_bad_fit_is_a_reason_for_caution():
 
 
 def test_sentence_reasons_and_remarks():
-    findings = in_order(
+    findings = by_severity(
         [finding("prior", None, "latents"), finding("narrow", "caution"), finding("gap", "do not believe")]
     )
-    found = Diagnosis("Story", {"gap": figure("do not believe")}, tuple(findings))
-    assert found.sentence == "Do not believe: it is gap: mend gap"
-    assert found.reasons == ["it is gap: mend gap", "it is narrow: mend narrow"]
-    assert found.remarks == ["it is prior: mend prior"]
-    assert found.kinds == {"gap", "narrow"}
-    assert str(found).splitlines()[-1] == "- it is prior: mend prior"
-    assert Diagnosis("Story", {"gap": figure("believe")}, ()).sentence == "Believe: no test found anything wrong"
+    diagnosis = Diagnosis("Story", {"gap": metric("do not believe")}, findings)
+    assert diagnosis.sentence == "Do not believe: it is gap; mend gap"
+    assert diagnosis.reasons == ["it is gap; mend gap", "it is narrow; mend narrow"]
+    assert diagnosis.remarks == ["it is prior; mend prior"]
+    assert diagnosis.kinds == {"gap", "narrow"}
+    assert str(diagnosis).splitlines()[-1] == "- it is prior; mend prior"
+    assert Diagnosis("Story", {"gap": metric("believe")}, ()).sentence == "Believe: no check found a problem"
 
 
 def test_findings_that_explain_others_come_first():
     kinds = [finding(kind, "caution") for kind in ("gap", "wide", "narrow", "shifted", "correlations", "untrained")]
-    assert [f.kind for f in in_order(kinds)] == ["untrained", "correlations", "shifted", "narrow", "wide", "gap"]
+    assert [f.kind for f in by_severity(kinds)] == ["untrained", "correlations", "shifted", "narrow", "wide", "gap"]
 
 
 def test_what_is_not_finite_is_null_in_json():
-    figures = {"a": figure("caution", value=math.inf), "b": Metric(-math.inf, 0.0, None, None, "fit", "")}
-    told = json.loads(json.dumps(Diagnosis("Story", figures, (), protocol={"seed": 0}).to_dict(), allow_nan=False))
-    assert list(told)[:3] == ["verdict", "reasons", "figures"]
-    assert told["figures"]["a"] == {"value": None, "error": None, "threshold": 0.5, "verdict": "caution"}
-    assert told["parts"] == {"guide": "caution", "fit": "believe"}
-    assert told["protocol"] == {"seed": 0}
+    figures = {"a": metric("caution", value=math.inf), "b": Metric(-math.inf, 0.0, None, None, "fit", "")}
+    summary = json.loads(json.dumps(Diagnosis("Story", figures, (), protocol={"seed": 0}).to_dict(), allow_nan=False))
+    assert list(summary)[:3] == ["verdict", "reasons", "figures"]
+    assert summary["figures"]["a"] == {"value": None, "error": None, "threshold": 0.5, "verdict": "caution"}
+    assert summary["parts"] == {"guide": "caution", "fit": "believe"}
+    assert summary["protocol"] == {"seed": 0}
 
 
-def test_a_figure_must_be_beyond_its_tolerance_by_more_than_chance():
+def test_a_metric_must_be_beyond_its_threshold_by_more_than_chance():
     bounds, slack = Bounds(1.0, 3.0), critical()
-    assert slack == pytest.approx(3.34, abs=0.01)  # 1 % over twelve figures, two sides
+    assert slack == pytest.approx(3.34, abs=0.01)  # 1 % over twelve metrics, two sides
     assert critical(100) > slack
     assert 2 * (1 - math.erf(slack / math.sqrt(2))) / 2 == pytest.approx(ALPHA)
     assert bounds.judge(0.99, 0.0) == bounds.judge(1 + 0.99 * slack, 1.0) == "believe"
@@ -68,10 +68,13 @@ def test_a_figure_must_be_beyond_its_tolerance_by_more_than_chance():
     assert (below.judge(1.1, 0), below.judge(0.9, 0), below.judge(0.4, 0)) == ("believe", "caution", "do not believe")
 
 
-def test_figures_as_they_come():
-    ruling = Ruling()
-    ruling.report("elbo", -3.0, 0.1, "guide", "ELBO, nats")
-    assert ruling.judge("gap", 0.2, 0.0, Bounds(0.5), "guide", "nats") is None
-    assert ruling.judge("gap", 0.7, 0.0, Bounds(0.5), "guide", "nats") == "caution"
-    assert ruling.figures["elbo"].verdict is None
-    assert (ruling.figures["gap"].value, ruling.figures["gap"].threshold) == (0.7, 0.5)
+def test_an_assessment_collects_metrics_and_findings_of_a_part():
+    assessment = Assessment("guide")
+    assessment.report("elbo", -3.0, 0.1, "ELBO, nats")
+    assert assessment.judge("gap", 0.2, 0.0, Bounds(0.5), "nats") is None
+    assert assessment.judge("gap", 0.7, 0.0, Bounds(0.5), "nats") == "caution"
+    assessment.part = "fit"
+    assessment.find("misfit", "caution", "it is off", "mend it")
+    assert assessment.metrics["elbo"] == Metric(-3.0, 0.1, None, None, "guide", "ELBO, nats")
+    assert assessment.metrics["gap"] == Metric(0.7, 0.0, 0.5, "caution", "guide", "nats")
+    assert assessment.findings == [Finding("misfit", "fit", "caution", "it is off", "mend it")]

@@ -1,0 +1,189 @@
+"""Checks of the guide's location, scale and correlations: by simulation-based calibration, or by joint weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from statistics import NormalDist
+
+import numpy as np
+
+from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
+from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
+from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
+
+__all__ = [
+    "CALIBRATION",
+    "FLEXIBLE_GUIDE",
+    "SHARED_MOMENTS",
+    "TRAIN_LONGER",
+    "WEIGHT_OR_ENRICH",
+    "too_wide",
+]
+
+SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
+CORRELATION = Bounds(0.2, 0.5)
+NARROW, WIDE = Bounds(0.8, 0.5, above=False), Bounds(1.25, 2.0)  # guide's standard deviation over the posterior's
+LEVEL = 0.8
+"""The level of the central intervals whose coverage is judged."""
+
+DISTANCE = Bounds(0.1)  # Kolmogorov-Smirnov
+
+WEIGHT_OR_ENRICH = (
+    "use importance-weighted expectations (corrected_expectations) where their k-hat is low, or a richer guide"
+)
+TRAIN_LONGER = "train the guide longer, or enlarge its encoder if it has one"
+FLEXIBLE_GUIDE = "use a more flexible guide: a full covariance, or a flow"
+
+
+def _calibration(e: Examination) -> Calibration:
+    sizes = {"simulations": e.budget.simulations, "draws": e.budget.ranked}
+    return check_calibration(e.fitted, e.rows, **sizes, seed=e.seed)
+
+
+def _judge_calibration(assessment: Assessment, e: Examination) -> None:
+    """By the ranks of true latents of simulated data: coverage, shift, correlations, uniformity."""
+    calibration: Calibration = e.results["calibration"]
+    sites = calibration.ranks.items()
+    names = [f"{site}{list(i) if i else ''}" for site, ranks in sites for i in np.ndindex(ranks.shape[1:])]
+    n, k = len(calibration.tarp), len(names)
+    about = "p-value of simulation-based calibration: ranks of true latents among draws are uniform"
+    assessment.report("calibration_p_value", calibration.p_value, math.nan, about)
+    _judge_coverage(assessment, calibration, names)
+    _judge_shift(assessment, _flat(calibration.shift), names)
+    if calibration.dependence is not None and k > 1:
+        _judge_correlations(assessment, calibration.dependence, names)
+    columns = (calibration.tarp, *_columns(calibration.ranks))
+    distance = max(_distance(ranks, calibration.draws + 1) for ranks in columns)
+    # The error is such that `critical` of them are the band of Dvoretzky, Kiefer and Wolfowitz.
+    band = math.sqrt(math.log(2 * (k + 1) / ALPHA) / (2 * n)) / critical()
+    about = "largest Kolmogorov-Smirnov distance of the ranks of a latent from the uniform distribution"
+    bad = assessment.judge("rank_distance", distance, band, DISTANCE, about)
+    if bad and not {"narrow", "wide", "shifted", "correlations"} & {f.kind for f in assessment.findings}:
+        message = f"the guide is not calibrated: ranks of true latents are {distance:.0%} from uniform"
+        assessment.find("shape", bad, message, WEIGHT_OR_ENRICH)
+
+
+def _judge_coverage(assessment: Assessment, calibration: Calibration, names: list[str]) -> None:
+    k = len(names)
+    for kind, bounds, which, sign in (("narrow", NARROW, "min", -1), ("wide", WIDE, "max", 1)):
+        place, value, error = _extreme_coverage(calibration, sign)
+        about = f"coverage of central {LEVEL:.0%} intervals on simulated data, {which}imum over {k} latents"
+        limits = Bounds(_coverage(bounds.caution), _coverage(bounds.severe), bounds.above)
+        if bad := assessment.judge(f"coverage_{which}", value, error, limits, about, k):
+            message = f"its central {LEVEL:.0%} intervals of {names[place]} contain {value:.0%} of the true values"
+            remedy = WEIGHT_OR_ENRICH if kind == "narrow" else TRAIN_LONGER
+            assessment.find(kind, bad, f"the guide is too {kind}: {message}", remedy)
+
+
+def too_wide(calibration: Calibration) -> bool:
+    """Whether the intervals of some latent hold more true values than the tolerance allows.
+
+    Args:
+        calibration: of the guide.
+
+    Returns:
+        True if the largest coverage of a central 80 % interval is above the threshold.
+    """
+    return _extreme_coverage(calibration, 1)[1] > _coverage(WIDE.caution)
+
+
+def _extreme_coverage(calibration: Calibration, sign: int) -> tuple[int, float, float]:
+    """The latent with the least (-1) or largest (1) coverage, its coverage, and the error of that if calibrated."""
+    covered = np.concatenate([e.value[0].ravel() for e in calibration.coverage([LEVEL]).values()])
+    place = int(np.argmax(sign * covered))
+    return place, float(covered[place]), math.sqrt(LEVEL * (1 - LEVEL) / len(calibration.tarp))
+
+
+def _coverage(ratio: float) -> float:
+    """Coverage of central 80 % intervals whose standard deviation is `ratio` times the posterior's, both normal."""
+    normal = NormalDist()
+    return 2 * normal.cdf(ratio * normal.inv_cdf((1 + LEVEL) / 2)) - 1
+
+
+def _judge_shift(assessment: Assessment, shift: Estimates, names: list[str]) -> None:
+    place, value, error = worst(shift, np.abs(shift.value))
+    about = "largest |posterior mean - guide mean| of a latent, in standard deviations of the guide"
+    if bad := assessment.judge("mean_shift", value, error, SHIFT, about, len(names)):
+        side = "low" if shift.value[place] > 0 else "high"
+        message = f"the guide is shifted: its mean of {names[place]} is {value:.2g} standard deviations too {side}"
+        assessment.find("shifted", bad, message, TRAIN_LONGER)
+
+
+def _judge_correlations(assessment: Assessment, difference: Estimates, names: list[str]) -> None:
+    pairs = np.triu_indices(len(names), 1)
+    each = Estimates(difference.value[pairs], difference.error[pairs])
+    place, value, error = worst(each, np.abs(each.value))
+    about = "largest |posterior correlation - guide correlation| of two latents"
+    if bad := assessment.judge("correlation_error", value, error, CORRELATION, about, len(each.value)):
+        i, j = (names[p[place]] for p in pairs)
+        message = f"the guide misses correlations: posterior minus guide is {each.value[place]:+.2f} for {i} and {j}"
+        assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
+
+
+def _flat(sites: Mapping[str, Estimates]) -> Estimates:
+    return Estimates.joined(Estimates(e.value.ravel(), e.error.ravel()) for e in sites.values())
+
+
+def _columns(sites: Mapping[str, Array]) -> Iterator[Array]:
+    """The ranks of one latent after another."""
+    return (column for ranks in sites.values() for column in ranks.reshape(len(ranks), -1).T)
+
+
+def _distance(ranks: Array, cells: int) -> float:
+    below = np.bincount(ranks, minlength=cells).cumsum() / len(ranks)
+    return float(np.abs(below - np.arange(1, cells + 1) / cells).max())
+
+
+def _shared_moments(e: Examination) -> Moments:
+    return shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed)
+
+
+def _judge_shared_moments(assessment: Assessment, e: Examination) -> None:
+    """By joint importance weights of all latents."""
+    moments: Moments = e.results["shared_moments"]
+    weights, k = moments.weights, len(moments.names)
+    khat, draws = float(weights.khat[0]), weights.num_samples
+    assessment.report("elbo", *weights.elbo.sum(), "ELBO of all data, nats")
+    about = f"log p(x) of all data, importance-weighted estimate, {draws} draws, nats"
+    assessment.report("log_likelihood", *weights.log_likelihood.sum(), about)
+    about = "effective sample size (ESS) over number of draws"
+    assessment.report("relative_ess", float(weights.ess[0] / draws), math.nan, about)
+    # Its own error, (1 + k) over the root of the tail's size, is reported, but a guide must be below the threshold.
+    error = (1 + khat) / math.sqrt(3 * math.sqrt(draws)) if math.isfinite(khat) else math.nan
+    passes = khat <= weights.threshold
+    verdict: Verdict = "believe" if passes else "caution" if e.mixed else "do not believe"
+    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {draws} draws"
+    assessment.metrics["khat"] = Metric(khat, error, weights.threshold, verdict, assessment.part, about)
+    if passes:
+        _judge_moments(assessment, moments)
+    elif e.mixed:
+        # Of many latents the joint weights fail long before the guide of each does.
+        message = f"{k} latents, shared ones and those of each datum, are too many for joint importance weights"
+        remedy = "marginalize the latents of each datum, or compare with MCMC (sample_reference)"
+        assessment.find("untested", "caution", f"{message} (Pareto k-hat {khat:.2f})", remedy)
+    else:
+        message = f"the guide misses part of the posterior: with a Pareto k-hat of {khat:.2f} weights cannot correct it"
+        assessment.find("narrow", verdict, message, "use a richer guide, or MCMC (sample_reference)")
+        _judge_moments(assessment, moments)
+
+
+def _judge_moments(assessment: Assessment, moments: Moments) -> None:
+    k, names = len(moments.names), list(moments.names)
+    _judge_shift(assessment, moments.shift, names)
+    for kind, bounds, which, sign in (("narrow", NARROW, "min", -1), ("wide", WIDE, "max", 1)):
+        place, value, error = worst(moments.width, sign * moments.width.value)
+        ratio = 1 + sign * value
+        about = f"standard deviation of the guide over the posterior's, {which}imum over {k} latents"
+        if bad := assessment.judge(f"sd_ratio_{which}", ratio, error, bounds, about, k):
+            message = f"its standard deviation of {names[place]} is {ratio:.2f} times the posterior's"
+            assessment.find(kind, bad, f"the guide is too {kind}: {message}", WEIGHT_OR_ENRICH)
+    if moments.dependence is not None and k > 1:
+        _judge_correlations(assessment, moments.dependence, names)
+
+
+CALIBRATION = Check("calibration", "guide", ("local",), _calibration, _judge_calibration)
+SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)
