@@ -66,6 +66,14 @@ class Pair(Story):
         """The guide, run in the pair's own parameter store."""
         return functools.partial(self._run, self._programs["guide"])
 
+    def bare_programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The two functions as they were given.
+
+        Returns:
+            Model and guide.
+        """
+        return self._programs["model"], self._programs["guide"]
+
     def _run(self, program: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self._program_scope():
             return program(*args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -144,6 +144,32 @@ class Story(ParamStoreModule):
                 raise TypeError(f"{self.name} defines no {role}: write a method `{role}(self, ...)`" + _REMEDY[role])
         model = Signature(self.model, f"{self.name}.model")
         return model, Signature(self.guide, f"{self.name}.guide", fallback=model)
+
+    def bare_programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Model and guide without the wrapper that enters the story's own store; run them within `program_scope`.
+
+        Returns:
+            Model and guide.
+        """
+        bare: list[Callable[..., Any]] = []
+        for role in _ROLES:
+            method, program = inspect.getattr_static(type(self), role, None), getattr(self, role)
+            if getattr(method, "_in_own_store", False):
+                program = functools.partial(method.__wrapped__, self)  # type: ignore[union-attr]
+            elif getattr(getattr(program, "func", None), "_in_own_store", False):
+                program = program.func.__wrapped__
+            bare.append(program)
+        return bare[0], bare[1]
+
+    @contextmanager
+    def program_scope(self) -> Iterator[None]:
+        """Run model or guide in the story's own parameter store, `PyroSample` attributes drawn once.
+
+        Yields:
+            None.
+        """
+        with self._program_scope(), nullcontext() if self._initializing_lazy else self._pyro_context:
+            yield
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.

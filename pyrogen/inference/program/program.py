@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,7 +71,7 @@ class Program:
         self.story = story
         self.arguments = dict(arguments or {})
         self.signatures = story.signatures()
-        self._model, self._guide = story.model, story.guide
+        self._model, self._guide = story.bare_programs()
         self._recording: Recording | None = None
 
     def model(self, batch: Batch) -> Any:
@@ -84,9 +84,8 @@ class Program:
             What the model returns.
         """
         args, kwargs = self.signatures[0].bind(batch)
-        if self._recording is None:
-            return self._model(*args, **kwargs)
-        with self._recording.model.start(batch):
+        recorder = nullcontext() if self._recording is None else self._recording.model.start(batch)
+        with recorder, self.story.program_scope():
             return self._model(*args, **kwargs)
 
     def guide(self, batch: Batch) -> Any:
@@ -99,9 +98,8 @@ class Program:
             What the guide returns.
         """
         args, kwargs = self.signatures[1].bind(batch)
-        if self._recording is None:
-            return self._guide(*args, **kwargs)
-        with self._recording.guide.start(batch):
+        recorder = nullcontext() if self._recording is None else self._recording.guide.start(batch)
+        with recorder, self.story.program_scope():
             return self._guide(*args, **kwargs)
 
     @contextmanager

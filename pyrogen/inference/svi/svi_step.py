@@ -112,7 +112,7 @@ class SVIStep:
                 readable = error if first is None else explain(self.story, first, error)
                 if readable is error:
                     raise
-                raise readable from error
+                raise readable.with_traceback(error.__traceback__) from None
             value = self._update(loss, rows, first)
         self.number += 1
         if not math.isfinite(value):

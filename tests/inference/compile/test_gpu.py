@@ -1,12 +1,13 @@
-"""What needs a CUDA device: device-naive programs train, resume and are scored there."""
+"""What needs a CUDA device: programs written without devices train, compiled too, resume and are scored there."""
 
 import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
 
 from pyrogen import fit
-from pyrogen.inference import TemperedELBO, adam, cosine, log_likelihood
+from pyrogen.inference import TemperedELBO, adam, cosine, log_likelihood, log_weights
 from pyrogen.inference.compile import dispatch
+from pyrogen.inference.likelihood import memory_budget, weights
 from pyrogen.models import PPCA
 from tests.helpers.stories import Location, Topics, schools, schools_model
 
@@ -42,11 +43,9 @@ def test_precisions_and_likelihood(precision):
     assert abs(result.mean()[0] - float(exact.detach())) < 0.1
 
 
-@pytest.mark.parametrize("captures", [False, True])
 @pytest.mark.parametrize("rows", [100, 90])
-def test_compiled_and_captured_steps_take_the_numbers_of_ordinary_ones(captures, rows, monkeypatch):
-    """With a KL warm-up, a schedule, clipping, averages and, for 90 rows, a second kind of batch that is captured."""
-    monkeypatch.setattr(dispatch, "CAPTURES", captures)
+def test_steps_compiled_with_cuda_graphs_compute_what_eager_ones_do(rows, monkeypatch):
+    """With a KL warm-up, a schedule, clipping, averages and, for 90 rows, a second size of batch that is compiled."""
     monkeypatch.setattr(dispatch, "RECOMPILE_AFTER", 2)
     x = torch.poisson(torch.full((rows, 10), 2.0))
     runs = []
@@ -54,13 +53,12 @@ def test_compiled_and_captured_steps_take_the_numbers_of_ordinary_ones(captures,
         torch.manual_seed(1)
         options = {"schedule": cosine(40), "clip_norm": 1.0, "ema": 0.9, "objective": TemperedELBO(warmup=3.0)}
         runs.append(fit(Topics(), x, epochs=8, batch_size=20, device="cuda", compile=compile, **options))
-    assert runs[1].mode == ("captured" if captures else "compiled")
+    assert runs[1].mode == "compiled"
     for one, other in zip(*(run.history for run in runs), strict=True):
         assert one["train_elbo"] == pytest.approx(other["train_elbo"], rel=1e-4)
 
 
-def test_captured_noise_is_fresh_and_resumes(monkeypatch, tmp_path):
-    monkeypatch.setattr(dispatch, "CAPTURES", True)
+def test_noise_in_cuda_graphs_is_fresh_and_a_run_resumes(tmp_path):
     x = torch.poisson(torch.full((100, 10), 2.0))
     runs = {}
     for out, stages in (("whole", (6,)), ("parts", (2, 6))):
@@ -71,3 +69,11 @@ def test_captured_noise_is_fresh_and_resumes(monkeypatch, tmp_path):
     assert len({record["train_elbo"] for record in runs["whole"].history}) == 6
     for name, value in runs["whole"].story.state_dict().items():
         assert torch.equal(value, runs["parts"].story.state_dict()[name]), name
+
+
+def test_log_weights_compiled_with_cuda_graphs_are_the_eager_ones(monkeypatch):
+    monkeypatch.setattr(memory_budget, "ELEMENTS", 2**12)
+    story, x = PPCA(6, 2).to("cuda"), torch.randn(40, 6)
+    eager = log_weights(story, x, 60, seed=1)
+    monkeypatch.setattr(weights, "MIN_CHUNKS_TO_COMPILE", 2)
+    assert torch.allclose(log_weights(story, x, 60, seed=1), eager, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Large matrix products may go by oneDNN: the same numbers, and only where it is faster."""
+"""Large matrix products by oneDNN: the same numbers, and only where it is faster."""
 
 import pytest
 import torch
@@ -18,29 +18,29 @@ def inputs():
     return [torch.randn(128, 200), torch.randn(100, 200), torch.randn(100, 150), torch.randn(100)]
 
 
-def test_products_by_onednn_are_the_same():
+def test_products_by_onednn_are_equal():
     given = inputs()
     graph = trace(layers, given)
     expected = layers(*given)
-    told = onednn.by_onednn(graph.module)(*given)
-    for one, other in zip(told, expected, strict=True):
+    actual = onednn.use_onednn(graph.module)(*given)
+    for one, other in zip(actual, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
     targets = [str(node.target) for node in graph.module.graph.nodes]
     assert targets.count("pyrogen.linear.default") == 3
     assert targets.count("aten.mm.default") == 1  # two rows are too few to matter
 
 
-def test_other_types_stay_as_they_are():
+def test_products_of_other_types_are_not_replaced():
     given = [tensor.double() for tensor in inputs()]
     graph = trace(layers, given)
-    assert "pyrogen.linear.default" not in {str(n.target) for n in onednn.by_onednn(graph.module).graph.nodes}
+    assert "pyrogen.linear.default" not in {str(n.target) for n in onednn.use_onednn(graph.module).graph.nodes}
 
 
 @pytest.mark.parametrize(("vendor", "faster"), [("GenuineIntel", False), ("AuthenticAMD", True), (None, False)])
-def test_it_goes_by_the_maker_of_the_processor(vendor, faster, monkeypatch, tmp_path):
-    told = tmp_path / "cpuinfo"
+def test_it_is_used_on_processors_that_are_not_intels(vendor, faster, monkeypatch, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
     if vendor is not None:
-        told.write_text(f"processor : 0\nvendor_id : {vendor}\n")
-    monkeypatch.setattr(onednn, "CPUINFO", told)
+        cpuinfo.write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    monkeypatch.setattr(onednn, "CPUINFO", cpuinfo)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     assert onednn.onednn_is_faster.__wrapped__() is faster

@@ -94,14 +94,14 @@ def test_refusals_of_classify():
     x = torch.randn(5, 2)
     nameless = Exact()
     nameless.classes = None
-    with pytest.raises(ValueError, match=r"how many classes there are is not known: pass classes="):
+    with pytest.raises(ValueError, match=r"the number of classes is not known: pass classes="):
         classify(nameless, x)
     for prior in (torch.ones(2), torch.tensor([1.0, -1.0, 1.0]), torch.zeros(3)):
-        with pytest.raises(ValueError, match="prior is one weight of at least 0 for each of the 3 classes"):
+        with pytest.raises(ValueError, match="prior must hold a weight of at least 0 for each of the 3 classes"):
             classify(Exact(), x, prior=prior)
-    with pytest.raises(ValueError, match=r"PPCA.model conditions on no column 'y'"):
+    with pytest.raises(ValueError, match=r"PPCA.model has no argument 'y'"):
         classify(PPCA(2, 1), x, classes=3)
-    with pytest.raises(ValueError, match=r"a reference of 5 data is large enough: at least 0.33"):
+    with pytest.raises(ValueError, match=r"between 0.33 and 1 for a reference of 5 data"):
         classify(Exact(), x, reference=x)
 
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from pyrogen import Story, fit
 from pyrogen.distributions import NormalMixture
-from pyrogen.inference import NoWeights, encode, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference import NoWeights, codes, held_out_elbo, log_likelihood, log_weights
 from pyrogen.inference.likelihood import memory_budget
-from pyrogen.inference.likelihood.marginal_likelihood import weighed
+from pyrogen.inference.likelihood.marginal_likelihood import log_weight_run
 from pyrogen.inference.likelihood.memory_budget import max_rows
 from pyrogen.inference.program.program import Program
 from pyrogen.models import VAE, Diffusion, Flow
@@ -24,7 +24,7 @@ ELEMENTS = memory_budget.ELEMENTS
 
 def at_once(story, x):
     rows = Batch({"x": x}, len(x), len(x), torch.arange(len(x)))
-    return max_rows(story, weighed(Program(story)), rows)
+    return max_rows(story, log_weight_run(Program(story)), rows)
 
 
 class Watched(VAE):
@@ -92,7 +92,7 @@ def test_an_autoguide_is_set_up_by_all_rows():
                 z = pyro.sample("z", dist.Normal(0.0, 1.0))
                 return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    assert encode(OfEach(), torch.randn(20)).shape == (20,)
+    assert codes(OfEach(), torch.randn(20)).shape == (20,)
     assert log_weights(OfEach(), torch.randn(20), 3).shape == (3, 20)
 
 
@@ -109,7 +109,7 @@ def test_looking_leaves_no_trace():
 def test_no_run_takes_more_rows(monkeypatch):
     x = torch.bernoulli(torch.full((100, 10), 0.5))
     monkeypatch.setattr(memory_budget, "ELEMENTS", 20 * 500)
-    for ask in (lambda s: log_weights(s, x, 1), lambda s: log_likelihood(s, x, 3), lambda s: encode(s, x)):
+    for ask in (lambda s: log_weights(s, x, 1), lambda s: log_likelihood(s, x, 3), lambda s: codes(s, x)):
         story = Watched(10, 2, hidden=(500,))
         ask(story)
         assert story.met == 20
