@@ -1,13 +1,13 @@
 """The world of the tests, stricter than the user's.
 
 Warnings are errors (pyproject.toml) and Pyro validates. A test must leave the global settings of PyTorch and Pyro
-as it found them, and Pyro's parameter store empty: pyrogen promises as much. All tests start from one seed, which
-`--seed` changes.
+as it found them, and Pyro's parameter store empty: pyrogen promises as much. It leaves no process, no thread and, in
+the repository and the working folder, no file. All tests start from one seed, which `--seed` changes.
 """
 
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,16 @@ import torch
 from pyro.poutine import runtime
 from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
+from tests.helpers import leftovers
+
 THREADS = 2  # sums depend on their number in the last digit
 DATA_REQUIRED = os.environ.get("PYROGEN_REQUIRE_DATA") == "1"
 WORLD: dict[str, Any] = {}
+ADDED, UNTRACKED = pytest.StashKey[Callable[[], list[str]]](), pytest.StashKey[dict[str, str]]()
+LEFT = pytest.StashKey[list[str]]()
+SECONDS_TO_END = 5.0  # for a process or a thread that was told to end
 os.environ["MPLBACKEND"] = "Agg"
+os.environ[leftovers.MARK] = str(os.getpid())
 logging.getLogger("torch.__trace").propagate = False  # thousands of empty records for each compiled graph
 
 
@@ -93,6 +99,55 @@ def _strict_world(request: pytest.FixtureRequest, seed: int) -> Iterator[None]:
     problems = _tidy(free)
     if problems:
         pytest.fail("This test, or a fixture of it, left the world changed: " + "; ".join(problems), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Fails a test that leaves a process, a thread, or a file in the repository or the working folder."""
+    added = _watch(pytestconfig)
+    yield
+    if problems := added():
+        pytest.fail("This test, or a fixture of it, left " + "; ".join(problems), pytrace=False)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[ADDED] = _watch(session.config)
+    session.config.stash[UNTRACKED] = leftovers.untracked(session.config.rootpath)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a session of which fixtures of wider scope, orphans, or files deep in the repository are left."""
+    root, stash = session.config.rootpath, session.config.stash
+    orphans = leftovers.new({}, leftovers.orphans, SECONDS_TO_END)
+    leftovers.end(orphans)
+    untracked = leftovers.new(stash[UNTRACKED], lambda: leftovers.untracked(root), 0.0)
+    problems = [*(f"the process {command}" for command in orphans.values()), *stash[ADDED]()]
+    stash[LEFT] = list(dict.fromkeys([*problems, *(f"the file {root / name}" for name in untracked)]))
+    if stash[LEFT]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for problem in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"These tests left {problem}", red=True)
+
+
+def _watch(config: pytest.Config) -> Callable[[], list[str]]:
+    """Notes what there is; called, says what was added since, and ends added processes."""
+    folders = {config.rootpath, Path.cwd()}
+    processes, threads, files = leftovers.children(), leftovers.threads(), leftovers.files(*folders)
+
+    def added() -> list[str]:
+        left = leftovers.new(processes, leftovers.children, SECONDS_TO_END)
+        leftovers.end(left)
+        return [
+            *(f"the process {command}" for command in left.values()),
+            *(f"the thread {name}" for name in leftovers.new(threads, leftovers.threads, SECONDS_TO_END).values()),
+            *(f"the file {name}" for name in leftovers.new(files, lambda: leftovers.files(*folders), 0.0)),
+        ]
+
+    return added
 
 
 def _settings() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The tests' world can fail: each breach of it is tried in a test run of its own process."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,12 @@ BREACHES = {
 
 @pytest.fixture
 def world(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> pytest.Pytester:
-    """An empty project with this conftest and these markers."""
-    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+    """An empty project with this conftest, which waits less, and these markers."""
+    conftest = Path(__file__).with_name("conftest.py").read_text()
+    assert "SECONDS_TO_END = 5.0" in conftest
+    pytester.makeconftest(conftest.replace("SECONDS_TO_END = 5.0", "SECONDS_TO_END = 0.2"))
     markers = "\n".join(f"    {line}" for line in request.config.getini("markers"))
-    pytester.makeini(f"[pytest]\nmarkers =\n{markers}\n")
+    pytester.makeini(f"[pytest]\npythonpath = {Path(__file__).parents[1]}\nmarkers =\n{markers}\n")
     return pytester
 
 
@@ -40,8 +44,74 @@ def test_each_breach_fails_its_test_and_is_undone_before_the_next(world: pytest.
     world.makepyfile("import pyro, torch\n" + "".join(tests))
     result = world.runpytest_subprocess()
     result.assert_outcomes(passed=2 * len(BREACHES), errors=len(BREACHES))
-    for _, said in BREACHES.values():
-        result.stdout.fnmatch_lines_random(f"*left the world changed*{said}*")
+    for _, message in BREACHES.values():
+        result.stdout.fnmatch_lines_random(f"*left the world changed*{message}*")
+
+
+LEFTOVERS = {
+    "process": ("subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])", "the process *sleep(600)*"),
+    "thread": (
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True, name='idle').start()",
+        "the thread idle*",
+    ),
+    "file": ("pathlib.Path('left.txt').write_text('')", "the file *left.txt*"),
+}
+
+
+ENDED = """
+def test_ended():
+    assert leftovers.children() == {}
+
+def test_what_ends_in_time_and_caches_are_no_leftovers():
+    subprocess.Popen([sys.executable, "-c", "pass"]).wait()
+    threading.Thread(target=time.sleep, args=(0.05,)).start()
+    pathlib.Path(".mypy_cache").mkdir()
+    pathlib.Path("scratch").write_text("")
+    pathlib.Path("scratch").unlink()
+"""
+
+
+def test_each_leftover_fails_its_test_and_processes_are_ended(world: pytest.Pytester) -> None:
+    tests = [
+        f"def test_{name}():\n    {leave}\ndef test_after_{name}():\n    pass\n"
+        for name, (leave, _) in LEFTOVERS.items()
+    ]
+    imports = "import pathlib, subprocess, sys, threading, time\nfrom tests.helpers import leftovers\n"
+    world.makepyfile(imports + "".join(tests) + ENDED)
+    result = world.runpytest_subprocess()
+    result.assert_outcomes(passed=2 * len(LEFTOVERS) + 2, errors=len(LEFTOVERS))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for _, line in LEFTOVERS.values():
+        result.stdout.fnmatch_lines_random(f"*This test, or a fixture of it, left {line}")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_orphans_deep_files_and_leftovers_of_fixtures_fail_the_session(world: pytest.Pytester) -> None:
+    subprocess.run(["git", "init", "-q", world.path], check=True)
+    world.mkdir("deep")
+    world.makepyfile(
+        """
+        import pathlib, subprocess, pytest
+
+        @pytest.fixture(scope="module")
+        def fitted():
+            pathlib.Path("wide.txt").write_text("")
+
+        def test_wide(fitted):
+            pass
+
+        def test_deep():
+            pathlib.Path("deep", "left.npz").write_text("")
+
+        def test_orphan():
+            subprocess.run(["sh", "-c", "sleep 601 > /dev/null 2>&1 &"])
+        """
+    )
+    result = world.runpytest_subprocess()
+    result.assert_outcomes(passed=3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for line in ("the process sleep 601", "the file *wide.txt", "the file *left.npz"):
+        result.stdout.fnmatch_lines_random(f"These tests left {line}")
 
 
 def test_the_store_the_seed_and_fixtures_of_wider_scope(world: pytest.Pytester) -> None:
@@ -98,7 +168,7 @@ def test_assert_within_lets_through_what_is_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "error", "said"),
+    ("estimate", "error", "message"),
     [
         (1.05, 0.01, r"^energy is 1\.05, exactly 1: 0\.05 apart, which is 5\.00 standard errors"),
         ([1.0, 1.05, 1.06], 0.01, r"energy\[2\] is 1\.06, exactly 1.*\(2 of 3 outside\)"),
@@ -109,6 +179,6 @@ def test_assert_within_lets_through_what_is_near() -> None:
     ],
     ids=["far", "worst_of_several", "no_error", "nan", "infinite_error", "nan_error"],
 )
-def test_assert_within_stops_what_is_not(estimate: object, error: float, said: str) -> None:
-    with pytest.raises(AssertionError, match=said):
+def test_assert_within_stops_what_is_not(estimate: object, error: float, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         assert_within(estimate, 1.0, error, what="energy")
