@@ -1,9 +1,10 @@
 """Components that stories are composed of: likelihoods, posteriors and priors.
 
-A `Family` (likelihood or posterior) says how many numbers a network must give and turns them into a Pyro distribution;
-a `Prior` is a distribution of latents; a `Covariance` says what is free in a Gaussian's; a `Bandwidth` is a rule for
-kernel density estimates. A `NormalizingFlow` bends a base by transforms, Pyro's or those that a `BijectionConfig` defines,
-whose layers apply an `Elementwise` map. A new one is one class: stories take any of them and are not edited.
+A `Family` (likelihood or posterior) declares how many numbers a network must give and makes a Pyro distribution of
+them; a `Prior` is a distribution of latents; a `Covariance` parametrizes that of a Gaussian; a `Bandwidth` is a rule
+for kernel density estimates. A `NormalizingFlow` transforms a base distribution by Pyro's transforms or by those that a
+`BijectionConfig` defines, whose layers apply an `Elementwise` map. To add one, write one class: stories accept any of
+them.
 """
 
 from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
@@ -21,24 +22,20 @@ from pyrogen.distributions.diffusion.reconstruction import (
     reconstruction_distribution,
     reconstruction_log_snr,
 )
+from pyrogen.distributions.discrete.grey_level_likelihoods import DiscretizedCategorical, DiscretizedLogistic
 from pyrogen.distributions.discrete.logistic_mixture import LogisticMixture
 from pyrogen.distributions.discrete.quantized import Codebook, Quantized
 from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
+from pyrogen.distributions.flows.autoregressive import Autoregressive
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
-from pyrogen.distributions.flows.couplings import Autoregressive, Coupling
-from pyrogen.distributions.flows.elementwise import Affine, Elementwise, Spline
+from pyrogen.distributions.flows.couplings import Coupling
+from pyrogen.distributions.flows.elementwise import Affine, Elementwise, GatedAffine, Spline
 from pyrogen.distributions.flows.flow_posterior import FlowPosterior, InverseAutoregressiveFlow
 from pyrogen.distributions.flows.logit import Logit
 from pyrogen.distributions.flows.multiscale import MultiScale
 from pyrogen.distributions.flows.normalizing_flow import Base, FlowPrior, NormalizingFlow, Transforms
-from pyrogen.distributions.likelihoods import (
-    Bernoulli,
-    Categorical,
-    DiscretizedCategorical,
-    DiscretizedLogistic,
-    Gaussian,
-    SharedScaleGaussian,
-)
+from pyrogen.distributions.flows.zuko import ZukoFlow
+from pyrogen.distributions.likelihoods import Bernoulli, Categorical, Gaussian, SharedScaleGaussian
 from pyrogen.distributions.posteriors import DiagonalNormal, FullNormal, precision_weighted
 from pyrogen.distributions.priors import NormalMixture, Prior, StandardNormal, VampPrior
 
@@ -67,6 +64,7 @@ __all__ = [
     "FlowPrior",
     "Full",
     "FullNormal",
+    "GatedAffine",
     "Gaussian",
     "InverseAutoregressiveFlow",
     "LeaveOneOutBandwidth",
@@ -92,6 +90,7 @@ __all__ = [
     "StandardNormal",
     "Transforms",
     "VampPrior",
+    "ZukoFlow",
     "check_outputs",
     "check_reconstruction_likelihood",
     "precision_weighted",

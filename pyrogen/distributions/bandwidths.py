@@ -10,16 +10,23 @@ from torch import Tensor
 
 __all__ = ["Bandwidth", "LeaveOneOutBandwidth", "Scott", "Silverman", "squared_distances"]
 
-_ELEMENTS = 2**24
-"""Squared distances that are held at once."""
+_MAX_DISTANCES = 2**24
+"""How many squared distances are kept in memory at the same time."""
 
 
 class Bandwidth(ABC):
-    """A rule that chooses the bandwidth h of N points of D features."""
+    """A rule for the bandwidth h of a kernel density estimate from N points of D features."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> float:
-        """The bandwidth for the points `x` (N, D), in their units."""
+        """The bandwidth h.
+
+        Args:
+            x: points (N, D).
+
+        Returns:
+            h, in the units of x.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Scott(Bandwidth):
     """
 
     def __call__(self, x: Tensor) -> float:
-        """The bandwidth for the points `x` (N, D)."""
+        """The bandwidth h for points `x` (N, D)."""
         return _spread(x) * len(x) ** (-1 / (x.shape[1] + 4))
 
 
@@ -44,7 +51,7 @@ class Silverman(Bandwidth):
     """
 
     def __call__(self, x: Tensor) -> float:
-        """The bandwidth for the points `x` (N, D)."""
+        """The bandwidth h for points `x` (N, D)."""
         return _spread(x) * (len(x) * (x.shape[1] + 2) / 4) ** (-1 / (x.shape[1] + 4))
 
 
@@ -53,11 +60,9 @@ class LeaveOneOutBandwidth(Bandwidth):
     """The h that maximizes sum_i log p_i(x_i), where p_i is the estimate from all points but the i-th.
 
     The derivative vanishes where h^2 = mean_i sum_j r_ij d_ij^2 / D, the r_ij being the posterior of the point j that
-    x_i came from. Such a mean lies between that of nearest and that of all points, and h^2 is found between these by
-    bisection. Where N^2 distances are too many, i runs over as many points, evenly spaced, as keeps to 2^24 distances.
-
-    Raises:
-        ValueError: there are fewer than 2 points; or each has an exact copy, so that h = 0 would be best.
+    x_i came from. Such a mean lies between that over nearest points and that over all points, and h^2 is found between
+    these by bisection. Where N^2 is above 2^24, i runs over fewer points, evenly spaced, for at most 2^24 distances.
+    Fewer than 2 points are a ValueError, and points that all have exact copies, for which h = 0 would be best.
 
     Example:
         >>> x = torch.linspace(-1, 1, 20)[:, None]
@@ -69,17 +74,19 @@ class LeaveOneOutBandwidth(Bandwidth):
     """
 
     def __call__(self, x: Tensor) -> float:
-        """The bandwidth for the points `x` (N, D)."""
+        """The bandwidth h for points `x` (N, D)."""
         if len(x) < 2:
-            raise ValueError("LeaveOneOutBandwidth needs at least 2 points: pass the bandwidth as a number")
-        left_out = torch.arange(0, len(x), -(-(len(x) ** 2) // _ELEMENTS), device=x.device)
+            raise ValueError(
+                f"LeaveOneOutBandwidth needs at least 2 points, got {len(x)}: pass the bandwidth as a number"
+            )
+        left_out = torch.arange(0, len(x), -(-(len(x) ** 2) // _MAX_DISTANCES), device=x.device)
         squares = squared_distances(x[left_out], x) / x.shape[1]
         squares[torch.arange(len(left_out), device=x.device), left_out] = torch.inf
         nearest, others = squares.min(1).values.mean(), squares[squares.isfinite()].mean()
         if not nearest > 0:
             raise ValueError(
-                "every point has an exact copy, so that no bandwidth above 0 is best: add noise to (dequantize) the "
-                "data, or pass the bandwidth as a number"
+                "LeaveOneOutBandwidth: every point has an exact copy, so that the best bandwidth is 0: add noise to "
+                "(dequantize) the data, or pass the bandwidth as a number"
             )
         low, high = nearest.log(), others.log()
         for _ in range(40):
@@ -91,7 +98,14 @@ class LeaveOneOutBandwidth(Bandwidth):
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2, (N, M), for `x` (N, D) and `y` (M, D): no difference of large numbers, however far from 0.
+    """The squared distances |x_i - y_j|^2, not computed as a difference of large numbers, however far from 0.
+
+    Args:
+        x: points (N, D).
+        y: points (M, D).
+
+    Returns:
+        Squared distances (N, M).
 
     Example:
         >>> squared_distances(torch.tensor([[1e6]]), torch.tensor([[1e6 + 1], [1e6]]))

@@ -1,4 +1,4 @@
-"""What is free in the covariance of a Gaussian: everything, one variance for each feature, or one for all."""
+"""Parametrizations of the covariance of a Gaussian: full, diagonal, or spherical."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ __all__ = ["Covariance", "Diagonal", "Full", "Spherical", "reshape_events"]
 
 @dataclass(frozen=True)
 class Covariance(ABC):
-    """A kind of covariance C over D features, chosen by raw numbers r that a story keeps as a parameter.
+    """A parametrization of a covariance C over D features by unconstrained numbers r, which a story keeps as parameter.
 
-    No variance falls below floor^2, that of a feature given those before it included, so that no density exceeds
-    (2 pi floor^2)^(-D/2): the likelihood stays bounded where features are constant or a component closes on one datum.
+    No variance falls below floor^2, nor does a feature's conditional variance given those before it, so that no density
+    exceeds (2 pi floor^2)^(-D/2): the likelihood is bounded also where features are constant or a component collapses
+    on one datum.
 
     Args:
-        floor: smallest standard deviation, in the units of the data; its square is what scikit-learn calls `reg_covar`.
+        floor: smallest standard deviation, in the units of the data, 0.0001 by default; its square is scikit-learn's
+            `reg_covar`.
 
     Raises:
-        ValueError: `floor` is negative; by `estimate`, data of less than full rank while `floor` is 0.
+        ValueError: `floor` is negative.
     """
 
     floor: float = 1e-4
@@ -35,15 +37,37 @@ class Covariance(ABC):
 
     @abstractmethod
     def size(self, features: int) -> tuple[int, ...]:
-        """The shape of r for D features."""
+        """The shape of r.
+
+        Args:
+            features: number of features D.
+
+        Returns:
+            The shape.
+        """
 
     @abstractmethod
     def __call__(self, mean: Tensor, raw: Tensor) -> dist.TorchDistribution:
-        """N(mean, C(r)), event shape (D,), for `mean` (..., D) and `raw` (..., *size(D))."""
+        """The Gaussian N(mean, C(r)).
+
+        Args:
+            mean: (..., D), in the units of the data.
+            raw: the numbers r, (..., *size(D)).
+
+        Returns:
+            A distribution of event shape (D,).
+        """
 
     @abstractmethod
     def estimate(self, x: Tensor) -> Tensor:
-        """The r of the maximum-likelihood covariance of `x` (N, D) about its mean, plus floor^2 I."""
+        """The r of the maximum-likelihood covariance about the mean, plus floor^2 I.
+
+        Args:
+            x: data (N, D).
+
+        Returns:
+            r, of shape `size(D)`; a ValueError where the data have less than full rank and `floor` is 0.
+        """
 
     def _scale(self, raw: Tensor) -> Tensor:
         """The standard deviations (floor^2 + exp(2 r))^1/2."""
@@ -54,8 +78,8 @@ class Covariance(ABC):
         least = float(variance.amin())
         if not self.floor and not least > 1e-12 * float(variance.amax()):
             raise ValueError(
-                f"the likelihood has no maximum: the data have variance {max(least, 0.0):.3g} in a direction. Add "
-                f"noise to (dequantize) them, or take {type(self).__name__}(floor=1e-4), which adds floor^2"
+                f"the likelihood has no maximum: the data have variance {max(least, 0.0):.3g} in some direction: add "
+                f"noise to (dequantize) them, or use {type(self).__name__}(floor=1e-4), which adds floor^2"
             )
         return variance.clamp(min=max(1e-6 * self.floor**2, 1e-300)).log() / 2
 
@@ -72,7 +96,14 @@ class Full(Covariance):
     """
 
     def size(self, features: int) -> tuple[int, ...]:
-        """A matrix."""
+        """The shape of r: a matrix.
+
+        Args:
+            features: number of features D.
+
+        Returns:
+            (D, D).
+        """
         return features, features
 
     def __call__(self, mean: Tensor, raw: Tensor) -> dist.TorchDistribution:
@@ -81,12 +112,19 @@ class Full(Covariance):
         return dist.MultivariateNormal(mean, scale_tril=scale[..., None] * raw.tril(-1) + scale.diag_embed())
 
     def estimate(self, x: Tensor) -> Tensor:
-        """The r of the covariance over N, plus floor^2 I."""
+        """The r of the covariance of the data, with N in the denominator, plus floor^2 I.
+
+        Args:
+            x: data (N, D).
+
+        Returns:
+            r (D, D).
+        """
         centred, ridge = x.double() - x.double().mean(0), torch.full_like(x[0], self.floor**2, dtype=torch.float64)
         scale, failed = torch.linalg.cholesky_ex(centred.T @ centred / len(x) + ridge.diag())
-        given = scale.diagonal()
-        raw = self._raw(torch.where(failed == 0, given.square() - self.floor**2, 0.0))
-        return (scale.tril(-1) / given[:, None] + raw.diag()).to(x.dtype)
+        conditional = scale.diagonal()
+        raw = self._raw(torch.where(failed == 0, conditional.square() - self.floor**2, 0.0))
+        return (scale.tril(-1) / conditional[:, None] + raw.diag()).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -99,7 +137,14 @@ class Diagonal(Covariance):
     """
 
     def size(self, features: int) -> tuple[int, ...]:
-        """One for each feature."""
+        """The shape of r: one number for each feature.
+
+        Args:
+            features: number of features D.
+
+        Returns:
+            (D,).
+        """
         return (features,)
 
     def __call__(self, mean: Tensor, raw: Tensor) -> dist.TorchDistribution:
@@ -107,7 +152,14 @@ class Diagonal(Covariance):
         return dist.Normal(mean, self._scale(raw)).to_event(1)
 
     def estimate(self, x: Tensor) -> Tensor:
-        """The r of the variances over N, plus floor^2."""
+        """The r of the variances of the features, with N in the denominator, plus floor^2.
+
+        Args:
+            x: data (N, D).
+
+        Returns:
+            r (D,).
+        """
         return self._raw(x.double().var(0, correction=0)).to(x.dtype)
 
 
@@ -121,16 +173,37 @@ class Spherical(Diagonal):
     """
 
     def size(self, features: int) -> tuple[int, ...]:
-        """One for all features."""
+        """The shape of r: one number for all features.
+
+        Args:
+            features: number of features D.
+
+        Returns:
+            (1,).
+        """
         return (1,)
 
     def estimate(self, x: Tensor) -> Tensor:
-        """The r of the mean variance of the features, plus floor^2."""
+        """The r of the mean variance of the features, plus floor^2.
+
+        Args:
+            x: data (N, D).
+
+        Returns:
+            r (1,).
+        """
         return self._raw(x.double().var(0, correction=0).mean(0, keepdim=True)).to(x.dtype)
 
 
 def reshape_events(vectors: dist.TorchDistribution, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-    """A distribution of vectors (D,) as one of events that flatten to them.
+    """Reshape the events of a distribution of vectors.
+
+    Args:
+        vectors: a distribution of event shape (D,).
+        event_shape: a shape of D elements.
+
+    Returns:
+        The distribution of the reshaped events.
 
     Example:
         >>> reshape_events(Full()(torch.zeros(4), torch.zeros(4, 4)), (1, 2, 2)).sample((3,)).shape

@@ -1,4 +1,4 @@
-"""Families for data: p(x given z)."""
+"""Families for data: p(x | z)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategorical, LevelLogistic
-from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
+from pyrogen.distributions.family import Family, check_positive, unstack
 from pyrogen.nn import Shape, as_shape
 
-__all__ = [
-    "Bernoulli",
-    "Categorical",
-    "DiscretizedCategorical",
-    "DiscretizedLogistic",
-    "Gaussian",
-    "SharedScaleGaussian",
-]
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "SharedScaleGaussian"]
 
 
 @dataclass(frozen=True)
@@ -29,18 +21,11 @@ class Bernoulli(Family):
 
     The network gives the logits l, so that log p(x) = x l - log(1 + exp(l)) neither overflows nor loses digits.
 
-    Raises:
-        ValueError: by `check`, for values other than 0 and 1.
-
     Example:
         >>> import torch
         >>> Bernoulli()(torch.zeros(5, 1, 8, 8), (1, 8, 8)).log_prob(torch.ones(1, 8, 8)).shape
         torch.Size([5])
     """
-
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of the network's outputs."""
-        return event_shape
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
@@ -48,13 +33,20 @@ class Bernoulli(Family):
         return dist.Bernoulli(logits=logits).to_event(len(event_shape))
 
     def check(self, x: Tensor) -> None:
-        """Refuse finite values other than 0 and 1; those that are not finite are refused for every story."""
+        """Check that finite values are 0 or 1; non-finite ones are refused for every story.
+
+        Args:
+            x: data of any shape.
+
+        Raises:
+            ValueError: there are other values.
+        """
         grey = x[(x != 0) & (x != 1) & x.isfinite()]
         if grey.numel():
             raise ValueError(
-                f"'x' holds {grey.numel()} values other than 0 and 1, the first {float(grey[0]):.4g}, and a Bernoulli "
-                "likelihood scores none but these: pass binarize='static', 'dynamic' or 'threshold' to "
-                "pyrogen.data.load (--binarize), or take another likelihood, such as Gaussian()"
+                f"Bernoulli has support {{0, 1}}, but 'x' has {grey.numel()} other values (first: "
+                f"{float(grey[0]):.4g}): pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load "
+                "(--binarize), or use another likelihood, such as Gaussian()"
             )
 
 
@@ -67,8 +59,8 @@ class Gaussian(Family):
     exactly cannot grow without bound. With a number, all scales are that number, and the network gives the means alone.
 
     Args:
-        scale: standard deviation, in the units of the data; None: learned for each element and datum.
-        floor: smallest learned standard deviation, in the units of the data.
+        scale: standard deviation, in the units of the data; None, the default: learned for each element and datum.
+        floor: smallest learned standard deviation, in the units of the data; 0.001 by default.
 
     Raises:
         ValueError: `scale` or `floor` is not positive.
@@ -82,17 +74,16 @@ class Gaussian(Family):
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name, value in (("scale", self.scale), ("floor", self.floor)):
-            if value is not None and not value > 0:
-                raise ValueError(f"Gaussian needs a positive {name}, got {name}={value!r}")
+        check_positive(self, "scale", "floor")
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of the network's outputs."""
-        return stacked_shape(2 if self.scale is None else 1, event_shape)
+    @property
+    def params_per_element(self) -> int:
+        """Means and, where they are learned, raw log-scales."""
+        return 2 if self.scale is None else 1
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
-        mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "Gaussian")
+        mean, *raw = unstack(outputs, self.params_per_element, event_shape, "Gaussian")
         scale = self.floor + raw[0].exp() if self.scale is None else self.scale
         return dist.Normal(mean, scale).to_event(len(event_shape))
 
@@ -105,9 +96,9 @@ class SharedScaleGaussian(nn.Module, Family):
     standard deviation.
 
     Args:
-        shape: of the scales: `()` is one for all elements, the event shape one for each, (3, 1, 1) one for each channel
-            of an image: any shape that broadcasts against the event's.
-        floor: smallest standard deviation, in the units of the data.
+        shape: of the scales, which broadcasts against an event: `()`, the default, is one scale for all elements, the
+            event shape one for each, (3, 1, 1) one for each channel of an image.
+        floor: smallest standard deviation, in the units of the data; 0.001 by default.
 
     Raises:
         ValueError: `floor` is not positive.
@@ -122,122 +113,36 @@ class SharedScaleGaussian(nn.Module, Family):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not self.floor > 0:
-            raise ValueError(f"SharedScaleGaussian needs a positive floor, got floor={self.floor!r}")
+        check_positive(self, "floor")
         self.shape = as_shape(self.shape)
         self.raw_scale = nn.Parameter(torch.zeros(self.shape))
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of the network's outputs."""
-        return event_shape
-
     def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """p(x | outputs)."""
+        """The distribution p(x | outputs).
+
+        Args:
+            outputs: means (..., *event_shape).
+            event_shape: shape of one datum.
+
+        Returns:
+            A distribution of batch shape (...).
+        """
         (mean,) = unstack(outputs, 1, event_shape, "SharedScaleGaussian")
         return dist.Normal(mean, self.floor + self.raw_scale.exp()).to_event(len(event_shape))
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Start at the standard deviation of all elements of `x` together."""
+        """Set every scale to the standard deviation of all elements together.
+
+        Args:
+            x: training data (n, *event_shape).
+        """
         self.raw_scale.fill_(x.std(correction=0).clamp(min=self.floor).log())
-
-
-class GreyLevelLikelihood(Family):
-    """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}; scored as they are, not dequantized."""
-
-    levels: int
-
-    def __post_init__(self) -> None:
-        if not self.levels >= 2:
-            raise ValueError(f"{type(self).__name__} needs at least 2 levels, got levels={self.levels!r}")
-
-    def check(self, x: Tensor) -> None:
-        """Refuse finite values that are no grey level; those that are not finite are refused for every story."""
-        off = x[~GreyLevels(self.levels).check(x) & x.isfinite()]
-        if off.numel():
-            raise ValueError(
-                f"'x' holds {off.numel()} values that are none of the {self.levels} grey levels k/{self.levels - 1}, "
-                f"the first {float(off[0]):.4g}, and a {type(self).__name__} likelihood scores none but these: leave x "
-                "as it was loaded (--binarize none), or set levels to the number that the data have"
-            )
-
-
-@dataclass(frozen=True)
-class DiscretizedLogistic(GreyLevelLikelihood):
-    """x_i: the grey level nearest to y_i ~ Logistic(mean_i, scale_i), independent, for images.
-
-    The network gives the means and, stacked behind them, raw log-scales r; scale = floor + exp(r). Probabilities sum to
-    one over the levels: the first and the last take the tails.
-
-    Args:
-        levels: number of grey levels, 256 for 8-bit images.
-        floor: smallest scale, in the units of the data.
-
-    Raises:
-        ValueError: fewer than 2 levels, or `floor` is not positive; by `check`, values that are no grey level.
-
-    Example:
-        >>> DiscretizedLogistic().size((3, 32, 32))
-        (6, 32, 32)
-
-    References:
-        Kingma et al. 2016, arXiv:1606.04934; Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517.
-    """
-
-    levels: int = 256
-    floor: float = 1e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.floor > 0:
-            raise ValueError(f"DiscretizedLogistic needs a positive floor, got floor={self.floor!r}")
-
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Means and raw log-scales."""
-        return stacked_shape(2, event_shape)
-
-    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """p(x | outputs)."""
-        mean, raw = unstack(outputs, 2, event_shape, "DiscretizedLogistic")
-        return LevelLogistic(mean, self.floor + raw.exp(), self.levels).to_event(len(event_shape))
-
-
-@dataclass(frozen=True)
-class DiscretizedCategorical(GreyLevelLikelihood):
-    """x_i: a grey level of free probabilities softmax(l_i), independent, for images.
-
-    The network gives the logits, those of the first level for all elements, then those of the second, and so on.
-
-    Args:
-        levels: number of grey levels, 256 for 8-bit images.
-
-    Raises:
-        ValueError: fewer than 2 levels; by `check`, values that are no grey level.
-
-    Example:
-        >>> DiscretizedCategorical().size((3, 32, 32)), DiscretizedCategorical(17).size((1, 8, 8))
-        ((768, 32, 32), (17, 8, 8))
-
-    References:
-        van den Oord, Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
-    """
-
-    levels: int = 256
-
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Logits of every level."""
-        return stacked_shape(self.levels, event_shape)
-
-    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """p(x | outputs)."""
-        outputs, lead = promote_outputs(outputs, self.size(event_shape), f"DiscretizedCategorical over {event_shape}")
-        logits = outputs.reshape((*lead, self.levels, *event_shape)).movedim(len(lead), -1)
-        return LevelCategorical(logits).to_event(len(event_shape))
 
 
 @dataclass(frozen=True)
 class Categorical(Family):
-    """x_i ~ DiscretizedCategorical(softmax(l_i)), independent, for symbols without order: int64 from 0 to count - 1.
+    """x_i ~ Categorical(softmax(l_i)), independent, for symbols without order: int64 from 0 to count - 1.
 
     The network gives the logits l, those of one symbol for all elements after those of another.
 
@@ -245,7 +150,7 @@ class Categorical(Family):
         count: number of symbols.
 
     Raises:
-        ValueError: no symbol; by `check`, for numbers that are none.
+        ValueError: `count` is below 1.
 
     Example:
         >>> import torch
@@ -260,9 +165,10 @@ class Categorical(Family):
         if self.count < 1:
             raise ValueError(f"Categorical needs at least 1 symbol, got count={self.count!r}")
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of the network's outputs."""
-        return stacked_shape(self.count, event_shape)
+    @property
+    def params_per_element(self) -> int:
+        """A logit of every symbol."""
+        return self.count
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""
@@ -270,13 +176,27 @@ class Categorical(Family):
         return dist.Categorical(logits=logits).to_event(len(event_shape))
 
     def point(self, distribution: dist.TorchDistribution) -> Tensor:
-        """The likeliest symbols."""
+        """The most probable symbols.
+
+        Args:
+            distribution: one that the family made.
+
+        Returns:
+            int64 (*batch_shape, *event_shape).
+        """
         inner = distribution.base_dist if isinstance(distribution, dist.Independent) else distribution
-        likeliest: Tensor = inner.logits.argmax(-1)
-        return likeliest
+        most_probable: Tensor = inner.logits.argmax(-1)
+        return most_probable
 
     def check(self, x: Tensor) -> None:
-        """Refuse what is no symbol."""
+        """Check that values are symbols.
+
+        Args:
+            x: data of any shape.
+
+        Raises:
+            ValueError: values are not whole numbers, or out of range.
+        """
         if x.is_floating_point() or (x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.count):
             kind = str(x.dtype).removeprefix("torch.")
             span = f"from {x.min()} to {x.max()}" if x.numel() else "no values"

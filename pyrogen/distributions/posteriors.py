@@ -1,4 +1,4 @@
-"""Families for guides: q(z given x)."""
+"""Families for guides: q(z | x)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrogen.distributions.family import Family, promote_outputs, stacked_shape, unstack
+from pyrogen.distributions.family import Family, check_positive, promote_outputs, unstack
 
 __all__ = ["DiagonalNormal", "FullNormal", "precision_weighted"]
 
@@ -18,12 +18,12 @@ class DiagonalNormal(Family):
     """z_u ~ N(mean_u, scale_u^2), independent: the mean-field guide.
 
     With `scale=None` the network gives the means and, stacked behind them, numbers r; scale = floor + exp(r) where r is
-    negative, floor + 1 + r above, so that scales cannot run away where nothing holds them, as in a chain of latents
-    under KL warm-up. With a number, such as 1, all scales are that number, and the network gives the means alone.
+    negative, floor + 1 + r above, so that scales cannot diverge where the objective does not bound them, as in a chain
+    of latents under KL warm-up. With a number, such as 1, all scales are that number, and the network gives the means.
 
     Args:
-        scale: standard deviation; None: learned for each latent and datum.
-        floor: smallest learned standard deviation; it keeps exp(r) from vanishing in float32.
+        scale: standard deviation; None, the default: learned for each latent and datum.
+        floor: smallest learned standard deviation, 1e-6 by default; it keeps exp(r) from vanishing in float32.
 
     Raises:
         ValueError: `scale` or `floor` is not positive.
@@ -41,17 +41,16 @@ class DiagonalNormal(Family):
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name, value in (("scale", self.scale), ("floor", self.floor)):
-            if value is not None and not value > 0:
-                raise ValueError(f"DiagonalNormal needs a positive {name}, got {name}={value!r}")
+        check_positive(self, "scale", "floor")
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    @property
+    def params_per_element(self) -> int:
         """Means and, where they are learned, raw log-scales."""
-        return stacked_shape(2 if self.scale is None else 1, event_shape)
+        return 2 if self.scale is None else 1
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """q(z | outputs)."""
-        mean, *raw = unstack(outputs, 2 if self.scale is None else 1, event_shape, "DiagonalNormal")
+        mean, *raw = unstack(outputs, self.params_per_element, event_shape, "DiagonalNormal")
         if self.scale is not None:
             return dist.Normal(mean, self.scale).to_event(len(event_shape))
         (r,) = raw
@@ -61,16 +60,16 @@ class DiagonalNormal(Family):
 
 @dataclass(frozen=True)
 class FullNormal(Family):
-    """z ~ N(mean, LL'), L lower triangular: a guide of correlated latents.
+    """z ~ N(mean, L L'), L lower triangular: a guide of correlated latents.
 
     The network gives K means, K raw log-scales r with L_kk = floor + exp(r_k), and the K (K - 1) / 2 numbers of L below
     its diagonal, row by row.
 
     Args:
-        floor: smallest number on the diagonal of L.
+        floor: smallest number on the diagonal of L, 1e-6 by default.
 
     Raises:
-        ValueError: `floor` is not positive, or the latents' shape is not (K,).
+        ValueError: `floor` is not positive.
 
     Example:
         >>> import torch
@@ -81,12 +80,18 @@ class FullNormal(Family):
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not self.floor > 0:
-            raise ValueError(f"FullNormal needs a positive floor, got floor={self.floor!r}")
+        check_positive(self, "floor")
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Means, raw log-scales, and what is below the diagonal."""
-        latent = one_dimension("FullNormal", event_shape)
+        """The event shape of the network's outputs: means, raw log-scales, and the numbers below the diagonal.
+
+        Args:
+            event_shape: (K,); other shapes are a ValueError.
+
+        Returns:
+            (2 K + K (K - 1) / 2,).
+        """
+        latent = vector_size("FullNormal", event_shape)
         return (2 * latent + latent * (latent - 1) // 2,)
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
@@ -100,15 +105,22 @@ class FullNormal(Family):
         return dist.MultivariateNormal(mean, scale_tril=scale)
 
 
-def one_dimension(who: str, event_shape: tuple[int, ...]) -> int:
+def vector_size(name: str, event_shape: tuple[int, ...]) -> int:
     """The number K of latents of the shape (K,); another shape is a ValueError."""
     if len(event_shape) != 1:
-        raise ValueError(f"{who} is for latents of shape (K,), got {event_shape}: take DiagonalNormal, or flatten them")
+        raise ValueError(f"{name} is for latents of shape (K,), got {event_shape}: use DiagonalNormal, or flatten them")
     return event_shape[0]
 
 
 def precision_weighted(p: dist.TorchDistribution, q: dist.TorchDistribution) -> dist.TorchDistribution:
-    """The normalized product of two diagonal normals over the same event: precisions add up, means weigh by them.
+    """The normalized product of two diagonal normals: precisions add up, and means are weighted by them.
+
+    Args:
+        p: a normal with independent elements.
+        q: another one, of the same event shape.
+
+    Returns:
+        The normal whose density is proportional to p(z) q(z), of the broadcast batch shape.
 
     Example:
         >>> import torch

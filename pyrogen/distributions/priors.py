@@ -11,33 +11,54 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions.family import Family
+from pyrogen.distributions.family import Family, check_positive
 from pyrogen.nn import Shape, as_shape
 
 __all__ = ["NormalMixture", "Prior", "StandardNormal", "VampPrior"]
 
 
 class Prior(ABC):
-    """A distribution of latents p(z), for each datum the same.
+    """A distribution of latents p(z), the same for each datum.
 
     A prior is also an `nn.Module` and a `dataclass(eq=False)`, written `class Vamp(nn.Module, Prior)` with `forward` in
-    place of `__call__`, so that its tensors follow the story's device and type. Its fields are numbers, strings and
+    place of `__call__`, so that its tensors follow the story's device and dtype. Its fields are numbers, strings and
     tuples, from which a run folder can build it again.
     """
 
+    latent_shape: tuple[int, ...]
+    """Event shape of the latents; not set by priors for latents of any shape."""
+
     @abstractmethod
     def __call__(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
-        """The prior, batch shape (), event shape that of the latent.
+        """The prior.
 
         Args:
-            encode: the story's q(z given x), for priors built of it, as the VampPrior is.
+            encode: the story's q(z | x), for priors that are built from it, as the VampPrior is.
+
+        Returns:
+            A distribution of batch shape (), its event shape that of the latent.
         """
 
-    def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:  # noqa: B027 (optional)
-        """Raise a one-line ValueError if the prior is not for latents of `latent_shape`, or does not suit the guide."""
+    def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
+        """Check that the prior can be used in a story.
+
+        Args:
+            latent_shape: event shape of the story's latent.
+            posterior: the family of the story's q(z | x), if it has one; not used here.
+
+        Raises:
+            ValueError: the prior is for latents of another shape.
+        """
+        own = getattr(self, "latent_shape", latent_shape)
+        if own != latent_shape:
+            raise ValueError(f"prior={type(self).__name__}({own}) is not for latents of shape {latent_shape}")
 
     def prepare(self, x: Tensor) -> None:  # noqa: B027 (optional)
-        """Start from the training data `x`, before the first step."""
+        """Initialize parameters from the training data, before the first step; by default nothing is done.
+
+        Args:
+            x: training data (n, *event_shape).
+        """
 
 
 @dataclass(eq=False)
@@ -56,19 +77,22 @@ class StandardNormal(nn.Module, Prior):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._shape = self.latent = as_shape(self.latent)
+        self.latent_shape = self.latent = as_shape(self.latent)
         self.loc: Tensor
         self.scale: Tensor
-        self.register_buffer("loc", torch.zeros(self._shape), persistent=False)
-        self.register_buffer("scale", torch.ones(self._shape), persistent=False)
+        self.register_buffer("loc", torch.zeros(self.latent_shape), persistent=False)
+        self.register_buffer("scale", torch.ones(self.latent_shape), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution] | None = None) -> dist.TorchDistribution:
-        """The prior."""
-        return dist.Normal(self.loc, self.scale).to_event(len(self._shape))
+        """The prior.
 
-    def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
-        """Refuse latents of another shape."""
-        check_latent(self, self._shape, latent_shape)
+        Args:
+            encode: not used.
+
+        Returns:
+            A distribution of batch shape ().
+        """
+        return dist.Normal(self.loc, self.scale).to_event(len(self.latent_shape))
 
 
 @dataclass(eq=False)
@@ -80,11 +104,11 @@ class NormalMixture(nn.Module, Prior):
 
     Args:
         latent: number of latents, or their event shape.
-        components: number of components.
-        floor: smallest standard deviation.
+        components: number of components, 50 by default.
+        floor: smallest standard deviation, 0.001 by default.
 
     Raises:
-        ValueError: no component, or `floor` is not positive.
+        ValueError: there is no component, or `floor` is not positive.
 
     Example:
         >>> NormalMixture(3, components=5)().log_prob(torch.zeros(7, 3)).shape
@@ -100,40 +124,42 @@ class NormalMixture(nn.Module, Prior):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._shape = self.latent = as_shape(self.latent)
+        self.latent_shape = self.latent = as_shape(self.latent)
         _check_components(self)
-        if not self.floor > 0:
-            raise ValueError(f"NormalMixture needs a positive floor, got floor={self.floor!r}")
+        check_positive(self, "floor")
         self.logits = nn.Parameter(torch.zeros(self.components))
-        # Drawn from torch's generator, they would be the very noise that a run of the same seed validates with.
-        even = torch.quasirandom.SobolEngine(math.prod(self._shape), scramble=True, seed=0).draw(self.components)
-        means = torch.special.ndtri(even.clamp(1e-6, 1 - 1e-6)).reshape(self.components, *self._shape)
+        # Not from torch's generator: a run with the same seed would draw the same numbers again for its validation.
+        even = torch.quasirandom.SobolEngine(math.prod(self.latent_shape), scramble=True, seed=0).draw(self.components)
+        means = torch.special.ndtri(even.clamp(1e-6, 1 - 1e-6)).reshape(self.components, *self.latent_shape)
         self.means = nn.Parameter(means.to(torch.get_default_dtype()))
-        self.raw_scales = nn.Parameter(torch.zeros(self.components, *self._shape))
+        self.raw_scales = nn.Parameter(torch.zeros(self.components, *self.latent_shape))
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution] | None = None) -> dist.TorchDistribution:
-        """The prior."""
-        normals = dist.Normal(self.means, self.floor + self.raw_scales.exp()).to_event(len(self._shape))
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), normals)
+        """The prior.
 
-    def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
-        """Refuse latents of another shape."""
-        check_latent(self, self._shape, latent_shape)
+        Args:
+            encode: not used.
+
+        Returns:
+            A distribution of batch shape ().
+        """
+        normals = dist.Normal(self.means, self.floor + self.raw_scales.exp()).to_event(len(self.latent_shape))
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), normals)
 
 
 @dataclass(eq=False)
 class VampPrior(nn.Module, Prior):
     """z ~ 1/C sum_c q(z | u_c): the mixture of the guide's posteriors at learned pseudo-inputs u_c.
 
-    Of all priors the best for the ELBO is the aggregate posterior, the mean of q(z | x) over the data, of which this is
-    an affordable part. The pseudo-inputs start at training data, and are free to leave the data's range.
+    The prior that maximizes the ELBO is the aggregate posterior, the mean of q(z | x) over the data, which this
+    approximates. The pseudo-inputs start at training data, and may leave the data's range.
 
     Args:
         event_shape: shape of one datum, and of a pseudo-input.
-        components: number of pseudo-inputs C.
+        components: number of pseudo-inputs C, 500 by default.
 
     Raises:
-        ValueError: no component; by `check`, a posterior whose density at a given z takes a pass for each latent.
+        ValueError: there is no component.
 
     Example:
         >>> prior = VampPrior((1, 4, 4), components=5)
@@ -156,20 +182,39 @@ class VampPrior(nn.Module, Prior):
         self.register_buffer("logits", torch.zeros(self.components), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
-        """The prior."""
+        """The prior.
+
+        Args:
+            encode: the story's q(z | x).
+
+        Returns:
+            A distribution of batch shape ().
+        """
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), encode(self.inputs))
 
     def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
-        """Refuse a posterior that scores its own draws alone."""
+        """Check that the posterior's density of other values than its draws takes one pass.
+
+        Args:
+            latent_shape: event shape of the story's latent; not checked.
+            posterior: the family of the story's q(z | x).
+
+        Raises:
+            ValueError: the density takes a pass for each latent (`sequential_log_prob`).
+        """
         if posterior is not None and posterior.sequential_log_prob:
             raise ValueError(
-                f"VampPrior scores every latent under {self.components} posteriors, and {type(posterior).__name__} "
-                "scores none but its own draws in one pass: take DiagonalNormal or FullNormal, or another prior"
+                f"VampPrior needs log q(z | u_c) for {self.components} pseudo-inputs, and {type(posterior).__name__} "
+                "computes it one latent at a time: use DiagonalNormal or FullNormal, or another prior"
             )
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Start at data drawn from `x`, without replacement as far as they go."""
+        """Set the pseudo-inputs to training data, drawn without replacement as far as there are enough.
+
+        Args:
+            x: training data (n, *event_shape).
+        """
         rows = torch.randperm(len(x), device=x.device)[torch.arange(self.components, device=x.device) % len(x)]
         self.inputs.copy_(x[rows])
 
@@ -177,9 +222,3 @@ class VampPrior(nn.Module, Prior):
 def _check_components(prior: NormalMixture | VampPrior) -> None:
     if prior.components < 1:
         raise ValueError(f"{type(prior).__name__} needs at least one component, got components={prior.components}")
-
-
-def check_latent(prior: Prior, mine: tuple[int, ...], latent_shape: tuple[int, ...]) -> None:
-    """Refuse latents of another shape than the prior's own, `mine`."""
-    if latent_shape != mine:
-        raise ValueError(f"prior={type(prior).__name__}({mine}) is not for latents of shape {latent_shape}")

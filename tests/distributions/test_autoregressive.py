@@ -1,4 +1,4 @@
-"""Autoregressive distributions: causal, normalized, and drawn as they are scored."""
+"""Autoregressive distributions: causal, normalized, and draws that follow the density."""
 
 import itertools
 
@@ -50,27 +50,27 @@ def test_probabilities_of_all_sequences_sum_to_one():
     assert float(pixels.log_prob(every(2, 9).float().reshape(-1, 1, 3, 3)).exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
-def test_no_output_depends_on_its_own_place_or_later_ones():
+def test_no_output_depends_on_its_own_element_or_later_ones():
     network = transformer()
     x = torch.randint(3, (5, 4), generator=torch.Generator().manual_seed(2))
-    told = network(x)
-    for place in range(4):
+    outputs = network(x)
+    for i in range(4):
         changed = x.clone()
-        changed[:, place] = (x[:, place] + 1) % 3
-        moved = (network(changed) - told).abs().amax((0, 2))
-        assert bool((moved[: place + 1] == 0).all())
-        assert bool((moved[place + 1 :] > 1e-4).all())
+        changed[:, i] = (x[:, i] + 1) % 3
+        difference = (network(changed) - outputs).abs().amax((0, 2))
+        assert bool((difference[: i + 1] == 0).all())
+        assert bool((difference[i + 1 :] > 1e-4).all())
 
 
-def test_steps_give_what_whole_passes_give():
+def test_steps_give_the_outputs_of_full_passes():
     network = transformer(context=2)
     x, context = torch.randint(3, (5, 4)), torch.randn(5, 2)
     step, whole = network.steps(5, context), network(x, context)
-    for place in range(4):
-        assert torch.allclose(step(place, x), whole[:, place], atol=1e-5)
+    for i in range(4):
+        assert torch.allclose(step(i, x), whole[:, i], atol=1e-5)
 
 
-def test_draws_by_steps_and_by_whole_passes_are_the_same():
+def test_draws_by_steps_and_by_full_passes_are_the_same():
     network = transformer(length=6)
 
     def whole(x):
@@ -87,15 +87,15 @@ def test_draws_by_steps_and_by_whole_passes_are_the_same():
 def test_frequencies_of_draws_are_the_probabilities(kind):
     torch.manual_seed(4)
     if kind == "words":
-        said, possible = AutoregressiveDistribution(transformer(3), Categorical(3), (3,)), every(3, 3)
+        density, possible = AutoregressiveDistribution(transformer(3), Categorical(3), (3,)), every(3, 3)
     else:
-        said, possible = AutoregressiveDistribution(Linear(4), Bernoulli(), (1, 2, 2)), every(2, 4).float()
-    drawn = said.sample((20_000,)).flatten(1)
+        density, possible = AutoregressiveDistribution(Linear(4), Bernoulli(), (1, 2, 2)), every(2, 4).float()
+    drawn = density.sample((20_000,)).flatten(1)
     counts = (drawn[:, None] == possible).all(-1).sum(0)
-    assert_frequencies(counts, said.log_prob(possible.reshape(-1, *said.event_shape)).exp())
+    assert_frequencies(counts, density.log_prob(possible.reshape(-1, *density.event_shape)).exp())
 
 
-def test_what_is_given_is_kept_and_the_rest_is_drawn_given_it():
+def test_a_prefix_is_kept_and_the_rest_is_drawn_conditionally_on_it():
     words = AutoregressiveDistribution(transformer(3), Categorical(3), (3,))
     prefix = torch.tensor([2, 1])
     drawn = words.sample((20_000,), prefix=prefix)
@@ -110,16 +110,16 @@ def test_shapes_with_and_without_a_context():
     assert plain.expand((5, 2)).sample((3,)).shape == (3, 5, 2, 4)
     assert plain.log_prob(torch.zeros(7, 5, 4, dtype=torch.int64)).shape == (7, 5)
     context = torch.randn(5, 2)
-    told = AutoregressiveDistribution(transformer(context=2), Categorical(3), (4,), context=context)
-    assert told.batch_shape == (5,)
-    x = told.sample((3,))
+    conditional = AutoregressiveDistribution(transformer(context=2), Categorical(3), (4,), context=context)
+    assert conditional.batch_shape == (5,)
+    x = conditional.sample((3,))
     assert x.shape == (3, 5, 4)
-    assert told.log_prob(x).shape == (3, 5)
-    wide = told.expand((6, 5))
-    assert torch.allclose(wide.log_prob(x[0]), told.log_prob(x[0]).expand(6, 5))
+    assert conditional.log_prob(x).shape == (3, 5)
+    wide = conditional.expand((6, 5))
+    assert torch.allclose(wide.log_prob(x[0]), conditional.log_prob(x[0]).expand(6, 5))
 
 
-def test_what_it_scores_is_checked():
+def test_invalid_values_are_refused():
     words = AutoregressiveDistribution(transformer(), Categorical(3), (4,), validate_args=True)
     with pytest.raises(ValueError, match="support"):
         words.log_prob(torch.full((4,), 3))
@@ -131,7 +131,7 @@ def test_what_it_scores_is_checked():
         Categorical(3).check(torch.tensor([0.5]))
 
 
-def test_grids_of_vectors_are_scored_by_their_codes():
+def test_the_density_of_a_grid_of_vectors_is_that_of_its_codes():
     torch.manual_seed(0)
     symbols = AutoregressiveDistribution(transformer(), Categorical(3), (2, 2))
     grid = Quantized(Codebook(3, 2), symbols)

@@ -51,13 +51,13 @@ def test_leave_one_out_has_the_units_of_the_data() -> None:
 def test_leave_one_out_of_a_third_of_the_points_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     x = points(rows=600)
     every = LeaveOneOutBandwidth()(x)
-    monkeypatch.setattr(bandwidths, "_ELEMENTS", 600 * 200)
+    monkeypatch.setattr(bandwidths, "_MAX_DISTANCES", 600 * 200)
     third = LeaveOneOutBandwidth()(x)
     assert third != every
     assert left_out(x, every) - 0.02 < left_out(x, third) <= left_out(x, every)
 
 
-def test_leave_one_out_bears_some_copies_and_refuses_data_of_copies_alone() -> None:
+def test_leave_one_out_accepts_some_copies_and_refuses_data_of_copies_alone() -> None:
     x = points()
     x[:10] = x[0]
     assert LeaveOneOutBandwidth()(x) > 0.01

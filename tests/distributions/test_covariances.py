@@ -1,4 +1,4 @@
-"""What is free in a Gaussian's covariance, against NumPy."""
+"""Parametrizations of a Gaussian's covariance, against NumPy."""
 
 import numpy as np
 import pytest
@@ -36,16 +36,16 @@ def test_estimate_is_the_maximum_likelihood_covariance_plus_the_floor(kind: type
     x, covariance = points(), kind(floor)
     raw = covariance.estimate(x)
     assert raw.shape == covariance.size(4)
-    found = covariance_of(covariance(torch.zeros(4).double(), raw), 4)
-    torch.testing.assert_close(found, expected(kind, x, floor), rtol=0, atol=1e-9)
+    estimate = covariance_of(covariance(torch.zeros(4).double(), raw), 4)
+    torch.testing.assert_close(estimate, expected(kind, x, floor), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_constant_features_have_the_floor_for_a_deviation(kind: type) -> None:
     x = points()
     x[:, 2] = 0.3
-    found = covariance_of(kind(0.01)(x[0], kind(0.01).estimate(x)), 4)
-    torch.testing.assert_close(found, expected(kind, x, 0.01), rtol=1e-5, atol=1e-9)
+    estimate = covariance_of(kind(0.01)(x[0], kind(0.01).estimate(x)), 4)
+    torch.testing.assert_close(estimate, expected(kind, x, 0.01), rtol=1e-5, atol=1e-9)
     fewer = covariance_of(kind(0.01)(x[0], kind(0.01).estimate(x[:2])), 4)
     torch.testing.assert_close(fewer, expected(kind, x[:2], 0.01), rtol=1e-5, atol=1e-9)
 
@@ -54,7 +54,7 @@ def test_constant_features_have_the_floor_for_a_deviation(kind: type) -> None:
 def test_without_a_floor_a_singular_covariance_is_refused(kind: type) -> None:
     x = points()
     x[:, 2] = 0.3
-    with pytest.raises(ValueError, match=rf"no maximum: .*\(dequantize\) them, or take {kind.__name__}\(floor=1e-4\)"):
+    with pytest.raises(ValueError, match=rf"no maximum: .*\(dequantize\) them, or use {kind.__name__}\(floor=1e-4\)"):
         kind(0.0).estimate(x)
     with pytest.raises(ValueError, match=r"no maximum"):
         Full(0.0).estimate(points(rows=3))
@@ -80,7 +80,7 @@ def test_units_change_the_scales_alone(kind: type) -> None:
     torch.testing.assert_close(difference, wanted, rtol=0, atol=1e-9)
 
 
-def test_over_events_scores_images_as_their_pixels() -> None:
+def test_reshaped_events_have_the_density_of_their_elements() -> None:
     x = points()
     vectors = Full()(x.mean(0), Full().estimate(x))
     images = reshape_events(vectors, (1, 2, 2))

@@ -1,4 +1,4 @@
-"""Likelihoods and posteriors: what each keeps, and their densities by hand."""
+"""Likelihoods and posteriors: their fields, and their densities by hand."""
 
 import dataclasses
 import json
@@ -108,9 +108,9 @@ def test_half_precision_outputs_are_scored_in_float32(name: str) -> None:
     outputs = torch.randn(5, *family.size((64,))).bfloat16()
     exact = family(outputs.double(), (64,))
     x = exact.sample()
-    found = family(outputs, (64,)).log_prob(x.float())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), exact.log_prob(x.float().double()), rtol=1e-5, atol=1e-4)
+    log_prob = family(outputs, (64,)).log_prob(x.float())
+    assert log_prob.dtype == torch.float32
+    torch.testing.assert_close(log_prob.double(), exact.log_prob(x.float().double()), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -121,9 +121,9 @@ def test_refuses_outputs_of_another_size(name: str) -> None:
 
 def test_stacked_parts_come_back() -> None:
     parts = torch.randn(3, 5, 2, 4, 4)
-    found = unstack(torch.cat(list(parts), 1), 3, (2, 4, 4), "it")
+    parts_again = unstack(torch.cat(list(parts), 1), 3, (2, 4, 4), "it")
     assert stacked_shape(3, (2, 4, 4)) == (6, 4, 4)
-    assert torch.equal(torch.stack(found), parts)
+    assert torch.equal(torch.stack(parts_again), parts)
 
 
 def test_bernoulli_is_exact_at_extreme_logits() -> None:
@@ -144,7 +144,9 @@ def test_learned_scales_have_a_floor() -> None:
 
 def test_bernoulli_refuses_grey_values() -> None:
     Bernoulli().check(torch.tensor([0.0, 1.0, 1.0]))
-    with pytest.raises(ValueError, match=r"'x' holds 2 values other than 0 and 1, the first 0.25, .*pass binarize="):
+    with pytest.raises(
+        ValueError, match=r"support \{0, 1\}, but 'x' has 2 other values \(first: 0.25\): pass binarize="
+    ):
         Bernoulli().check(torch.tensor([[0.0, 0.25], [-1.0, 1.0], [float("nan"), 1.0]]))
 
 

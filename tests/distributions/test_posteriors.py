@@ -1,4 +1,4 @@
-"""Posteriors whose latents depend on each other: densities by hand, draws that follow them, doors."""
+"""Posteriors of dependent latents: densities by hand, draws that follow them, and validation."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ from tests.helpers.statistics import assert_within
 
 
 def flow(latent: int = 3) -> InverseAutoregressiveFlow:
-    """A flow that bends: its masked networks made larger than they start."""
+    """A flow far from an affine map: its weights are twice those that it starts with."""
     family = InverseAutoregressiveFlow(latent, steps=3, context=4, hidden=(16,)).double()
     with torch.no_grad():
         for parameter in family.parameters():
@@ -45,28 +45,28 @@ def test_full_normal_is_the_multivariate_normal_by_hand() -> None:
     assert torch.equal(FullNormal().point(q), mean)
 
 
-def test_full_normal_learns_through_its_draws() -> None:
+def test_full_normal_has_gradients_through_its_draws() -> None:
     outputs = torch.randn(7, 9, requires_grad=True)
     FullNormal()(outputs, (3,)).rsample().square().sum().backward()
     assert outputs.grad is not None
     assert (outputs.grad != 0).all()
 
 
-def test_flow_scores_its_draws_by_the_change_of_variables() -> None:
+def test_the_density_of_a_draw_is_that_of_the_change_of_variables() -> None:
     family, outputs = flow(), torch.randn(10, dtype=torch.float64)
     q = family(outputs, (3,))
     start = q.base_dist.sample()
 
-    def moved(z: Tensor) -> Tensor:
+    def transformed(z: Tensor) -> Tensor:
         for step in q.transforms:
             z = step(z)
         return z
 
-    by_hand = q.base_dist.log_prob(start) - torch.logdet(jacobian(moved, start))
-    torch.testing.assert_close(q.log_prob(moved(start)), by_hand, rtol=0, atol=1e-10)
+    by_hand = q.base_dist.log_prob(start) - torch.logdet(jacobian(transformed, start))
+    torch.testing.assert_close(q.log_prob(transformed(start)), by_hand, rtol=0, atol=1e-10)
 
 
-def test_flow_scores_other_values_as_it_scores_its_draws() -> None:
+def test_the_density_of_other_values_agrees_with_that_of_draws() -> None:
     family, outputs = flow(), torch.randn(5, 10, dtype=torch.float64)
     q = family(outputs, (3,))
     z = q.rsample()
@@ -84,7 +84,7 @@ def test_flow_integrates_to_one() -> None:
     assert_within(weights.mean(), 1.0, weights.std() / math.sqrt(n))
 
 
-def test_flow_folds_particles_and_every_parameter_learns() -> None:
+def test_flow_broadcasts_particles_and_every_parameter_has_a_gradient() -> None:
     family, outputs = flow(), torch.randn(5, 10, dtype=torch.float64, requires_grad=True)
     q = family(outputs, (3,)).expand((4, 5))
     z = q.rsample()
@@ -95,7 +95,7 @@ def test_flow_folds_particles_and_every_parameter_learns() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in family.parameters())
 
 
-def test_flow_takes_the_mean_of_its_base_along() -> None:
+def test_the_point_of_a_flow_is_the_image_of_its_bases_mean() -> None:
     family, outputs = flow(), torch.randn(5, 10, dtype=torch.float64)
     narrow = torch.cat([outputs[:, :3], torch.full((5, 3), -30.0), outputs[:, 6:]], -1)
     q = family(narrow, (3,))
@@ -112,7 +112,7 @@ def test_flow_is_rebuilt_from_its_fields_and_follows_the_device() -> None:
         assert copy.deepcopy(family).to("meta")(outputs.to("meta"), (3,)).rsample().device.type == "meta"
 
 
-def test_flow_scores_in_float32_under_autocast() -> None:
+def test_the_density_is_in_float32_under_autocast() -> None:
     family = flow().float()
     with torch.autocast("cpu", torch.bfloat16):
         q = family(torch.randn(5, 10).bfloat16(), (3,))
@@ -126,18 +126,20 @@ def test_refuses_latents_that_are_no_vector(family: Family) -> None:
         family.size((2, 3))
 
 
-def test_flow_refuses_what_it_cannot_be() -> None:
-    for arguments, said in (
+def test_flow_refuses_invalid_arguments() -> None:
+    for arguments, message in (
         ({"latent": 1}, "at least 2 latents"),
         ({"latent": 3, "steps": 0}, "needs a step"),
         ({"latent": 30, "hidden": (16,)}, r"hidden widths must be at least latent=30, got hidden=\(16,\)"),
         ({"latent": 3, "floor": 0.0}, "floor=0.0"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             InverseAutoregressiveFlow(**arguments)
     with pytest.raises(ValueError, match=r"InverseAutoregressiveFlow\(3\) over \(4,\) .*got \(5, 7\)"):
         InverseAutoregressiveFlow(3)(torch.zeros(5, 7), (4,))
-    with pytest.raises(ValueError, match=r"VampPrior scores .* and InverseAutoregressiveFlow scores none but its own"):
+    with pytest.raises(
+        ValueError, match=r"VampPrior needs log q\(z \| u_c\) .* InverseAutoregressiveFlow computes it one latent"
+    ):
         VampPrior((1, 4, 4), 5).check((3,), InverseAutoregressiveFlow(3))
 
 

@@ -19,7 +19,7 @@ def test_standard_normal_density(latent: object) -> None:
     torch.testing.assert_close(prior.log_prob(z), by_hand, rtol=0, atol=1e-10)
 
 
-def test_standard_normal_follows_the_story_and_saves_nothing() -> None:
+def test_standard_normal_follows_the_dtype_and_device_and_has_no_state() -> None:
     prior = StandardNormal(2)
     assert not prior.state_dict()
     assert not list(prior.parameters())
@@ -56,7 +56,7 @@ def test_mixture_draws_have_its_moments() -> None:
     assert_within(draws.mean(0), mean, (variance / n).sqrt())
 
 
-def test_every_parameter_of_a_prior_learns() -> None:
+def test_every_parameter_of_a_prior_has_a_gradient() -> None:
     mixture, vamp = NormalMixture(3, components=4), VampPrior((1, 2, 3), components=4)
     z = torch.randn(7, 3)
     (mixture().log_prob(z).sum() + vamp(encode).log_prob(z).sum()).backward()

@@ -1,4 +1,4 @@
-"""What the network of a diffusion predicts, and how the datum is read off it."""
+"""Prediction targets of a diffusion's network, and the datum that each stands for."""
 
 from __future__ import annotations
 
@@ -11,18 +11,38 @@ __all__ = ["PredictNoise", "PredictV", "PredictX", "Prediction"]
 
 
 class Prediction(ABC):
-    """A quantity that, beside z = alpha x + sigma e, tells x and e: what a network's outputs stand for.
+    """A prediction target: a quantity from which, given z = alpha x + sigma e, both x and e follow.
 
-    All say the same of x; they differ in what a network finds easy at which noise.
+    All targets determine the same x; they differ in how hard they are to predict at which noise.
     """
 
     @abstractmethod
     def x(self, outputs: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The datum x that the outputs stand for, in the shape of `z`."""
+        """The datum that outputs stand for.
+
+        Args:
+            outputs: of the network, in the shape of `z`.
+            z: noisy data (..., *event_shape).
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            x, in the shape of `z`.
+        """
 
     @abstractmethod
     def outputs(self, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The outputs that stand for `x`: the inverse of `Prediction.x`."""
+        """The outputs that stand for a datum: the inverse of `Prediction.x`.
+
+        Args:
+            x: data (..., *event_shape).
+            z: noisy data, in the shape of `x`.
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            The outputs, in the shape of `z`.
+        """
 
 
 @dataclass(frozen=True)
@@ -36,17 +56,37 @@ class PredictX(Prediction):
     """
 
     def x(self, outputs: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The outputs."""
+        """The datum that outputs stand for.
+
+        Args:
+            outputs: of the network, in the shape of `z`.
+            z: noisy data (..., *event_shape).
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            The outputs themselves, in the shape of `z`.
+        """
         return outputs
 
     def outputs(self, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """x."""
+        """The outputs that stand for a datum.
+
+        Args:
+            x: data (..., *event_shape).
+            z: noisy data, in the shape of `x`.
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            x itself, in the shape of `z`.
+        """
         return x
 
 
 @dataclass(frozen=True)
 class PredictNoise(Prediction):
-    """The outputs are the noise e: x = (z - sigma e) / alpha, whose error is multiplied where alpha is small.
+    """The outputs are the noise e: x = (z - sigma e) / alpha, which amplifies errors where alpha is small.
 
     Example:
         >>> import torch
@@ -58,19 +98,39 @@ class PredictNoise(Prediction):
     """
 
     def x(self, outputs: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """(z - sigma e) / alpha."""
+        """The datum that outputs stand for.
+
+        Args:
+            outputs: of the network, in the shape of `z`.
+            z: noisy data (..., *event_shape).
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            (z - sigma e) / alpha, in the shape of `z`.
+        """
         return (z - sigma * outputs) / alpha
 
     def outputs(self, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """(z - alpha x) / sigma."""
+        """The outputs that stand for a datum.
+
+        Args:
+            x: data (..., *event_shape).
+            z: noisy data, in the shape of `x`.
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            (z - alpha x) / sigma, in the shape of `z`.
+        """
         return (z - alpha * x) / sigma
 
 
 @dataclass(frozen=True)
 class PredictV(Prediction):
-    """The outputs are v = alpha e - sigma x: the noise where there is little of it, the datum where there is much.
+    """The outputs are v = alpha e - sigma x: nearly the noise at high SNR, nearly the negative datum at low SNR.
 
-    x = alpha z - sigma v: no error is multiplied at any level.
+    x = alpha z - sigma v, which amplifies errors at no timestep.
 
     Example:
         >>> import torch
@@ -82,9 +142,29 @@ class PredictV(Prediction):
     """
 
     def x(self, outputs: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """alpha z - sigma v."""
+        """The datum that outputs stand for.
+
+        Args:
+            outputs: of the network, in the shape of `z`.
+            z: noisy data (..., *event_shape).
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            alpha z - sigma v, in the shape of `z`.
+        """
         return alpha * z - sigma * outputs
 
     def outputs(self, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """(alpha z - x) / sigma."""
+        """The outputs that stand for a datum.
+
+        Args:
+            x: data (..., *event_shape).
+            z: noisy data, in the shape of `x`.
+            alpha: factor of the data in z, which broadcasts against it.
+            sigma: standard deviation of the noise in z, which broadcasts against it.
+
+        Returns:
+            (alpha z - x) / sigma, in the shape of `z`.
+        """
         return (alpha * z - x) / sigma

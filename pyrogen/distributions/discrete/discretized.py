@@ -1,4 +1,4 @@
-"""Distributions of grey levels: probabilities of x in {0, 1/(L-1), ..., 1}, which sum to one over the L levels."""
+"""Distributions of grey levels: probabilities of x in {0, 1/(L-1), ..., 1}, which sum to 1 over the L levels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class GreyLevels(constraints.Constraint):
     """The values k / (levels - 1), k = 0, ..., levels - 1, as rounded in float32.
 
     Args:
-        levels: number of grey levels, 256 for 8-bit images.
+        levels: number of grey levels L, 256 for 8-bit images.
 
     Example:
         >>> GreyLevels(5).check(torch.tensor([0.0, 0.25, 0.3, 1.25]))
@@ -32,7 +32,14 @@ class GreyLevels(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each value is one of them."""
+        """Whether each value is a grey level.
+
+        Args:
+            value: numbers of any shape.
+
+        Returns:
+            Booleans of the same shape.
+        """
         level = value * (self.levels - 1)
         return (value >= 0) & (value <= 1) & ((level - level.round()).abs() < 1e-2)
 
@@ -45,6 +52,7 @@ class LevelCategorical(dist.TorchDistribution):
 
     Args:
         logits: (..., L).
+        validate_args: whether values are checked to be grey levels; None, the default: as Pyro is set.
 
     Example:
         >>> LevelCategorical(torch.zeros(5)).log_prob(torch.tensor([0.25, 1.0])).exp()
@@ -60,16 +68,27 @@ class LevelCategorical(dist.TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
-        """The grey levels."""
+        """The constraint that values satisfy.
+
+        Returns:
+            The grey levels.
+        """
         return GreyLevels(self.levels)
 
     @property
     def mean(self) -> Tensor:
-        """The mean, (...)."""
+        """The mean, (*batch_shape)."""
         return (self.logits.exp() * torch.arange(self.levels, device=self.logits.device)).sum(-1) / (self.levels - 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LevelCategorical:
-        """The distribution with another batch shape."""
+        """The distribution with another batch shape.
+
+        Args:
+            batch_shape: to which the present one broadcasts.
+
+        Returns:
+            A new distribution.
+        """
         new = self._get_checked_instance(LevelCategorical, _instance)
         new.levels, new.logits = self.levels, self.logits.expand((*batch_shape, self.levels))
         super(LevelCategorical, new).__init__(torch.Size(batch_shape), validate_args=False)
@@ -78,12 +97,26 @@ class LevelCategorical(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Values (*sample_shape, ...)."""
+        """Draw grey levels.
+
+        Args:
+            sample_shape: of independent draws, `()` by default.
+
+        Returns:
+            Values (*sample_shape, *batch_shape).
+        """
         level = dist.Categorical(logits=self.logits, validate_args=False).sample(torch.Size(sample_shape))
         return level.to(self.logits.dtype) / (self.levels - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x = value), nats."""
+        """The log probability of grey levels, in nats.
+
+        Args:
+            value: grey levels, which broadcast against the batch shape.
+
+        Returns:
+            log p(x = value), of the broadcast shape.
+        """
         if self._validate_args:
             self._validate_sample(value)
         level = (value * (self.levels - 1)).round().long().unsqueeze(-1)
@@ -92,16 +125,17 @@ class LevelCategorical(dist.TorchDistribution):
 
 
 class LevelLogistic(dist.TorchDistribution):
-    """The grey level nearest to y ~ Logistic(loc, scale); the first and last take all that lies beyond.
+    """The grey level nearest to y ~ Logistic(loc, scale); the first and the last take the tails.
 
-    p(x = k / (L - 1)) = sigmoid(b) - sigmoid(a), between the edges a and b of the level's bin in units of the scale, as
-    log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), which is no difference of close numbers, so that it keeps
-    its digits however far x lies from `loc`.
+    p(x = k / (L - 1)) = sigmoid(b) - sigmoid(a), between the edges a and b of the level's bin in units of the scale,
+    computed as log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)): no difference of close numbers, so that it is
+    accurate however far x lies from `loc`.
 
     Args:
         loc: (...), in units of x.
         scale: (...), in units of x.
         levels: number of levels L.
+        validate_args: whether values are checked to be grey levels; None, the default: as Pyro is set.
 
     Example:
         >>> x = LevelLogistic(torch.tensor(0.3), torch.tensor(0.1), levels=256)
@@ -118,7 +152,11 @@ class LevelLogistic(dist.TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
-        """The grey levels."""
+        """The constraint that values satisfy.
+
+        Returns:
+            The grey levels.
+        """
         return GreyLevels(self.levels)
 
     @property
@@ -129,7 +167,14 @@ class LevelLogistic(dist.TorchDistribution):
         return sum((((self.loc - edge) / self.scale).sigmoid() for edge in edges), torch.zeros_like(self.loc)) / last
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LevelLogistic:
-        """The distribution with another batch shape."""
+        """The distribution with another batch shape.
+
+        Args:
+            batch_shape: to which the present one broadcasts.
+
+        Returns:
+            A new distribution.
+        """
         new = self._get_checked_instance(LevelLogistic, _instance)
         new.levels = self.levels
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
@@ -139,7 +184,14 @@ class LevelLogistic(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Values (*sample_shape, ...)."""
+        """Draw grey levels.
+
+        Args:
+            sample_shape: of independent draws, `()` by default.
+
+        Returns:
+            Values (*sample_shape, *batch_shape).
+        """
         uniform = torch.rand(
             self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device
         )
@@ -147,7 +199,14 @@ class LevelLogistic(dist.TorchDistribution):
         return level.clamp(0, self.levels - 1) / (self.levels - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x = value), nats."""
+        """The log probability of grey levels, in nats.
+
+        Args:
+            value: grey levels, which broadcast against the batch shape.
+
+        Returns:
+            log p(x = value), of the broadcast shape.
+        """
         if self._validate_args:
             self._validate_sample(value)
         last = self.levels - 1

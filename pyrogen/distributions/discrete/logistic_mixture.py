@@ -1,4 +1,4 @@
-"""Mixtures of discretized logistics over the channels of a pixel, each told of those before."""
+"""Mixtures of discretized logistics over the channels of a pixel, each conditioned on those before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelLogistic
-from pyrogen.distributions.family import promote_outputs
-from pyrogen.distributions.likelihoods import GreyLevelLikelihood
+from pyrogen.distributions.discrete.grey_level_likelihoods import GreyLevelLikelihood
+from pyrogen.distributions.family import check_positive, promote_outputs
 
 __all__ = ["ChainedLevelLogistic", "LogisticMixture"]
 
@@ -23,8 +23,9 @@ class ChainedLevelLogistic(dist.TorchDistribution):
     Args:
         loc: (..., C), in units of x.
         scale: (..., C), in units of x.
-        slope: (..., C, C), of which what is below the diagonal counts.
+        slope: (..., C, C), of which the part below the diagonal counts.
         levels: number of levels L.
+        validate_args: whether values are checked to be grey levels; None, the default: as Pyro is set.
 
     Example:
         >>> ChainedLevelLogistic(torch.zeros(2, 3), torch.ones(2, 3), torch.zeros(2, 3, 3), levels=256).sample().shape
@@ -46,19 +47,30 @@ class ChainedLevelLogistic(dist.TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:
-        """The grey levels, of each channel."""
+        """The constraint that values satisfy.
+
+        Returns:
+            The grey levels, of each channel.
+        """
         return constraints.independent(GreyLevels(self.levels), 1)
 
     @property
     def mean(self) -> Tensor:
-        """What the channels are about: each the mean of its logistic at such means of those before, in [0, 1]."""
+        """An approximate mean, (..., C): of each channel the logistic's at such means of those before, in [0, 1]."""
         x = torch.full_like(self.loc, 0.5)
         for c in range(x.shape[-1]):
             x[..., c] = self._of_channel(x, c).loc.clamp(0, 1)
         return x
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ChainedLevelLogistic:
-        """The distribution with another batch shape."""
+        """The distribution with another batch shape.
+
+        Args:
+            batch_shape: to which the present one broadcasts.
+
+        Returns:
+            A new distribution.
+        """
         new = self._get_checked_instance(ChainedLevelLogistic, _instance)
         new.levels, channels = self.levels, self.event_shape[0]
         new.loc, new.scale = (each.expand(*batch_shape, channels) for each in (self.loc, self.scale))
@@ -69,41 +81,54 @@ class ChainedLevelLogistic(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Values (*sample_shape, ..., C), channel by channel."""
+        """Draw grey levels, channel by channel.
+
+        Args:
+            sample_shape: of independent draws, `()` by default.
+
+        Returns:
+            Values (*sample_shape, *batch_shape, C).
+        """
         x = self.loc.new_full(self._extended_shape(torch.Size(sample_shape)), 0.5)
         for c in range(x.shape[-1]):
             x[..., c] = self._of_channel(x, c).sample()
         return x
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x = value), nats."""
+        """The log probability of grey levels, in nats.
+
+        Args:
+            value: (..., C), which broadcasts against the batch shape.
+
+        Returns:
+            log p(x = value), (...).
+        """
         if self._validate_args:
             self._validate_sample(value)
-        told = (self.slope @ (value[..., None] - 0.5)).squeeze(-1)
-        log_prob: Tensor = LevelLogistic(self.loc + told, self.scale, self.levels, validate_args=False).log_prob(value)
+        shift = (self.slope @ (value[..., None] - 0.5)).squeeze(-1)
+        log_prob: Tensor = LevelLogistic(self.loc + shift, self.scale, self.levels, validate_args=False).log_prob(value)
         return log_prob.sum(-1)
 
     def _of_channel(self, x: Tensor, c: int) -> LevelLogistic:
-        """p(x_c | x_<c), of x whose later channels do not count."""
+        """p(x_c | x_<c), where the later channels of x have no effect."""
         loc = self.loc[..., c] + (self.slope[..., c, :] * (x - 0.5)).sum(-1)
         return LevelLogistic(loc, self.scale[..., c], self.levels, validate_args=False)
 
 
 @dataclass(frozen=True)
 class LogisticMixture(GreyLevelLikelihood):
-    """x ~ sum_k w_k `ChainedLevelLogistic`_k, for the channels of a pixel, event shape (C,): their grey levels.
+    """x ~ sum_k w_k `ChainedLevelLogistic`_k, for the grey levels of the channels of a pixel, event shape (C,).
 
-    The network gives for each of K components a logit, and for each channel the place of its mean, 1/2 + m/2, a raw
-    log-scale r, for a scale of floor + exp(r)/2, and a raw slope s for each channel before, tanh(s).
+    The network gives for each of K components a logit, and for each channel a number m, for a mean of 1/2 + m/2, a raw
+    log-scale r, for a scale of floor + exp(r)/2, and for each channel before a raw slope s, for a slope of tanh(s).
 
     Args:
-        components: number of components K.
-        levels: number of grey levels, 256 for 8-bit images.
-        floor: smallest scale, in the units of the data.
+        components: number of components K, 5 by default.
+        levels: number of grey levels, 256 by default, as in 8-bit images.
+        floor: smallest scale, in the units of the data; 0.0001 by default.
 
     Raises:
-        ValueError: fewer than 1 component or 2 levels, or `floor` is not positive; by `check`, values that are no grey
-            level.
+        ValueError: there are fewer than 1 component or 2 levels, or `floor` is not positive.
 
     Example:
         >>> LogisticMixture(10).size((3,)), LogisticMixture(5).size((1,))
@@ -121,11 +146,20 @@ class LogisticMixture(GreyLevelLikelihood):
         super().__post_init__()
         if self.components < 1:
             raise ValueError(f"LogisticMixture needs at least 1 component, got components={self.components!r}")
-        if not self.floor > 0:
-            raise ValueError(f"LogisticMixture needs a positive floor, got floor={self.floor!r}")
+        check_positive(self, "floor")
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Logits, means, raw log-scales and raw slopes of all components."""
+        """The event shape of the network's outputs: logits, means, raw log-scales and raw slopes of all components.
+
+        Args:
+            event_shape: (channels,).
+
+        Returns:
+            (K (1 + 2 C + C (C - 1) / 2),).
+
+        Raises:
+            ValueError: the event shape has another number of dimensions.
+        """
         if len(event_shape) != 1:
             raise ValueError(f"LogisticMixture is for the channels of a pixel, (channels,), got {event_shape}")
         channels = event_shape[0]

@@ -17,21 +17,22 @@ __all__ = ["Codebook", "Quantized"]
 
 @dataclass(eq=False)
 class Codebook(nn.Module):
-    """K vectors, each the average of what was nearest to it of late.
+    """K vectors, each an exponential moving average of the encodings nearest to it.
 
     With m_k rows nearest to vector k in a batch and s_k their sum, counts and sums are averaged over steps, N_k <-
-    decay N_k + (1 - decay) m_k and S_k likewise, and the vector is S_k / N_k: k-means, step by step. A vector that
-    nothing has been nearest to for long is dead, and starts anew at a row of the batch, each at another one. In
-    evaluation mode nothing is learned.
+    decay N_k + (1 - decay) m_k and S_k likewise, and the vector is S_k / N_k: online k-means. A vector that was nearest
+    to few rows for long is dead, and is reset to a row of the batch, each to a different one. In evaluation mode
+    vectors do not change.
 
     Args:
         codes: number of vectors K.
         features: numbers in a vector.
-        decay: of the averages.
-        dead: a vector is dead when its average count is below this part of an equal share, and no row is nearest to it.
+        decay: of the averages, for each step; 0.99 by default.
+        dead: a vector is dead when its average count is below this fraction of the mean count and no row of the batch
+            is nearest to it; 0.03 by default.
 
     Raises:
-        ValueError: no code or no feature, or `decay` or `dead` is not in [0, 1).
+        ValueError: there is no code or no feature, or `decay` or `dead` is not in [0, 1).
 
     Example:
         >>> book = Codebook(codes=5, features=2)
@@ -64,46 +65,69 @@ class Codebook(nn.Module):
         self.register_buffer("sums", vectors.clone())
 
     def nearest(self, z: Tensor) -> Tensor:
-        """The code nearest to each vector of `z` (..., features), int64 (...)."""
+        """The index of the vector nearest to each encoding.
+
+        Args:
+            z: encodings (..., features).
+
+        Returns:
+            int64 (...).
+        """
         with without_autocast(self.vectors):
-            # TrainingSpec from the middle of the vectors: |v|^2 - 2 z v cancels far from the origin.
-            middle = self.vectors.mean(0)
-            vectors, z = self.vectors - middle, z.detach().to(middle.dtype) - middle
+            # Relative to the mean of the vectors: |v|^2 - 2 z v cancels far from the origin.
+            mean = self.vectors.mean(0)
+            vectors, z = self.vectors - mean, z.detach().to(mean.dtype) - mean
             return (vectors.square().sum(-1) - 2 * z @ vectors.T).argmin(-1)
 
     def forward(self, index: Tensor) -> Tensor:
-        """The vectors (..., features) of the codes `index` (...)."""
+        """Look up vectors.
+
+        Args:
+            index: int64 (...).
+
+        Returns:
+            The vectors (..., features).
+        """
         return self.vectors[index]
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Put the vectors at different rows of `z` (..., features), chosen at random, each as often if they are few."""
-        self.vectors.copy_(self._some(z.detach().reshape(-1, self.features)))
+        """Set the vectors to encodings chosen at random, different ones where there are enough.
+
+        Args:
+            z: encodings (..., features).
+        """
+        self.vectors.copy_(self._random_rows(z.detach().reshape(-1, self.features)))
         self.counts.fill_(1.0)
         self.sums.copy_(self.vectors)
 
     @torch.no_grad()
     def update(self, z: Tensor, index: Tensor) -> None:
-        """Average the vectors `z` (..., features) into those of their codes `index` (...), and revive dead ones."""
+        """Update the averages by the encodings of a batch and reset dead vectors; only in training mode.
+
+        Args:
+            z: encodings (..., features).
+            index: of the vectors nearest to them, int64 (...).
+        """
         if not self.training:
             return
         rows = z.detach().reshape(-1, self.features).to(self.vectors.dtype)
-        # A product, and no index_add: on CUDA that adds in another order each time.
-        belongs = (index.reshape(-1, 1) == torch.arange(self.codes, device=rows.device)).to(rows.dtype)
-        number = belongs.sum(0)
+        # A product in place of index_add, whose order of addition is not deterministic on CUDA.
+        assignment = (index.reshape(-1, 1) == torch.arange(self.codes, device=rows.device)).to(rows.dtype)
+        number = assignment.sum(0)
         with without_autocast(rows):
-            sums = self.decay * self.sums + (1 - self.decay) * belongs.T @ rows
+            sums = self.decay * self.sums + (1 - self.decay) * assignment.T @ rows
         counts = self.decay * self.counts + (1 - self.decay) * number
         share = counts.sum() / self.codes
         dead = (counts < self.dead * share) & (number == 0)
         counts = torch.where(dead, share, counts)
-        sums = torch.where(dead[:, None], self._some(rows) * share, sums)
+        sums = torch.where(dead[:, None], self._random_rows(rows) * share, sums)
         self.counts.copy_(counts)
         self.sums.copy_(sums)
         self.vectors.copy_(sums / counts[:, None])
 
-    def _some(self, rows: Tensor) -> Tensor:
-        """As many of the rows as there are codes, chosen at random: different ones, each as often if they are few."""
+    def _random_rows(self, rows: Tensor) -> Tensor:
+        """K rows without replacement, as far as there are as many."""
         times = -(-self.codes // len(rows))
         chosen = torch.cat([torch.randperm(len(rows), device=rows.device) for _ in range(times)])
         return rows[chosen[: self.codes]]
@@ -112,11 +136,12 @@ class Codebook(nn.Module):
 class Quantized(TorchDistribution):
     """A grid of a codebook's vectors, z_i = vector of c_i, with c ~ `symbols`.
 
-    A value is scored by the codes nearest to it, without gradient: log p(z) = log p(c).
+    The density of a value is that of the codes nearest to it, without gradient: log p(z) = log p(c).
 
     Args:
         codebook: the vectors.
         symbols: p(c), over int64 of event shape `grid`.
+        validate_args: whether values are checked; None, the default: as Pyro is set.
 
     Example:
         >>> import pyro.distributions as dist
@@ -135,11 +160,22 @@ class Quantized(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
-        """Any vectors: the nearest codes are scored."""
+        """The constraint that values satisfy.
+
+        Returns:
+            Real vectors: the density is that of the codes nearest to them.
+        """
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Quantized:
-        """The distribution with another batch shape."""
+        """The distribution with another batch shape.
+
+        Args:
+            batch_shape: to which the present one broadcasts.
+
+        Returns:
+            A new distribution.
+        """
         new = self._get_checked_instance(Quantized, _instance)
         new.codebook, new.symbols = self.codebook, self.symbols.expand(batch_shape)
         super(Quantized, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
@@ -148,11 +184,25 @@ class Quantized(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, *grid, features)."""
-        drawn: Tensor = self.codebook(self.symbols.sample(torch.Size(sample_shape)))
-        return drawn
+        """Draw grids of vectors.
+
+        Args:
+            sample_shape: of independent draws, `()` by default.
+
+        Returns:
+            Vectors (*sample_shape, *batch_shape, *grid, features).
+        """
+        vectors: Tensor = self.codebook(self.symbols.sample(torch.Size(sample_shape)))
+        return vectors
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(z = value), nats."""
+        """The log probability of the codes nearest to a value, in nats.
+
+        Args:
+            value: vectors (..., *grid, features).
+
+        Returns:
+            log p(c), (...).
+        """
         log_prob: Tensor = self.symbols.log_prob(self.codebook.nearest(value))
         return log_prob

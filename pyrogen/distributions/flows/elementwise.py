@@ -1,4 +1,4 @@
-"""Invertible maps of one number, chosen by the outputs of a network: what the layers of a flow do to each element."""
+"""Invertible maps of one number with parameters from a network, which the layers of a flow apply to each element."""
 
 from __future__ import annotations
 
@@ -10,28 +10,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Affine", "Elementwise", "Spline"]
+from pyrogen.distributions.family import check_positive
+
+__all__ = ["Affine", "Elementwise", "GatedAffine", "Spline"]
 
 
 class Elementwise(ABC):
-    """Increasing maps z = t(x; r) of numbers, each with parameters r of its own, the identity at r = 0.
+    """Increasing maps z = t(x; r) of numbers, each with parameters r of its own, as a rule the identity at r = 0.
 
-    A map is a frozen dataclass. Both directions give the logarithm of the slope that they went along, so that a layer
-    sums it up to its Jacobian's log-determinant.
+    A map is a frozen dataclass. Both directions also give the logarithm of their slope, of which a layer's sum is the
+    log-determinant of its Jacobian.
     """
 
     @property
     @abstractmethod
     def num_parameters(self) -> int:
-        """How many numbers P choose the map of one element."""
+        """Number of parameters P of the map of one element."""
 
     @abstractmethod
     def __call__(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """z = t(x) and log dz/dx, each (...), for `x` (...) and `raw` (..., P)."""
+        """The map and its slope.
+
+        Args:
+            x: numbers (...).
+            raw: parameters r (..., P).
+
+        Returns:
+            z = t(x) and log dz/dx, each (...).
+        """
 
     @abstractmethod
     def inverse(self, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """x with t(x) = z and log dx/dz, each (...), for `z` (...) and `raw` (..., P)."""
+        """The inverse map and its slope.
+
+        Args:
+            z: numbers (...).
+            raw: parameters r (..., P).
+
+        Returns:
+            x with t(x) = z and log dx/dz, each (...).
+        """
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class Affine(Elementwise):
     """z = exp(s) x + m,  s = limit tanh(r / limit).
 
     Args:
-        limit: what |s| stays below, so that no single layer can lose the digits of a number.
+        limit: upper bound of |s|, 2 by default, so that no single layer loses the digits of a number.
 
     Raises:
         ValueError: `limit` is not positive.
@@ -55,8 +73,7 @@ class Affine(Elementwise):
     limit: float = 2.0
 
     def __post_init__(self) -> None:
-        if not self.limit > 0:
-            raise ValueError(f"Affine needs a positive limit, got limit={self.limit!r}")
+        check_positive(self, "limit")
 
     @property
     def num_parameters(self) -> int:
@@ -69,13 +86,61 @@ class Affine(Elementwise):
         return log_scale.exp() * x + shift, log_scale
 
     def inverse(self, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """x and log dx/dz."""
+        """The inverse map and its slope.
+
+        Args:
+            z: numbers (...).
+            raw: parameters r (..., P).
+
+        Returns:
+            x with t(x) = z and log dx/dz, each (...).
+        """
         shift, log_scale = self._parts(raw)
         return (z - shift) * (-log_scale).exp(), -log_scale
 
     def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         shift, r = raw.unbind(-1)
         return shift, self.limit * torch.tanh(r / self.limit)
+
+
+@dataclass(frozen=True)
+class GatedAffine(Elementwise):
+    """z = s x + (1 - s) m,  s = sigmoid(2 + r): the step of an inverse autoregressive flow.
+
+    At r = 0 it is no identity: s is 0.88, as suits layers that start at random.
+
+    Example:
+        >>> GatedAffine()(torch.tensor(3.0), torch.tensor([3.0, 0.0]))
+        (tensor(3.), tensor(-0.1269))
+
+    References:
+        Kingma et al. 2016, arXiv:1606.04934 (equation 14).
+    """
+
+    @property
+    def num_parameters(self) -> int:
+        """The number m and the raw gate r."""
+        return 2
+
+    def __call__(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log dz/dx."""
+        shift, r = raw.unbind(-1)
+        gate = torch.sigmoid(r + 2)
+        return gate * x + (1 - gate) * shift, functional.logsigmoid(r + 2)
+
+    def inverse(self, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse map and its slope.
+
+        Args:
+            z: numbers (...).
+            raw: parameters r (..., P).
+
+        Returns:
+            x with t(x) = z and log dx/dz, each (...).
+        """
+        shift, r = raw.unbind(-1)
+        inverse_gate = 1 + torch.exp(-r - 2)
+        return inverse_gate * z + (1 - inverse_gate) * shift, -functional.logsigmoid(r + 2)
 
 
 @dataclass(frozen=True)
@@ -90,12 +155,13 @@ class Spline(Elementwise):
     which increases, has slope d_k at each knot, and is inverted by a quadratic equation. The outermost slopes are 1.
 
     Args:
-        bins: number of bins K.
-        bound: B, in the units of x; layers keep their numbers near a standard normal's.
-        floor: smallest slope at a knot, and smallest width and height of a bin relative to the mean one.
+        bins: number of bins K, 8 by default.
+        bound: B, in the units of x, 4 by default; layers keep their numbers near a standard normal's.
+        floor: smallest slope at a knot, and smallest width and height of a bin relative to the mean one; 0.01 by
+            default.
 
     Raises:
-        ValueError: fewer than 2 bins, `bound` is not positive, or `floor` is not in (0, 1).
+        ValueError: there are fewer than 2 bins, `bound` is not positive, or `floor` is not in (0, 1).
 
     Example:
         >>> z, log_slope = Spline(bins=4)(torch.tensor([-9.0, 0.5]), torch.randn(2, 11))
@@ -111,7 +177,7 @@ class Spline(Elementwise):
     bound: float = 4.0
     floor: float = 1e-2
 
-    # Pyro's spline is not used: it puts what lies outside back by boolean indexing, which compiled steps cannot trace,
+    # Pyro's spline is not used: it selects what lies outside by boolean indexing, which compiled steps cannot trace,
     # its outermost slopes are 0.999, and its linear-rational inverse is off by 1e-4 to 1e-3 in float32.
 
     def __post_init__(self) -> None:
@@ -123,7 +189,7 @@ class Spline(Elementwise):
 
     @property
     def num_parameters(self) -> int:
-        """Widths, heights, and slopes at the knots inside."""
+        """Widths, heights, and slopes at the inner knots."""
         return 3 * self.bins - 1
 
     def __call__(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,13 +204,21 @@ class Spline(Elementwise):
         return torch.where(outside, x, z), self._log_slope(outside, t, mean, slope, next_slope, bottom)
 
     def inverse(self, z: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """x and log dx/dz."""
+        """The inverse map and its slope.
+
+        Args:
+            z: numbers (...).
+            raw: parameters r (..., P).
+
+        Returns:
+            x with t(x) = z and log dx/dz, each (...).
+        """
         inside, knots = z.clamp(-self.bound, self.bound), self._knots(raw)
         left, width, low, height, slope, next_slope = _bin_of(inside, knots, 2)
         mean, up = height / width, (inside - low) / height
         bend = next_slope + slope - 2 * mean
         a, b, c = mean - slope + up * bend, slope - up * bend, -mean * up
-        # This one of the two forms of a root subtracts nothing of the same sign.
+        # Of the two forms of a root, the one without a difference of numbers of the same sign.
         t = (2 * c / (-b - (b.square() - 4 * a * c).clamp(min=0).sqrt())).clamp(0, 1)
         bottom = mean + bend * t * (1 - t)
         outside = z.abs() > self.bound
@@ -155,9 +229,9 @@ class Spline(Elementwise):
         """For each bin: left end, width, lower end, height, slopes at both ends, each (..., K)."""
         widths, heights, slopes = raw.split([self.bins, self.bins, self.bins - 1], -1)
         ends = [self._ends(lengths) for lengths in (widths, heights)]
-        # softplus of this is what is missing from 1, so that r = 0 is the identity.
-        start = math.log(math.expm1(1 - self.floor))
-        inner = self.floor + functional.softplus(slopes + start)
+        # floor + softplus(offset) = 1, so that r = 0 is the identity.
+        offset = math.log(math.expm1(1 - self.floor))
+        inner = self.floor + functional.softplus(slopes + offset)
         all_slopes = functional.pad(inner, (1, 1), value=1.0)
         (left, width), (low, height) = ends
         return left, width, low, height, all_slopes[..., :-1], all_slopes[..., 1:]
@@ -167,7 +241,7 @@ class Spline(Elementwise):
         shares = self.floor / self.bins + (1 - self.floor) * lengths.softmax(-1)
         inner = 2 * self.bound * shares.cumsum(-1)[..., :-1] - self.bound
         edges = functional.pad(inner, (1, 0), value=-self.bound)
-        # The lengths of what was added up, so that one bin ends exactly where the next begins.
+        # Differences of the rounded edges, so that one bin ends exactly where the next begins.
         return edges, functional.pad(inner, (0, 1), value=self.bound) - edges
 
     def _log_slope(
@@ -178,6 +252,6 @@ class Spline(Elementwise):
 
 
 def _bin_of(x: Tensor, knots: tuple[Tensor, ...], edges: int) -> tuple[Tensor, ...]:
-    """What there is of the bin that holds x, by the left ends `knots[edges]` (..., K); each (...)."""
+    """The knots of the bin that contains x, which is found by the edges `knots[edges]` (..., K); each (...)."""
     at = (x[..., None] >= knots[edges][..., 1:]).sum(-1, keepdim=True)
     return tuple(knot.gather(-1, at).squeeze(-1) for knot in knots)

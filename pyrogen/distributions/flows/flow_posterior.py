@@ -1,4 +1,4 @@
-"""Posteriors that a normalizing flow bends away from the Gaussian."""
+"""Posteriors that a normalizing flow transforms from a Gaussian."""
 
 from __future__ import annotations
 
@@ -7,35 +7,79 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro.distributions as dist
-import torch
-from pyro.distributions.transforms import ConditionalAffineAutoregressive
-from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrogen.distributions.family import Family, promote_outputs
+from pyrogen.distributions.family import Family, check_positive, promote_outputs
+from pyrogen.distributions.flows.autoregressive import AutoregressiveLayer
 from pyrogen.distributions.flows.bijections import BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
+from pyrogen.distributions.flows.elementwise import GatedAffine
 from pyrogen.distributions.flows.normalizing_flow import NormalizingFlow
-from pyrogen.distributions.posteriors import one_dimension
+from pyrogen.distributions.posteriors import vector_size
 from pyrogen.nn import as_shape
 
 __all__ = ["FlowPosterior", "InverseAutoregressiveFlow"]
 
 
+class _TransformedNormal(nn.Module, Family):
+    """z = f(z_0; c), z_0 ~ N(mean, scale^2), with means, raw log-scales and context c from the network."""
+
+    latent: int
+    context: int
+    floor: float
+
+    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of the network's outputs: means, raw log-scales and the context.
+
+        Args:
+            event_shape: (K,); other shapes are a ValueError.
+
+        Returns:
+            (2 K + context,).
+        """
+        return (2 * vector_size(type(self).__name__, event_shape) + self.context,)
+
+    def point(self, distribution: dist.TorchDistribution) -> Tensor:
+        """The image of the mean of z_0 under the flow.
+
+        Args:
+            distribution: one that the family made.
+
+        Returns:
+            z (*batch_shape, K).
+        """
+        z: Tensor = distribution.base_dist.mean
+        for transform in distribution.transforms:
+            z = transform(z)
+        return z
+
+    def _base_and_context(
+        self, outputs: Tensor, event_shape: tuple[int, ...]
+    ) -> tuple[dist.TorchDistribution, Tensor | None]:
+        """q(z_0 | outputs), and the context."""
+        latent = self.latent
+        outputs, _ = promote_outputs(
+            outputs, self.size((latent,)), f"{type(self).__name__}({latent}) over {event_shape}"
+        )
+        mean, raw, context = outputs.split([latent, latent, self.context], -1)
+        return dist.Normal(mean, self.floor + raw.exp()).to_event(1), context if self.context else None
+
+
 @dataclass(eq=False)
-class FlowPosterior(nn.Module, Family):
-    """z = f(z_0; c),  z_0 ~ N(mean, scale^2): a guide that the transforms bend, for each datum in its own way.
+class FlowPosterior(_TransformedNormal):
+    """z = f(z_0; c),  z_0 ~ N(mean, scale^2): a guide that transforms a Gaussian differently for each datum.
 
     The network gives K means, K raw log-scales r with scale = floor + exp(r), and the context c.
 
     Args:
         latent: number of latents K.
-        transforms: definitions of f, from z_0 to z; `Autoregressive(inverse=True)` is an inverse autoregressive flow.
-        context: how many numbers c the network tells every layer.
-        floor: smallest scale.
+        transforms: f, or its parts in order from z_0 to z, `Coupling(steps=2)` by default;
+            `Autoregressive(inverse=True)` is an inverse autoregressive flow, and `ZukoFlow("NSF")` one of zuko's.
+        context: size of the context c, which is an input of every layer; 64 by default.
+        floor: smallest scale, 1e-6 by default.
 
     Raises:
-        ValueError: `floor` is not positive, or the latents' shape is not (K,).
+        ValueError: `floor` is not positive.
 
     Example:
         >>> flow = FlowPosterior(3, context=4)
@@ -53,48 +97,47 @@ class FlowPosterior(nn.Module, Family):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not self.floor > 0:
-            raise ValueError(f"FlowPosterior needs a positive floor, got floor={self.floor!r}")
+        check_positive(self, "floor")
         self.flow = NormalizingFlow(self.latent, self.transforms, context=self.context)
 
     @property
     def sequential_log_prob(self) -> bool:  # type: ignore[override]
-        """Whether a transform scores its own draws alone in one pass."""
+        """Whether the density of values other than its own last draw takes one pass for each latent."""
         return any(isinstance(each, BijectionConfig) and each.sequential_log_prob for each in self.flow.transforms)
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Means, raw log-scales and the context."""
-        return (2 * one_dimension("FlowPosterior", event_shape) + self.context,)
-
     def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """q(z | outputs)."""
-        base, context = _base_and_context(self, outputs, event_shape)
+        """The distribution q(z | outputs).
+
+        Args:
+            outputs: (..., *size(event_shape)).
+            event_shape: (K,).
+
+        Returns:
+            A distribution of batch shape (...).
+        """
+        base, context = self._base_and_context(outputs, event_shape)
         density: dist.TorchDistribution = self.flow(context, base)
         return density
 
-    def point(self, distribution: dist.TorchDistribution) -> Tensor:
-        """Where the flow takes the mean of z_0."""
-        return _moved_mean(distribution)
-
 
 @dataclass(eq=False)
-class InverseAutoregressiveFlow(nn.Module, Family):
+class InverseAutoregressiveFlow(_TransformedNormal):
     """z_0 ~ N(mean, scale^2),  z_t = s_t * z_{t-1} + (1 - s_t) * m_t,  z = z_T: an inverse autoregressive flow.
 
-    Element i of s_t = sigmoid(2 + ...) and m_t depends on the elements of z_{t-1} before it, in an order that turns
-    around from step to step, and on a context: log q(z) = log q(z_0) - sum_t sum_i log s_ti. The network gives K means,
-    K raw log-scales r with scale = floor + exp(r), and the context. Drawing z and scoring what was drawn is one pass;
-    the density of any other z is found one element at a time.
+    Element i of s_t = sigmoid(2 + ...) and m_t depends on the elements of z_{t-1} before it, in an order that is
+    reversed from step to step, and on a context: log q(z) = log q(z_0) - sum_t sum_i log s_ti. The network gives K
+    means, K raw log-scales r with scale = floor + exp(r), and the context. A draw and its density take one pass; the
+    density of any other z takes one pass for each latent.
 
     Args:
         latent: number of latents K, at least 2.
-        steps: of the flow, T.
-        context: how many numbers the network tells every step.
-        hidden: widths of the masked networks that give m and s, each at least K.
-        floor: smallest scale.
+        steps: number of steps T, 2 by default.
+        context: size of the context, which is an input of every step; 64 by default.
+        hidden: widths of the masked networks that give m and s, each at least K; (128,) by default.
+        floor: smallest scale, 1e-6 by default.
 
     Raises:
-        ValueError: fewer than 2 latents, no step, a width below K, or `floor` is not positive.
+        ValueError: there are fewer than 2 latents, no step, or a width below K, or `floor` is not positive.
 
     Example:
         >>> flow = InverseAutoregressiveFlow(3, context=4)
@@ -117,57 +160,27 @@ class InverseAutoregressiveFlow(nn.Module, Family):
         super().__init__()
         self.hidden = as_shape(self.hidden)
         if self.latent < 2:
-            raise ValueError(f"a flow needs at least 2 latents, got latent={self.latent}: take DiagonalNormal")
+            raise ValueError(f"a flow needs at least 2 latents, got latent={self.latent}: use DiagonalNormal")
         if self.steps < 1 or not self.floor > 0:
-            raise ValueError(f"a flow needs a step and a positive floor, got {self.steps} and floor={self.floor!r}")
+            raise ValueError(
+                f"a flow needs a step and a positive floor, got steps={self.steps} and floor={self.floor!r}"
+            )
         if min(self.hidden, default=0) < self.latent:
             raise ValueError(f"hidden widths must be at least latent={self.latent}, got hidden={self.hidden}")
-        order = torch.arange(self.latent)
         self.layers = nn.ModuleList(
-            _Masked(self.latent, self.context, list(self.hidden), permutation=order.flip(0) if t % 2 else order)
+            AutoregressiveLayer(self.latent, self.context, list(self.hidden), GatedAffine(), t, True, nn.ELU())
             for t in range(self.steps)
         )
 
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Means, raw log-scales and the context."""
-        return (2 * one_dimension("InverseAutoregressiveFlow", event_shape) + self.context,)
-
     def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """q(z | outputs)."""
-        base, context = _base_and_context(self, outputs, event_shape)
-        steps = [ConditionalAffineAutoregressive(layer, stable=True).condition(context) for layer in self.layers]
-        return dist.TransformedDistribution(base, steps)
+        """The distribution q(z | outputs).
 
-    def point(self, distribution: dist.TorchDistribution) -> Tensor:
-        """Where the flow takes the mean of z_0."""
-        return _moved_mean(distribution)
+        Args:
+            outputs: (..., *size(event_shape)).
+            event_shape: (K,).
 
-
-def _base_and_context(
-    family: FlowPosterior | InverseAutoregressiveFlow, outputs: Tensor, event_shape: tuple[int, ...]
-) -> tuple[dist.TorchDistribution, Tensor]:
-    """q(z_0 | outputs), and what is left of the outputs for the transforms."""
-    latent = family.latent
-    outputs, _ = promote_outputs(
-        outputs, family.size((latent,)), f"{type(family).__name__}({latent}) over {event_shape}"
-    )
-    mean, raw, context = outputs.split([latent, latent, family.context], -1)
-    return dist.Normal(mean, family.floor + raw.exp()).to_event(1), context
-
-
-def _moved_mean(distribution: dist.TorchDistribution) -> Tensor:
-    """Where a flow's transforms take its base's mean."""
-    z: Tensor = distribution.base_dist.mean
-    for step in distribution.transforms:
-        z = step(z)
-    return z
-
-
-class _Masked(ConditionalAutoRegressiveNN):
-    """Pyro's masked network with ELU inside; under autocast too, what it gives is of the type of the latents."""
-
-    def __init__(self, latent: int, context: int, hidden: list[int], permutation: Tensor) -> None:
-        super().__init__(latent, context, hidden, permutation=permutation, nonlinearity=nn.ELU())  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part.to(x.dtype) for part in super().forward(x, context))
+        Returns:
+            A distribution of batch shape (...).
+        """
+        base, context = self._base_and_context(outputs, event_shape)
+        return dist.TransformedDistribution(base, [layer(context) for layer in self.layers])

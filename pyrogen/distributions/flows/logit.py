@@ -1,4 +1,4 @@
-"""From data in [0, 1] to all numbers."""
+"""The logit transform, for data in [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import math
 from dataclasses import dataclass
 
 import torch
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.nn import functional
 
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, summed
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 
 __all__ = ["Logit"]
 
 
 @dataclass(frozen=True)
 class Logit(BijectionConfig):
-    """z = logit(alpha + (1 - 2 alpha) x): from data in [0, 1], such as dequantized grey values, to all numbers.
+    """z = logit(alpha + (1 - 2 alpha) x): from data in [0, 1], such as dequantized grey levels, to all real numbers.
 
-    Its Jacobian counts, so that densities are those of x as given.
+    Its Jacobian is included, so that densities are those of x itself.
 
     Args:
-        alpha: how close to 0 and 1 the argument of logit comes; a draw may leave [0, 1] by alpha / (1 - 2 alpha).
+        alpha: smallest distance of the argument of logit from 0 and 1, 0.05 by default; a draw may leave [0, 1] by
+            alpha / (1 - 2 alpha).
 
     Raises:
-        ValueError: `alpha` is not in (0, 0.5); by `check`, x outside [0, 1].
+        ValueError: `alpha` is not in (0, 0.5).
 
     Example:
         >>> Logit(0.05).build((2,))().inv(torch.tensor([0.5, 1.0]))
@@ -41,16 +43,31 @@ class Logit(BijectionConfig):
             raise ValueError(f"Logit needs an alpha between 0 and 0.5, got alpha={self.alpha!r}")
 
     def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
-        """The map; it has no parameters."""
+        """Make the map, which has no parameters.
+
+        Args:
+            event_shape: shape of x.
+            context: not used.
+
+        Returns:
+            The map.
+        """
         return _Logit(event_shape, self.alpha)
 
     def check(self, x: Tensor) -> None:
-        """Refuse finite values outside [0, 1]; those that are not finite are refused for every story."""
+        """Check that finite values lie in [0, 1]; non-finite ones are refused for every story.
+
+        Args:
+            x: data of any shape.
+
+        Raises:
+            ValueError: there are others.
+        """
         off = x[((x < 0) | (x > 1)) & x.isfinite()]
         if off.numel():
             raise ValueError(
-                f"'x' holds {off.numel()} values outside [0, 1], the first {float(off[0]):.4g}, and Logit() takes none "
-                "of them: leave it out, or rescale x"
+                f"Logit is for data in [0, 1], but 'x' has {off.numel()} values outside (first: {float(off[0]):.4g}): "
+                "rescale x, or leave Logit() out"
             )
 
 
@@ -60,7 +77,7 @@ class _Logit(Bijection):
         self.alpha = alpha
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        # Draws may lie on the edge, to the last digit; data keep their distance.
+        # Draws may be rounded to 0 or 1; data keep their distance.
         z = torch.logit(self.alpha + (1 - 2 * self.alpha) * x, eps=torch.finfo(x.dtype).eps)
         return z, -self._log_det(z)
 
@@ -70,4 +87,4 @@ class _Logit(Bijection):
     def _log_det(self, z: Tensor) -> Tensor:
         """log |det dx/dz|, where dx/dz = sigmoid(z) sigmoid(-z) / (1 - 2 alpha)."""
         each = functional.logsigmoid(z) + functional.logsigmoid(-z) - math.log1p(-2 * self.alpha)
-        return summed(each, len(self.event_shape))
+        return sum_rightmost(each, len(self.event_shape))

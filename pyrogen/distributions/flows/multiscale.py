@@ -1,8 +1,9 @@
-"""Flows over images that give up half of their numbers at each scale."""
+"""Multi-scale flows over images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import CouplingLayer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
+from pyrogen.distributions.flows.layers import Actnorm, Chain
 from pyrogen.nn import ConvNetwork
 
 __all__ = ["MultiScale"]
@@ -20,22 +22,22 @@ __all__ = ["MultiScale"]
 
 @dataclass(frozen=True)
 class MultiScale(BijectionConfig):
-    """A flow of images that is done with half of their numbers at each scale, and goes on with the others.
+    """A flow of images whose channels are factored out by halves, scale by scale, as in RealNVP and Glow.
 
-    At each scale: 2 x 2 pixels become channels; then come `steps` layers, of an `Actnorm`, a learned mixing of channels
-    and a coupling of half of the channels by a convolutional network on the other half; then half of the channels are
-    done. Scales go on while height and width are even, down to 2 x 2 pixels. z is a vector, what was done first in
-    front.
+    At each scale: 2 x 2 pixels become channels; then come `steps` layers, each an `Actnorm`, a learned invertible 1 x 1
+    convolution and a coupling of half of the channels by a convolutional network on the other half; then half of the
+    channels are factored out. There are further scales while height and width are even, down to 2 x 2 pixels. z is a
+    vector that begins with the part factored out first.
 
     Args:
-        elementwise: the couplings' map.
-        scales: at most so many.
-        steps: layers at each scale.
-        width: channels inside the networks.
-        blocks: residual blocks in each network.
+        elementwise: the couplings' map, `Affine()` by default.
+        scales: largest number of scales, 3 by default.
+        steps: layers at each scale, 4 by default.
+        width: channels of the networks' hidden layers, 32 by default.
+        blocks: residual blocks in each network, 1 by default.
 
     Raises:
-        ValueError: no scale or no step; by `build`, an event that is no image of even height and width.
+        ValueError: `scales` or `steps` is below 1.
 
     Example:
         >>> MultiScale(scales=2, steps=1, width=8).build((1, 8, 8))(None)(torch.zeros(5, 64)).shape
@@ -57,14 +59,32 @@ class MultiScale(BijectionConfig):
 
     @staticmethod
     def supports(event_shape: tuple[int, ...]) -> bool:
-        """Whether events are images of even height and width."""
+        """Whether there is such a flow over events of a shape.
+
+        Args:
+            event_shape: shape of one datum.
+
+        Returns:
+            Whether events are images of even height and width.
+        """
         return len(event_shape) == 3 and event_shape[1] % 2 == event_shape[2] % 2 == 0
 
     def build(self, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
-        """The scales over images of `event_shape`."""
+        """Make the scales.
+
+        Args:
+            event_shape: (channels, height, width).
+            context: size of the context, 0 by default: none.
+
+        Returns:
+            The map, of which all but the 1 x 1 convolutions is the identity.
+
+        Raises:
+            ValueError: events are no images of even height and width.
+        """
         if not self.supports(event_shape):
             raise ValueError(
-                f"MultiScale is for images (channels, height, width) of even height and width, got {event_shape}: take "
+                f"MultiScale is for images (channels, height, width) of even height and width, got {event_shape}: use "
                 "Coupling or Autoregressive, or pad the images"
             )
         scales: list[Chain] = []
@@ -83,7 +103,7 @@ class MultiScale(BijectionConfig):
         fixed = channels // 2
         raw = self.elementwise.num_parameters * (channels - fixed)
         network = ConvNetwork((fixed + context, *size), (raw, *size), self.width, self.blocks)
-        return [Actnorm(shape), _Mix(shape), CouplingLayer(shape, fixed, self.elementwise, network)]
+        return [Actnorm(shape), _InvertibleConv1x1(shape), CouplingLayer(shape, fixed, self.elementwise, network)]
 
 
 class _Scales(Bijection):
@@ -92,18 +112,12 @@ class _Scales(Bijection):
         self.scales = nn.ModuleList(scales)
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        done, total = [], x.new_zeros(())
-        for scale, last in self._scales():
-            x, log_det = scale.to_base(x, context)
-            total = total + log_det
-            if not last:
-                x, out = x.chunk(2, -3)
-                done.append(out.flatten(-3))
-        return torch.cat([*done, x.flatten(-3)], -1), total
+        return self._factored_out(x, lambda scale, x: scale.to_base(x, context))
 
     def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         total = z.new_zeros(())
-        parts = list(z.split(self._sizes(), -1))
+        sizes = [math.prod(scale.base_shape) // (1 if last else 2) for scale, last in self._scales()]
+        parts = list(z.split(sizes, -1))
         x = self._image(parts.pop(), len(self.scales) - 1)
         for scale, last in reversed(self._scales()):
             if not last:
@@ -114,20 +128,21 @@ class _Scales(Bijection):
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
-        done = []
+        return self._factored_out(x, lambda scale, x: (scale.prepare(x, context), x.new_zeros(())))[0]
+
+    def _factored_out(self, x: Tensor, function: Callable[[Chain, Tensor], ValueAndLogDet]) -> ValueAndLogDet:
+        """The parts that are factored out where `function` maps the rest at each scale, concatenated."""
+        parts, total = [], x.new_zeros(())
         for scale, last in self._scales():
-            x = scale.prepare(x, context)
+            x, log_det = function(scale, x)
+            total = total + log_det
             if not last:
-                x, out = x.chunk(2, -3)
-                done.append(out.flatten(-3))
-        return torch.cat([*done, x.flatten(-3)], -1)
+                x, part = x.chunk(2, -3)
+                parts.append(part.flatten(-3))
+        return torch.cat([*parts, x.flatten(-3)], -1), total
 
     def _scales(self) -> list[tuple[Chain, bool]]:
         return [(scale, scale is self.scales[-1]) for scale in self.scales]  # type: ignore[misc]
-
-    def _sizes(self) -> list[int]:
-        """How many numbers are done at each scale."""
-        return [math.prod(scale.base_shape) // (1 if last else 2) for scale, last in self._scales()]
 
     def _image(self, flat: Tensor, scale: int, halved: bool = False) -> Tensor:
         channels, height, width = self.scales[scale].base_shape  # type: ignore[misc]
@@ -135,7 +150,7 @@ class _Scales(Bijection):
 
 
 class _Squeeze(Bijection):
-    """2 x 2 pixels as 4 channels: couplings of channels are then couplings of a pattern of pixels."""
+    """2 x 2 pixels become 4 channels, so that a coupling of channels is one of a pattern of pixels."""
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         channels, height, width = event_shape
@@ -148,11 +163,11 @@ class _Squeeze(Bijection):
         return functional.pixel_shuffle(z, 2), z.new_zeros(())
 
 
-class _Mix(Bijection):
-    """z = P L U x over the channels of each pixel: an invertible 1 x 1 convolution, started at a random rotation.
+class _InvertibleConv1x1(Bijection):
+    """z = P L U x over the channels of each pixel: an invertible 1 x 1 convolution, initialized at a random rotation.
 
-    Pyro's GeneralizedChannelPermute is the same map; it holds the products of every pair of channels at every pixel
-    before it sums them up, 4 to 8 times slower from 12 channels on.
+    Pyro's GeneralizedChannelPermute is the same map; it computes the products of every pair of channels at every pixel
+    before it sums them, and is 4 to 8 times slower from 12 channels on.
     """
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
@@ -168,16 +183,15 @@ class _Mix(Bijection):
         self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        return self._mixed(x), self._log_det()
+        return self._multiply(x, self._matrix), self._log_det()
 
     def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        return self._mixed(z, back=True), -self._log_det()
+        return self._multiply(z, lambda: torch.linalg.inv(self._matrix())), -self._log_det()
 
-    def _mixed(self, x: Tensor, back: bool = False) -> Tensor:
+    def _multiply(self, x: Tensor, matrix: Callable[[], Tensor]) -> Tensor:
         # Autocast is for networks: with products in bfloat16, log densities of images would be off by tens of nats.
         with without_autocast(x):
-            matrix = torch.linalg.inv(self._matrix()) if back else self._matrix()
-            return (matrix @ x.flatten(-2)).unflatten(-1, self.event_shape[1:])
+            return (matrix() @ x.flatten(-2)).unflatten(-1, self.event_shape[1:])
 
     def _matrix(self) -> Tensor:
         one = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)

@@ -1,4 +1,4 @@
-"""Normalizing flows: a base bent by transforms, as the density of data and as a prior."""
+"""Normalizing flows: a base distribution and its transforms, as the density of data and as a prior."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pyro.distributions.transforms import Transform
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyrogen.distributions.family import Family
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig
 from pyrogen.distributions.flows.couplings import Coupling
-from pyrogen.distributions.flows.stock import DistributionModule, TransformModule
-from pyrogen.distributions.priors import Prior, StandardNormal, check_latent
+from pyrogen.distributions.flows.wrappers import DistributionModule, TransformModule
+from pyrogen.distributions.priors import Prior, StandardNormal
 from pyrogen.nn import Shape, as_shape
 
 __all__ = ["Base", "FlowPrior", "NormalizingFlow", "Transforms"]
@@ -26,31 +25,26 @@ __all__ = ["Base", "FlowPrior", "NormalizingFlow", "Transforms"]
 Transforms = (
     BijectionConfig | Transform | ConditionalTransform | Sequence[BijectionConfig | Transform | ConditionalTransform]
 )
-"""What may stand in a flow: definitions of pyrogen's, and Pyro's or torch's transforms, from z to x."""
+"""What a flow can be made of: configurations of pyrogen's, and Pyro's or torch's transforms, in order from z to x."""
 
 Base = Distribution | Callable[[], Distribution]
-"""A distribution, or what gives one when called, as a `Prior` does; its tensors, if a module, follow the story."""
+"""A distribution, or a callable that gives one, as a `Prior` does; the tensors of a module follow the story."""
 
-_LOOKED_AT = 1024
-"""Rows that layers start from, and that are looked through for values that repeat."""
-_FEWEST, _REPEATED, _LEVELS = 20, 0.05, 256
-"""In how few rows nothing is said to repeat; the share of rows that is too much for one value; 8-bit grey levels."""
+_MAX_ROWS = 1024
+"""Largest number of rows that layers are initialized from and that are searched for repeated values."""
+_MIN_ROWS, _MAX_SHARE, _LEVELS = 20, 0.05, 256
+"""Rows below which no value counts as repeated; share of rows above which one does; number of 8-bit grey levels."""
 
 
 class NormalizingFlow(nn.Module):
-    """z ~ base,  x = f(z):  log p(x) = log p(z) + log |det dz/dx| at z = f^-1(x). Called, it gives p(x), or p(x | c).
+    """z ~ base,  x = f(z):  log p(x) = log p(z) + log |det dz/dx| at z = f^-1(x), or p(x | c) given a context c.
 
     Args:
         event_shape: shape of x.
-        transforms: f, or its parts in order, from z to x.
-        base: p(z); a distribution of one number is taken for each number of z. None: standard normal. Its tensors
-            follow the flow's device and type.
-        context: how many numbers c there are.
-
-    Raises:
-        TypeError: a part is no transform.
-        ValueError: when called: the base is of another shape, or events come out in one, or a part needs a context that
-            is not given.
+        transforms: f, or its parts in order from z to x; a part that is no transform is a TypeError.
+        base: p(z); a distribution of scalars is expanded to the shape of z. None, the default: standard normal. Its
+            tensors follow the flow's device and dtype.
+        context: size of the context c, 0 by default: none.
 
     Example:
         >>> from pyro.distributions.transforms import AffineTransform, ExpTransform
@@ -65,14 +59,10 @@ class NormalizingFlow(nn.Module):
     def __init__(self, event_shape: Shape, transforms: Transforms, base: Base | None = None, context: int = 0) -> None:
         super().__init__()
         self.event_shape = shape = as_shape(event_shape)
-        self.transforms = list(transforms) if isinstance(transforms, Sequence) else [transforms]
+        self.transforms: list[Any] = list(transforms) if isinstance(transforms, Sequence) else [transforms]
         parts: list[Bijection | TransformModule] = []
-        for definition in reversed(self.transforms):
-            part = (
-                definition.build(shape, context)
-                if isinstance(definition, BijectionConfig)
-                else TransformModule(definition, shape)
-            )
+        for each in reversed(self.transforms):
+            part = each.build(shape, context) if isinstance(each, BijectionConfig) else TransformModule(each, shape)
             parts.append(part)
             shape = part.base_shape
         self.parts = nn.ModuleList(parts)
@@ -81,52 +71,75 @@ class NormalizingFlow(nn.Module):
         self.base: Callable[[], Distribution] = DistributionModule(start) if isinstance(start, Distribution) else start
 
     def forward(self, context: Tensor | None = None, base: Distribution | None = None) -> dist.TorchDistribution:
-        """p(x | context), of batch shape (), or that of `base` where this one takes the place of the flow's own.
+        """The distribution p(x), or p(x | context).
 
         Args:
-            context: (..., context).
-            base: p(z).
+            context: (..., context); None, the default: none.
+            base: p(z), in place of the flow's own; None, the default: the flow's own.
+
+        Returns:
+            A distribution of event shape `event_shape`, its batch shape that of base and context.
+
+        Raises:
+            ValueError: the base has another shape than the transforms take, or their events another shape than x.
         """
         start = self._base() if base is None else base
         transforms = [part(context) for part in reversed(self.parts)]
         density = dist.TransformedDistribution(start, transforms)
         if start.event_shape != self.base_shape or density.event_shape != self.event_shape:
             raise ValueError(
-                f"a flow over {self.event_shape} takes a base over {self.base_shape}, got one over "
-                f"{tuple(start.event_shape)}, and events of shape {tuple(density.event_shape)} come out: pass another "
-                "base, or transforms that keep the shape"
+                f"a flow over events of shape {self.event_shape} needs a base of event shape {self.base_shape}, got "
+                f"{tuple(start.event_shape)}, which is transformed to {tuple(density.event_shape)}: pass another base, "
+                "or transforms that keep the shape"
             )
         return density
 
     @torch.no_grad()
     def check_invertible(self, context: Tensor | None = None) -> None:
-        """Refuse now what no data could be scored by: a base of another shape, or transforms without an inverse."""
+        """Check before training that densities can be computed; otherwise raise a ValueError.
+
+        Args:
+            context: of one event, (context,); None, the default: none.
+        """
         self(context)
         for part in self.parts:
             if isinstance(part, TransformModule):
                 part.check_invertible(context)
 
     def check(self, x: Tensor) -> None:
-        """Refuse whole numbers, and what the last of pyrogen's own transforms cannot reach."""
+        """Check that data are floating-point numbers in the range of the last transform, if that is pyrogen's.
+
+        Args:
+            x: data (n, *event_shape).
+
+        Raises:
+            ValueError: they are integers, or the transform refuses them.
+        """
         if not x.is_floating_point():
             kind = str(x.dtype).removeprefix("torch.")
-            raise ValueError(f"a flow takes a column 'x' of floating numbers, got {kind}: convert it with x.float()")
+            raise ValueError(
+                f"a flow needs a column 'x' of floating-point numbers, got {kind}: convert it with x.float()"
+            )
         last = self.transforms[-1] if self.transforms else None
         if isinstance(last, BijectionConfig):
             last.check(x)
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let the layers start from data `x` (n, *event_shape), with their contexts (n, context).
+        """Initialize the layers from data, after a check that values do not repeat, as grey levels do.
 
-        Raises:
-            ValueError: what `check` refuses; or values that repeat, such as grey levels. Of at most 1024 rows, evenly
-                spread, one value may make up less than a twentieth at each place of an event, and at least half must
-                be distinct; fewer than 20 rows tell nothing.
+        Of at most 1024 rows, evenly spaced, any one value may make up less than a twentieth at each position of an
+        event, and at least half of the values there must be distinct; fewer than 20 rows are not checked. Otherwise, or
+        where `check` fails, there is a ValueError.
+
+        Args:
+            x: training data (n, *event_shape).
+            context: their contexts (n, context); None, the default: none.
         """
         self.check(x)
-        x, context = _some_rows(x), None if context is None else _some_rows(context)
-        _refuse_repeats(x)
+        rows = torch.linspace(0, len(x) - 1, min(len(x), _MAX_ROWS), device=x.device).long()
+        x, context = x[rows], None if context is None else context[rows]
+        _refuse_repeated_values(x)
         for part in self.parts:
             x = part.prepare(x, context)  # type: ignore[operator]
 
@@ -137,54 +150,46 @@ class NormalizingFlow(nn.Module):
         return base.to_event(len(base.batch_shape)) if base.batch_shape else base
 
 
-def _some_rows(x: Tensor) -> Tensor:
-    """At most so many as are looked at, evenly spread."""
-    return x[torch.linspace(0, len(x) - 1, min(len(x), _LOOKED_AT), device=x.device).long()]
-
-
-def _refuse_repeats(x: Tensor) -> None:
-    """Refuse rows `x` (n, *event_shape) in which values repeat at some place of an event."""
+def _refuse_repeated_values(x: Tensor) -> None:
+    """Raise a ValueError if values of `x` (n, *event_shape) repeat at some position of an event."""
     n = len(x)
-    if n < _FEWEST:
+    if n < _MIN_ROWS:
         return
     ordered = x.reshape(n, -1).sort(0).values
-    often = max(3, math.ceil(_REPEATED * n))
-    common = (ordered[often - 1 :] == ordered[: n - often + 1]).any(0)
+    limit = max(3, math.ceil(_MAX_SHARE * n))
+    common = (ordered[limit - 1 :] == ordered[: n - limit + 1]).any(0)
     distinct = 1 + (ordered[1:] != ordered[:-1]).sum(0)
     if common.any():
         at = int(common.int().argmax())
         value = ordered[:, at].mode().values
         share = float((ordered[:, at] == value).double().mean())
-        said = f"'x' is {float(value):.4g} in {share:.0%} of rows{_place(at, x)}"
+        problem = f"'x' is {float(value):.4g} in {share:.0%} of rows{_position(at, x)}"
     elif (2 * distinct < n).any():
         at = int(distinct.argmin())
-        said = f"'x' takes {int(distinct[at])} values in {n} rows{_place(at, x)}"
-    elif (levels := len(ordered.unique())) <= min(_LEVELS, ordered.numel() // _FEWEST):
-        said = f"'x' takes {levels} values alone"
+        problem = f"'x' has only {int(distinct[at])} distinct values in {n} rows{_position(at, x)}"
+    elif (levels := len(ordered.unique())) <= min(_LEVELS, ordered.numel() // _MIN_ROWS):
+        problem = f"'x' has only {levels} distinct values"
     else:
         return
     raise ValueError(
-        f"{said}, and a flow's density grows without bound where values repeat: add noise to (dequantize) them, or "
+        f"{problem}, and a flow's density grows without bound where values repeat: add noise to (dequantize) them, or "
         "leave such features out"
     )
 
 
-def _place(at: int, x: Tensor) -> str:
-    """The place of an event, number `at`, as an index of x; nothing for events of one number."""
+def _position(at: int, x: Tensor) -> str:
+    """Element number `at` of an event as an index of x; nothing for scalar events."""
     index = [int(i) for i in torch.unravel_index(torch.tensor(at), x.shape[1:])] if x.dim() > 1 else []
     return f" at x[{', '.join([':', *map(str, index)])}]" if index else ""
 
 
 @dataclass(eq=False)
 class FlowPrior(nn.Module, Prior):
-    """z ~ f(e),  e ~ N(0, I): a learned prior of any shape that the transforms can give it.
+    """z ~ f(e),  e ~ N(0, I): a learned prior as flexible as its transforms.
 
     Args:
         latent: number of latents, or their event shape.
-        transforms: definitions of f, from e to z.
-
-    Raises:
-        ValueError: by `check`, latents of another shape.
+        transforms: f, or its parts in order from e to z, `Coupling()` by default; `ZukoFlow("NSF")` is one of zuko's.
 
     Example:
         >>> FlowPrior(3)().log_prob(torch.zeros(7, 3)).shape
@@ -199,14 +204,17 @@ class FlowPrior(nn.Module, Prior):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._shape = self.latent = as_shape(self.latent)
-        self.flow = NormalizingFlow(self._shape, self.transforms)
+        self.latent_shape = self.latent = as_shape(self.latent)
+        self.flow = NormalizingFlow(self.latent_shape, self.transforms)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution] | None = None) -> dist.TorchDistribution:
-        """The prior."""
+        """The prior.
+
+        Args:
+            encode: not used.
+
+        Returns:
+            A distribution of batch shape ().
+        """
         density: dist.TorchDistribution = self.flow()
         return density
-
-    def check(self, latent_shape: tuple[int, ...], posterior: Family | None = None) -> None:
-        """Refuse latents of another shape."""
-        check_latent(self, self._shape, latent_shape)

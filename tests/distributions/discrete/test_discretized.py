@@ -71,7 +71,9 @@ def test_8_bit_images_in_float32_are_levels() -> None:
 def test_refuses_what_is_no_level(family: DiscretizedCategorical) -> None:
     family.check(torch.arange(17) / 16)
     who = type(family).__name__
-    with pytest.raises(ValueError, match=rf"'x' holds 3 values that are none of the 17 grey levels k/16, .* {who} "):
+    with pytest.raises(
+        ValueError, match=rf"{who} has as its support the 17 grey levels k/16, but 'x' has 3 other values"
+    ):
         family.check(torch.tensor([0.5, 0.03, -1 / 16, 17 / 16, float("nan")]))
     with pytest.raises(ValueError, match=f"{who} needs at least 2 levels, got levels=1"):
         type(family)(1)

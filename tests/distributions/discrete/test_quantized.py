@@ -1,4 +1,4 @@
-"""Codebooks: the nearest vector is the nearest wherever they lie, and what is learned is a mean of what was nearest."""
+"""Codebooks: nearest vectors far from the origin, averages of encodings, dead codes, and grids of vectors."""
 
 import pyro.distributions as dist
 import pytest
@@ -8,7 +8,7 @@ from torch import nn
 from pyrogen.distributions import Codebook, Quantized
 
 
-def far(offset):
+def codebook_at(offset):
     """Vectors about a unit from each other, far from the origin."""
     book = Codebook(64, 4)
     book.vectors.copy_(torch.randn(64, 4) + offset)
@@ -17,14 +17,14 @@ def far(offset):
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, -1e4])
 def test_a_vector_is_its_own_nearest_far_from_the_origin(offset):
-    book = far(offset)
+    book = codebook_at(offset)
     assert torch.equal(book.nearest(book.vectors), torch.arange(64))
 
 
-def test_a_grid_far_from_the_origin_is_scored_by_its_own_codes():
+def test_the_density_of_a_grid_far_from_the_origin_is_that_of_its_codes():
     symbols = dist.Categorical(torch.rand(2, 64)).to_event(1)
     codes = symbols.sample((50,))
-    grid = Quantized(far(1e3), symbols)
+    grid = Quantized(codebook_at(1e3), symbols)
     assert torch.allclose(grid.log_prob(grid.codebook(codes)), symbols.log_prob(codes))
 
 
@@ -42,8 +42,8 @@ def test_under_autocast_the_nearest_and_the_means_are_the_same():
     assert torch.equal(books[0].vectors, books[1].vectors)
 
 
-def test_what_is_nearest_in_float64_is_taken_by_vectors_in_float32():
-    book = far(0.0)
+def test_vectors_in_float32_are_nearest_to_themselves_in_float64():
+    book = codebook_at(0.0)
     assert torch.equal(book.nearest(book.vectors.double()), torch.arange(64))
 
 
@@ -59,7 +59,7 @@ def test_a_code_that_is_used_is_not_dead():
 
 
 @pytest.mark.parametrize("rows", [41, 200])
-def test_dead_codes_start_anew_at_different_rows(rows):
+def test_dead_codes_are_reset_to_different_rows(rows):
     book = Codebook(41, 1, decay=0.0)
     book.vectors[1:] = 1e6  # all but one are dead at once
     z = torch.randn(rows, 1)
@@ -69,7 +69,7 @@ def test_dead_codes_start_anew_at_different_rows(rows):
     assert float(torch.cdist(book.vectors[1:], z).min(1).values.max()) < 1e-5
 
 
-def test_in_evaluation_mode_nothing_is_learned():
+def test_in_evaluation_mode_vectors_do_not_change():
     book = Codebook(3, 2).eval()
     before = {name: value.clone() for name, value in book.state_dict().items()}
     z = torch.randn(20, 2)
@@ -78,7 +78,7 @@ def test_in_evaluation_mode_nothing_is_learned():
 
 
 @pytest.mark.parametrize("wrong", [{"codes": 0}, {"features": 0}, {"decay": 1.0}, {"dead": 2.0}, {"dead": -0.1}])
-def test_what_is_no_codebook_is_refused(wrong):
+def test_invalid_arguments_are_refused(wrong):
     (name, value), *_ = wrong.items()
     with pytest.raises(ValueError, match=rf"a code and a feature at least, 0 <= decay < 1 .*{name}={value}"):
         Codebook(**{"codes": 3, "features": 2, **wrong})

@@ -1,4 +1,4 @@
-"""Layers of flows: inverses, log-determinants against autograd, starts from data, and doors."""
+"""Layers of flows: inverses, log-determinants against autograd, initialization from data, and validation."""
 
 import copy
 
@@ -18,7 +18,7 @@ from pyrogen.distributions import (
     MultiScale,
     Spline,
 )
-from pyrogen.distributions.flows.bijections import Actnorm
+from pyrogen.distributions.flows.layers import Actnorm
 
 LAYERS: dict[str, tuple[tuple[int, ...], BijectionConfig]] = {
     "affine_coupling": ((5,), Coupling(Affine(), 3, (16,))),
@@ -38,55 +38,55 @@ LAYERS: dict[str, tuple[tuple[int, ...], BijectionConfig]] = {
 BIG = {"mnist": (1, 28, 28), "cifar": (3, 32, 32)}
 
 
-def bent(definition: BijectionConfig, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
-    """The layers away from the identity that they start from; convolutions sum up more, so they move less."""
-    bijector = definition.build(event_shape, context)
+def perturbed(config: BijectionConfig, event_shape: tuple[int, ...], context: int = 0) -> Bijection:
+    """The layers away from the identity that they start from; convolutions, which sum over more, by less."""
+    bijection = config.build(event_shape, context)
     with torch.no_grad():
-        for parameter in bijector.parameters():
+        for parameter in bijection.parameters():
             parameter.add_(torch.randn_like(parameter) * (0.05 if parameter.dim() == 4 else 0.1))
-    return bijector
+    return bijection
 
 
 @pytest.mark.parametrize("context", [0, 3])
 @pytest.mark.parametrize("name", LAYERS)
 def test_inverse(name: str, context: int) -> None:
-    """To 1e-5 in float32, both ways around, by a transform that has not seen what it inverts."""
-    shape, definition = LAYERS[name]
-    bijector = bent(definition, shape, context)
+    """To 1e-5 in float32, in both directions, by a transform that has no cached value."""
+    shape, config = LAYERS[name]
+    bijection = perturbed(config, shape, context)
     c = torch.randn(200, context) if context else None
-    z = torch.randn(200, *bijector.base_shape)
-    x = bijector(c)(z)
+    z = torch.randn(200, *bijection.base_shape)
+    x = bijection(c)(z)
     assert x.shape == (200, *shape)
-    torch.testing.assert_close(bijector(c).inv(x), z, rtol=0, atol=1e-5)
-    torch.testing.assert_close(bijector(c)(bijector(c).inv(x)), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bijection(c).inv(x), z, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bijection(c)(bijection(c).inv(x)), x, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("elementwise", [Affine(), Spline()], ids=["affine", "spline"])
 @pytest.mark.parametrize("shape", BIG.values(), ids=BIG)
 def test_inverse_of_whole_images(shape: tuple[int, ...], elementwise: object) -> None:
-    """After a start from the data, as in training."""
-    definition = MultiScale(elementwise, 3, 2, width=8)
-    bijector = definition.build(shape)
+    """After initialization from the data, as in training."""
+    config = MultiScale(elementwise, 3, 2, width=8)
+    bijection = config.build(shape)
     x = torch.rand(6, *shape)
-    bijector.prepare(x, None)
+    bijection.prepare(x, None)
     with torch.no_grad():
-        for parameter in bijector.parameters():
+        for parameter in bijection.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    z = bijector().inv(x)
-    torch.testing.assert_close(bijector()(z), x, rtol=0, atol=1e-5)
+    z = bijection().inv(x)
+    torch.testing.assert_close(bijection()(z), x, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_under_autocast_the_networks_alone_are_in_bfloat16(name: str) -> None:
-    shape, definition = LAYERS[name]
-    bijector = bent(definition, shape)
-    reference = copy.deepcopy(bijector)
+    shape, config = LAYERS[name]
+    bijection = perturbed(config, shape)
+    reference = copy.deepcopy(bijection)
     for part in reference.modules():
         if isinstance(part, Bijection) and hasattr(part, "network"):
             part.network.forward = torch.autocast("cpu", torch.bfloat16)(part.network.forward)
-    z = torch.randn(200, *bijector.base_shape)
+    z = torch.randn(200, *bijection.base_shape)
     with torch.autocast("cpu", torch.bfloat16):
-        there, back = bijector(), bijector()
+        there, back = bijection(), bijection()
         x = there(z)
         again, log_det = back.inv(x), there.log_abs_det_jacobian(z, x)
         log_back = back.log_abs_det_jacobian(again, x)
@@ -102,39 +102,39 @@ def test_under_autocast_the_networks_alone_are_in_bfloat16(name: str) -> None:
 @pytest.mark.parametrize("context", [0, 3])
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "multiscale_wide"])
 def test_log_determinant_is_that_of_the_jacobian(name: str, context: int) -> None:
-    shape, definition = LAYERS[name]
-    bijector = bent(definition, shape, context).double()
+    shape, config = LAYERS[name]
+    bijection = perturbed(config, shape, context).double()
     c = torch.randn(context, dtype=torch.float64) if context else None
-    z = torch.randn(bijector.base_shape, dtype=torch.float64)
+    z = torch.randn(bijection.base_shape, dtype=torch.float64)
     size = max(1, z.numel())
-    x = bijector(c)(z)
-    by_hand = torch.linalg.slogdet(jacobian(lambda z: bijector(c)(z), z, vectorize=True).reshape(size, size))
-    there, back = bijector(c), bijector(c)
+    x = bijection(c)(z)
+    by_hand = torch.linalg.slogdet(jacobian(lambda z: bijection(c)(z), z, vectorize=True).reshape(size, size))
+    there, back = bijection(c), bijection(c)
     torch.testing.assert_close(there.log_abs_det_jacobian(z, there(z)), by_hand[1], rtol=0, atol=1e-9)
     torch.testing.assert_close(back.log_abs_det_jacobian(back.inv(x), x), by_hand[1], rtol=0, atol=1e-9)
-    torch.testing.assert_close(bijector(c).log_abs_det_jacobian(z, x), by_hand[1], rtol=0, atol=1e-9)
+    torch.testing.assert_close(bijection(c).log_abs_det_jacobian(z, x), by_hand[1], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_leading_dimensions_and_contexts_broadcast(name: str) -> None:
-    shape, definition = LAYERS[name]
-    bijector, c = bent(definition, shape, 3), torch.randn(4, 3)
-    z = torch.randn(2, 4, *bijector.base_shape)
-    x = bijector(c)(z)
+    shape, config = LAYERS[name]
+    bijection, c = perturbed(config, shape, 3), torch.randn(4, 3)
+    z = torch.randn(2, 4, *bijection.base_shape)
+    x = bijection(c)(z)
     for row in range(4):
-        alone = bijector(c[row])
+        alone = bijection(c[row])
         torch.testing.assert_close(alone(z[:, row]), x[:, row])
-    one_for_all = bijector(c)
+    one_for_all = bijection(c)
     x = one_for_all(z[0, 0])
     assert x.shape == (4, *shape)
     assert one_for_all.log_abs_det_jacobian(z[0, 0], x).shape == (4,)
 
 
 @pytest.mark.parametrize("elementwise", [Affine(), Spline(), Spline(bins=3, bound=1.0)], ids=str)
-def test_elementwise_maps_start_at_the_identity_and_increase(elementwise: object) -> None:
+def test_elementwise_maps_are_the_identity_at_zero_and_increase(elementwise: object) -> None:
     x = torch.linspace(-6, 6, 2001, dtype=torch.float64)
-    nothing = torch.zeros(len(x), elementwise.num_parameters, dtype=torch.float64)
-    z, log_slope = elementwise(x, nothing)
+    zero = torch.zeros(len(x), elementwise.num_parameters, dtype=torch.float64)
+    z, log_slope = elementwise(x, zero)
     torch.testing.assert_close(z, x)
     torch.testing.assert_close(log_slope, torch.zeros_like(x), rtol=0, atol=1e-12)
     raw = 2 * torch.randn(elementwise.num_parameters, dtype=torch.float64).expand(len(x), -1)
@@ -160,7 +160,7 @@ def test_spline_bends_inside_and_has_finite_gradients_everywhere() -> None:
 
 
 def test_one_layer_is_pyros_coupling() -> None:
-    """With limits out of reach both are y_b = exp(s) x_b + m, in opposite directions."""
+    """With a limit that is never reached both are y_b = exp(s) x_b + m, in opposite directions."""
     layer = Coupling(Affine(limit=1e6), steps=1, hidden=(8,)).build((5,), 3)
     network = layer.parts[-1].network
     for parameter in network.parameters():
@@ -176,19 +176,19 @@ def test_one_layer_is_pyros_coupling() -> None:
     torch.testing.assert_close(ours.log_abs_det_jacobian(ours.inv(x), x), -theirs.log_abs_det_jacobian(x, theirs(x)))
 
 
-def test_element_i_of_an_autoregression_is_told_of_those_before_it() -> None:
-    bijector = bent(Autoregressive(Affine(), 1, (16,)), (4,)).double()
-    derivative = jacobian(lambda x: bijector().inv(x), torch.randn(4, dtype=torch.float64))
+def test_element_i_of_an_autoregressive_layer_depends_on_those_before_it_alone() -> None:
+    bijection = perturbed(Autoregressive(Affine(), 1, (16,)), (4,)).double()
+    derivative = jacobian(lambda x: bijection().inv(x), torch.randn(4, dtype=torch.float64))
     assert torch.equal(derivative.triu(1), torch.zeros(4, 4, dtype=torch.float64))
     assert (derivative.tril() != 0).sum() == 10
 
 
-def test_layers_start_from_the_data() -> None:
+def test_layers_are_initialized_from_the_data() -> None:
     x = 3 + 2 * torch.randn(500, 2, 8, 8) * torch.rand(2, 1, 1)
-    bijector = MultiScale(steps=2, width=8).build((2, 8, 8))
-    z = bijector.prepare(x, None)
+    bijection = MultiScale(steps=2, width=8).build((2, 8, 8))
+    z = bijection.prepare(x, None)
     assert z.shape == (500, 128)
-    torch.testing.assert_close(bijector().inv(x), z)
+    torch.testing.assert_close(bijection().inv(x), z)
     # Channels have variance 1 before their last rotation, which keeps it; pixels of one channel share a mean of 0.
     torch.testing.assert_close(z[:, 64:].square().mean(), torch.tensor(1.0), rtol=0.02, atol=0)
     assert z[:, 64:].mean().abs() < 0.01
@@ -199,8 +199,8 @@ def test_layers_start_from_the_data() -> None:
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 5.0, -1e6])
-def test_a_feature_that_does_not_vary_is_not_blown_up(constant: float) -> None:
-    """By one layer or by several: what it is off by stays as large as it is; tiny units are scaled all the same."""
+def test_the_rounding_errors_of_a_constant_feature_are_not_amplified(constant: float) -> None:
+    """By one layer or by several; a feature of small variance is scaled as usual."""
     x = torch.stack([torch.full((999,), constant), 7 + 1e-4 * torch.randn(999)], 1)
     actnorm = Actnorm((2,))
     z = actnorm.prepare(x, None)
@@ -213,8 +213,8 @@ def test_a_feature_that_does_not_vary_is_not_blown_up(constant: float) -> None:
     torch.testing.assert_close(torch.stack(scales).prod(0).min(), torch.tensor(1.0))
 
 
-def test_doors() -> None:
-    with pytest.raises(ValueError, match=r"MultiScale is for images .* even height and width, got \(1, 7, 8\): take"):
+def test_invalid_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"MultiScale is for images .* even height and width, got \(1, 7, 8\): use"):
         MultiScale().build((1, 7, 8))
     with pytest.raises(ValueError, match="MultiScale needs a scale and a step, got scales=0"):
         MultiScale(scales=0)
@@ -229,7 +229,5 @@ def test_doors() -> None:
         Affine(limit=0)
     with pytest.raises(ValueError, match=r"alpha between 0 and 0\.5, got alpha=0\.5"):
         Logit(0.5)
-    with pytest.raises(
-        ValueError, match=r"'x' holds 1 values outside \[0, 1\], the first 1.5, and Logit\(\) takes none"
-    ):
+    with pytest.raises(ValueError, match=r"Logit is for data in \[0, 1\], but 'x' has 1 values outside \(first: 1.5\)"):
         Logit().check(torch.tensor([0.0, 1.5, 1.0]))

@@ -1,4 +1,4 @@
-"""Flows as priors and posteriors, of the definitions that stories of data are made of."""
+"""Flows as priors and posteriors, of the configurations that stories of data are made of."""
 
 import json
 
@@ -27,30 +27,30 @@ from pyrogen.inference.persistence.config import describe_story
 from pyrogen.models import VAE, Flow
 from tests.helpers.correlated_posterior import assert_tighter_than_meanfield
 
-DEFINITIONS: dict[str, BijectionConfig] = {
+CONFIGS: dict[str, BijectionConfig] = {
     "coupling": Coupling(Spline(4), 2, (8,)),
     "autoregressive": Autoregressive(Affine(), 2, (8,)),
-    "inverse": Autoregressive(Affine(), 2, (8,), inverse=True),
+    "inverse_autoregressive": Autoregressive(Affine(), 2, (8,), inverse=True),
 }
 
 
-def bend(module: torch.nn.Module) -> None:
+def perturb(module: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
-def test_one_definition_is_a_story_a_prior_and_a_guide(name: str) -> None:
-    """With the same weights the prior has the story's density; the guide, whose base is moved, that one moved."""
-    definition = DEFINITIONS[name]
-    prior, story = FlowPrior(3, definition).double(), Flow(3, definition).double()
-    bend(prior)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_config_is_a_story_a_prior_and_a_guide(name: str) -> None:
+    """With the same weights the prior has the story's density; the guide transforms another base by the same map."""
+    config = CONFIGS[name]
+    prior, story = FlowPrior(3, config).double(), Flow(3, config).double()
+    perturb(prior)
     story.flow.load_state_dict(prior.flow.state_dict())
     z = torch.randn(20, 3, dtype=torch.float64)
     torch.testing.assert_close(prior().log_prob(z), story.log_prob(z))
-    guide = FlowPosterior(3, definition, context=4).double()
-    bend(guide)
+    guide = FlowPosterior(3, config, context=4).double()
+    perturb(guide)
     outputs = torch.randn(20, 10, dtype=torch.float64)
     q = guide(outputs, (3,))
     mean, raw, context = outputs.split([3, 3, 4], -1)
@@ -65,7 +65,7 @@ def test_one_definition_is_a_story_a_prior_and_a_guide(name: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 2, 2)])
-def test_a_prior_takes_latents_of_its_shape(shape: tuple[int, ...]) -> None:
+def test_a_prior_accepts_latents_of_its_shape_alone(shape: tuple[int, ...]) -> None:
     prior = FlowPrior(shape, MultiScale(steps=1, width=4) if len(shape) == 3 else Coupling(steps=1))
     p = prior()
     assert p.batch_shape == ()
@@ -92,31 +92,31 @@ def test_a_prior_integrates_to_one_and_learns_what_the_posterior_puts_there() ->
     assert abs(mass - 1) < 2e-3
 
 
-@pytest.mark.parametrize("name", ["coupling", "inverse"])
-def test_a_guide_that_a_flow_bends_is_tighter_than_the_best_meanfield_one(name: str) -> None:
+@pytest.mark.parametrize("name", ["coupling", "inverse_autoregressive"])
+def test_a_flow_posterior_is_tighter_than_the_best_meanfield_one(name: str) -> None:
     """On pPCA's exact model with a strongly correlated posterior, whose best mean-field gap is known."""
-    assert_tighter_than_meanfield(FlowPosterior(2, DEFINITIONS[name], context=4), rows=300, steps=400)
+    assert_tighter_than_meanfield(FlowPosterior(2, CONFIGS[name], context=4), rows=300, steps=400)
 
 
-def test_a_guide_that_scores_its_own_draws_alone_says_so() -> None:
-    assert [FlowPosterior(3, definition).sequential_log_prob for definition in DEFINITIONS.values()] == [
+def test_a_sequential_log_prob_is_declared_and_refused_by_the_vamp_prior() -> None:
+    assert [FlowPosterior(3, config).sequential_log_prob for config in CONFIGS.values()] == [
         False,
         False,
         True,
     ]
-    VAE(6, 3, posterior=FlowPosterior(3, DEFINITIONS["coupling"]), prior=VampPrior(6, 4))
-    with pytest.raises(ValueError, match="FlowPosterior scores none but its own draws in one pass"):
-        VAE(6, 3, posterior=FlowPosterior(3, DEFINITIONS["inverse"]), prior=VampPrior(6, 4))
+    VAE(6, 3, posterior=FlowPosterior(3, CONFIGS["coupling"]), prior=VampPrior(6, 4))
+    with pytest.raises(ValueError, match="FlowPosterior computes it one latent at a time: use DiagonalNormal"):
+        VAE(6, 3, posterior=FlowPosterior(3, CONFIGS["inverse_autoregressive"]), prior=VampPrior(6, 4))
 
 
-def test_what_a_run_folder_tells() -> None:
-    prior, posterior = FlowPrior(3, DEFINITIONS["coupling"]), FlowPosterior(3, [DEFINITIONS["inverse"]])
-    told = json.dumps(describe_story(VAE(6, 3, prior=prior, posterior=posterior)))
-    assert "opaque" not in told
-    assert "pyrogen.distributions.Spline" in told
+def test_a_run_folder_describes_flows_by_their_fields() -> None:
+    prior, posterior = FlowPrior(3, CONFIGS["coupling"]), FlowPosterior(3, [CONFIGS["inverse_autoregressive"]])
+    described = json.dumps(describe_story(VAE(6, 3, prior=prior, posterior=posterior)))
+    assert "opaque" not in described
+    assert "pyrogen.distributions.Spline" in described
 
 
-def test_doors() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="FlowPosterior needs a positive floor, got floor=0"):
         FlowPosterior(3, floor=0)
     with pytest.raises(ValueError, match=r"FlowPosterior is for latents of shape \(K,\), got \(2, 2\)"):
@@ -127,8 +127,8 @@ def test_doors() -> None:
         InverseAutoregressiveFlow(3)(torch.zeros(5, 7), (3,))
 
 
-def test_no_step_leaves_its_tensors_behind() -> None:
-    """Densities are freed as soon as they are let go of, with the activations that their transforms hold."""
+def test_a_density_is_freed_without_garbage_collection() -> None:
+    """With the activations that its transforms cache, as soon as there is no reference to it."""
     import gc
     import weakref
 
