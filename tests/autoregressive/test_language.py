@@ -1,4 +1,4 @@
-"""Language models: normalized over texts of a length, indifferent to padding, completed, learning a known source."""
+"""Language models: normalized over texts of a length, independent of padding, completed, learning a known source."""
 
 import itertools
 import math
@@ -31,11 +31,11 @@ def test_probabilities_of_all_texts_of_a_length_sum_to_one(network, length):
     with torch.no_grad():
         log_prob = story.log_prob(padded, lengths)
         assert float(log_prob.double().exp().sum()) == pytest.approx(1, abs=1e-5)
-        other = torch.nn.functional.pad(texts, (0, 4 - length), value=2)  # what stands behind the end says nothing
+        other = torch.nn.functional.pad(texts, (0, 4 - length), value=2)  # padding has no effect
         assert torch.equal(story.log_prob(other, lengths), log_prob)
 
 
-def test_completions_begin_with_what_was_given_and_follow_the_conditional(seed):
+def test_completions_begin_with_the_given_symbols_and_follow_the_conditional(seed):
     story = far_from_uniform()
     torch.manual_seed(seed)
     drawn = story.complete(torch.tensor([[2, 0]]).expand(20_000, 2), torch.full((20_000,), 3))
@@ -49,7 +49,7 @@ def test_completions_begin_with_what_was_given_and_follow_the_conditional(seed):
 
 
 def test_a_planted_markov_chain_is_learned_to_its_entropy():
-    """Categorical that follow each other with known probabilities: no model is better, and training nears them."""
+    """Symbols that follow each other with known probabilities: no model is better, and training approaches them."""
     move = torch.tensor([[0.8, 0.15, 0.05], [0.05, 0.8, 0.15], [0.15, 0.05, 0.8]])
     torch.manual_seed(1)
     x = torch.zeros(4000, 8, dtype=torch.int64)
@@ -59,15 +59,15 @@ def test_a_planted_markov_chain_is_learned_to_its_entropy():
     true = math.log(1 / 3) + move[x[:, :-1], x[:, 1:]].log().sum(1)
     story = LanguageModel(8, 3, network="recurrent", width=16, layers=1)
     run = fit(story, x[:3000], epochs=12, optimizer=adam(0.01), schedule=cosine(12 * 24), progress=False)
-    found = log_likelihood(run, x[3000:]).value
-    difference = (true[3000:] - found).double()
+    log_prob = log_likelihood(run, x[3000:]).value
+    difference = (true[3000:] - log_prob).double()
     assert float(difference.mean()) < 0.05  # nats per text of 8 symbols
     assert float(difference.mean()) > -4.27 * float(difference.std()) / math.sqrt(len(difference))
     bits = run.story.bits_per_symbol(x[3000:])
-    assert_within(bits, float(-found.double().mean()) / 8 / math.log(2), 1e-6)
+    assert_within(bits, float(-log_prob.double().mean()) / 8 / math.log(2), 1e-6)
 
 
-def test_bad_input_is_said():
+def test_invalid_texts_lengths_and_networks_are_refused():
     story = LanguageModel(4, 3, width=8)
     with pytest.raises(ValueError, match=r"completes x of shape \(n, up to 4\), got \(2, 5\)"):
         story.complete(torch.zeros(2, 5, dtype=torch.int64))

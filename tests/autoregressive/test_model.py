@@ -11,13 +11,13 @@ from pyrogen.nn import GatedPixelCNN, MaskedDense, PixelCNN, PixelCNNPlusPlus, P
 from tests.helpers.statistics import assert_frequencies
 
 NETWORKS = {
-    "made": lambda event, **told: MaskedDense(event, hidden=(40,), **told),
-    "pixelcnn": lambda event, **told: PixelCNN(event, width=6, blocks=2, kernel=3, **told),
-    "gated": lambda event, **told: GatedPixelCNN(event, width=6, blocks=2, **told),
-    "pixelcnn++": lambda event, **told: PixelCNNPlusPlus(event, width=4, blocks=1, sizes=2, **told),
-    "row LSTM": lambda event, **told: PixelRNN(event, width=6, layers=1, **told),
-    "diagonal LSTM": lambda event, **told: PixelRNN(event, width=6, layers=1, kind="diagonal", **told),
-    "transformer": lambda event, **told: PixelTransformer(event, width=8, heads=2, layers=1, **told),
+    "made": lambda event, **options: MaskedDense(event, hidden=(40,), **options),
+    "pixelcnn": lambda event, **options: PixelCNN(event, width=6, blocks=2, kernel=3, **options),
+    "gated": lambda event, **options: GatedPixelCNN(event, width=6, blocks=2, **options),
+    "pixelcnn++": lambda event, **options: PixelCNNPlusPlus(event, width=4, blocks=1, sizes=2, **options),
+    "row LSTM": lambda event, **options: PixelRNN(event, width=6, layers=1, **options),
+    "diagonal LSTM": lambda event, **options: PixelRNN(event, width=6, layers=1, kind="diagonal", **options),
+    "transformer": lambda event, **options: PixelTransformer(event, width=8, heads=2, layers=1, **options),
 }
 
 
@@ -27,16 +27,16 @@ def without_gradients():
         yield
 
 
-def model(name, event, likelihood=None, **told):
+def model(name, event, likelihood=None, **options):
     """A model whose parameters are far from where they start, so that elements depend on each other."""
     torch.manual_seed(0)
     likelihood = Bernoulli() if likelihood is None else likelihood
     unit = event[:1] if name == "pixelcnn++" else ()
-    network = NETWORKS[name](event, outputs=max(1, torch.Size(likelihood.size(unit)).numel()), **told)
+    network = NETWORKS[name](event, outputs=max(1, torch.Size(likelihood.size(unit)).numel()), **options)
     for parameter in network.parameters():
         parameter.add_(0.3 * torch.randn_like(parameter))
-    if "context" in told:
-        return ConditionalAutoregressiveModel(event, network, told["context"], likelihood=likelihood)
+    if "context" in options:
+        return ConditionalAutoregressiveModel(event, network, options["context"], likelihood=likelihood)
     return AutoregressiveModel(event, network, likelihood)
 
 
@@ -61,10 +61,10 @@ def test_probabilities_of_all_binary_images_sum_to_one(name):
 )
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "pixelcnn++"])
 def test_probabilities_of_all_grey_images_sum_to_one(name, likelihood):
-    told = {"levels": 4} if name == "transformer" else {}
+    options = {"levels": 4} if name == "transformer" else {}
     x = every(4, (1, 2, 2))
     assert len(x) == 4**4
-    total = model(name, (1, 2, 2), likelihood, **told).log_prob(x).double().exp().sum()
+    total = model(name, (1, 2, 2), likelihood, **options).log_prob(x).double().exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-5)
 
 
@@ -76,8 +76,10 @@ def test_probabilities_under_a_mixture_of_logistics_sum_to_one(event, levels):
 
 @pytest.mark.parametrize("name", ["pixelcnn", "gated", "row LSTM", "diagonal LSTM", "transformer"])
 def test_probabilities_of_all_colour_images_sum_to_one(name):
-    told = {"levels": 3} if name == "transformer" else {}
-    total = model(name, (3, 1, 2), DiscretizedCategorical(3), **told).log_prob(every(3, (3, 1, 2))).double().exp().sum()
+    options = {"levels": 3} if name == "transformer" else {}
+    total = (
+        model(name, (3, 1, 2), DiscretizedCategorical(3), **options).log_prob(every(3, (3, 1, 2))).double().exp().sum()
+    )
     assert float(total) == pytest.approx(1, abs=1e-5)
 
 
@@ -99,7 +101,7 @@ def test_frequencies_of_colours_are_the_probabilities(seed):
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "made"])
-def test_draws_are_the_same_whether_what_was_computed_is_kept_or_not(name, seed, monkeypatch):
+def test_draws_are_the_same_with_incremental_evaluation_and_with_whole_passes(name, seed, monkeypatch):
     story = model(name, (2, 3, 3), context=3)
     draws = []
     for _ in range(2):
@@ -111,7 +113,7 @@ def test_draws_are_the_same_whether_what_was_computed_is_kept_or_not(name, seed,
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_completion_begins_with_what_was_given_and_follows_the_conditional(name, seed):
+def test_a_completion_begins_with_the_given_part_and_follows_the_conditional(name, seed):
     story, possible = model(name, (1, 2, 2)), every(2, (1, 2, 2))
     torch.manual_seed(seed)
     top = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
@@ -135,7 +137,24 @@ def test_labels_change_the_probabilities_and_are_checked():
         ConditionalAutoregressiveModel((1, 3, 3), PixelCNN((1, 3, 3), width=4, context=2), 3)
 
 
-def test_what_does_not_fit_is_said():
+def test_many_rows_are_scored_as_few_are():
+    x = torch.randint(2, (9000, 1, 3, 3)).float()  # more elements than a chunk has
+    y = torch.randint(3, (9000,))
+    for story, columns in ((model("made", (1, 3, 3)), (x,)), (model("made", (1, 3, 3), context=3), (x, y))):
+        parts = [story.log_prob(*(column[rows] for column in columns)) for rows in (slice(100), slice(100, None))]
+        torch.testing.assert_close(story.log_prob(*columns), torch.cat(parts))
+
+
+def test_events_that_are_no_images_are_completed_from_their_first_elements():
+    story = AutoregressiveModel((5,), MaskedDense((5,), hidden=(8,)))
+    x = torch.randint(2, (4, 5)).float()
+    assert torch.equal(story.beginning(x, 0.4), x[:, :2])
+    assert torch.equal(story.complete(x[:, :2])[:, :2], x[:, :2])
+    with pytest.raises(ValueError, match=r"completes x of shape \(n, up to 5\), got \(4, 6\)"):
+        story.complete(torch.zeros(4, 6))
+
+
+def test_arguments_and_data_that_do_not_fit_are_refused():
     story = model("pixelcnn", (1, 3, 3))
     with pytest.raises(ValueError, match=r"completes x of shape \(n, 1, up to 3, 3\), got \(2, 1, 3, 2\)"):
         story.complete(torch.zeros(2, 1, 3, 2))

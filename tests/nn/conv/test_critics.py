@@ -12,7 +12,7 @@ KINDS = {"dense": {}, "conv": {"channels": (4, 6)}, "residual": {"channels": (4,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", IMAGES, ids=str)
-def test_images_of_any_size_out_and_in(shape, kind):
+def test_images_of_any_size_are_generated_and_scored(shape, kind):
     options = KINDS[kind]
     generator = Generator(3, shape, (8,), options.get("channels", ())[::-1], options.get("blocks", 0))
     critic = Critic(shape, (8,), **options)
@@ -23,7 +23,7 @@ def test_images_of_any_size_out_and_in(shape, kind):
     assert torch.allclose(critic(x)[1], critic(x[1]), atol=1e-6)
 
 
-def test_numbers_without_dimensions():
+def test_scalars_are_generated_and_scored():
     assert Generator((2, 2), ())(torch.randn(5, 2, 2)).shape == (5,)
     assert Critic(())(torch.randn(5)).shape == (5,)
 
@@ -57,7 +57,7 @@ def test_spectral_normalization_bounds_every_layer(options):
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_kinks_of_generator_and_critic():
+def test_activations_of_generator_and_critic_below_zero():
     """ReLU leaves nothing below 0, LeakyReLU a fifth."""
     generator, critic = Generator(1, 1, (1,)), Critic(1, (1,))
     for first, last in ((generator.layers[0], generator.layers[2]), (critic.layers[1], critic.score)):
@@ -70,17 +70,17 @@ def test_kinks_of_generator_and_critic():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("build", "message"),
     [
         (lambda: Critic(2, ()), "at least one dense layer"),
-        (lambda: Critic(2, channels=(4,)), r"Critic: convolutions are for images .* got \(2,\)"),
-        (lambda: Generator(2, 2, channels=(4,)), r"Generator: convolutions are for images"),
+        (lambda: Critic(2, channels=(4,)), r"Critic with channels is for images .* got \(2,\): leave channels out"),
+        (lambda: Generator(2, 2, channels=(4,)), r"Generator with channels is for images"),
         (lambda: Critic(2)(torch.zeros(3, 4)), r"Critic takes tensors of shape \(..., 2\), got \(3, 4\)"),
         (lambda: Generator(2, 3)(torch.zeros(3, 4)), r"Generator takes tensors of shape"),
         (lambda: Critic(2, labels=3)(torch.zeros(3, 2)), "labels of 3 numbers, got 0"),
         (lambda: Critic(2)(torch.zeros(3, 2), torch.zeros(3, 5)), "labels of 0 numbers, got 5: set labels=5"),
     ],
 )
-def test_what_cannot_be_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
-        make()
+def test_arguments_and_inputs_that_do_not_fit_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
