@@ -1,12 +1,16 @@
 """The tests' world can fail: each breach of it is tried in a test run of its own process."""
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.processes import running
 from tests.helpers.statistics import assert_within
 
 pytest_plugins = ["pytester"]
@@ -112,6 +116,22 @@ def test_orphans_deep_files_and_leftovers_of_fixtures_fail_the_session(world: py
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for line in ("the process sleep 601", "the file *wide.txt", "the file *left.npz"):
         result.stdout.fnmatch_lines_random(f"These tests left {line}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_process_takes_an_interrupt_where_the_suite_ignores_it_and_ends_with_its_block() -> None:
+    command = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with running(command, text=True) as interrupted, running(command, text=True) as forgotten:
+            assert [interrupted.stdout.readline(), forgotten.stdout.readline()] == ["ready\n"] * 2
+            interrupted.send_signal(signal.SIGINT)
+            _, error = interrupted.communicate(timeout=60)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert "KeyboardInterrupt" in error
+    assert forgotten.returncode == -signal.SIGKILL
 
 
 def test_the_store_the_seed_and_fixtures_of_wider_scope(world: pytest.Pytester) -> None:

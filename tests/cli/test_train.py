@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import pyrogen
 from pyrogen import load
+from tests.helpers.processes import running
 
 ROOT = Path(pyrogen.__file__).parents[1]
 SMALL = ("--set", "hidden=[16]", "--set", "latent=4")
@@ -107,13 +107,13 @@ def test_resume(call, tmp_path):
 def test_an_interrupt_says_how_to_go_on(call, tmp_path):
     out = tmp_path / "run"
     arguments = ["train", "vae", "--data", "digits", *SMALL, "--out", str(out)]
-    command = [sys.executable, "-m", "pyrogen", *arguments, "--epochs", "100000"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / "resume.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    command = [sys.executable, "-m", "pyrogen", *arguments, "--epochs", "5000"]
+    with running(command, cwd=ROOT, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "resume.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said == f"pyrogen: interrupted; to go on: {' '.join(['pyrogen', *command[3:], '--resume'])}\n".replace(
         "hidden=[16]", "'hidden=[16]'"

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO, adam, cosine
 from pyrogen.inference.persistence.checkpoint import load_tree
 from pyrogen.inference.training.loop import Loop
 from tests.helpers.checkpoints import assert_same_checkpoint
+from tests.helpers.processes import running
 from tests.helpers.stories import Topics, schools, schools_model
 
 
@@ -212,7 +212,7 @@ def start(out):
     root = str(Path(__file__).parents[3])
     code = KILLED.format(root=root, out=str(out), epochs=EPOCHS)
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return running([sys.executable, "-c", code], env=env)
 
 
 def test_killed_at_random_moments(tmp_path, seed):
@@ -220,11 +220,11 @@ def test_killed_at_random_moments(tmp_path, seed):
     finish(start(tmp_path / "whole"))
     moments, reached = random.Random(seed), []
     for _ in range(KILLS):
-        process = start(tmp_path / "killed")
-        assert process.stdout.readline() == b"training\n"
-        time.sleep(moments.uniform(0.0, 1.0))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with start(tmp_path / "killed") as process:
+            assert process.stdout.readline() == b"training\n"
+            time.sleep(moments.uniform(0.0, 1.0))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         assert process.returncode == -signal.SIGKILL
         checkpoint = tmp_path / "killed" / "resume.safetensors"
         reached.append(load_tree(checkpoint)[0]["step"] if checkpoint.exists() else 0)
@@ -245,8 +245,9 @@ def test_killed_at_twenty_random_moments(tmp_path, seed, monkeypatch):
     test_killed_at_random_moments(tmp_path, seed)
 
 
-def finish(process):
-    _, errors = process.communicate()
+def finish(started):
+    with started as process:
+        _, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
 
 
