@@ -52,7 +52,7 @@ def test_training_raises_the_elbo_and_the_run_is_loaded_from_its_directory(tmp_p
 
 
 def test_a_network_without_a_context_or_with_other_outputs_is_refused():
-    with pytest.raises(ValueError, match="takes no context, and would not be told of z"):
+    with pytest.raises(ValueError, match=r"takes no context, so that p\(x \| z\) would not depend on z"):
         AutoregressiveLikelihood(PixelCNN(EVENT, width=4))
     with pytest.raises(ValueError, match="build it with outputs=3"):
         AutoregressiveLikelihood(PixelCNN(EVENT, width=4, context=2), DiscretizedCategorical(3))

@@ -198,7 +198,7 @@ def test_pyros_conditional_transforms_are_told_of_the_label(make: str) -> None:
     )
     torch.testing.assert_close(story.log_prob(x, y), stock.log_prob(x))
     fit(story, {"x": x, "y": y}, steps=3, compile=False)
-    with pytest.raises(ValueError, match="needs a context: take ConditionalFlow"):
+    with pytest.raises(ValueError, match="needs a context: use ConditionalFlow"):
         Flow(2, transform)
 
 
@@ -279,18 +279,18 @@ def test_no_rows_have_no_density() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(
-        TypeError, match=r"a flow is made of transforms, such as Coupling\(\) or those of .*, got Linear"
+        TypeError, match=r"a flow needs transforms, such as Coupling\(\) or those of .*, got Linear"
     ):
         Flow(2, torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"takes a base over \(2,\), got one over \(3,\), and events of shape"):
+    with pytest.raises(ValueError, match=r"needs a base of event shape \(2,\), got \(3,\), which is transformed to"):
         Flow(2, Coupling(Affine()), base=StandardNormal(3))
-    with pytest.raises(ValueError, match=r"takes a base over \(2,\), got one over \(3,\), and events of shape"):
+    with pytest.raises(ValueError, match=r"needs a base of event shape \(2,\), got \(3,\), which is transformed to"):
         ConditionalFlow(2, 3, transforms=Coupling(Affine()), base=StandardNormal(3))
-    with pytest.raises(ValueError, match="data: a flow takes a column 'x' of floating numbers, got int64: convert"):
+    with pytest.raises(ValueError, match="data: a flow needs a column 'x' of floating-point numbers, got int64"):
         fit(Flow(2), torch.arange(100).reshape(50, 2))
     with pytest.raises(ValueError, match=r"Flow takes a column 'x' of shape \(n, 2\), got \(5, 3\)"):
         fit(Flow(2), torch.randn(5, 3))
-    with pytest.raises(ValueError, match=r"outside \[0, 1\], the first 2, and Logit\(\) takes none"):
+    with pytest.raises(ValueError, match=r"Logit is for data in \[0, 1\], but .x. has \d+ values outside \(first: 2\)"):
         fit(Flow(1, [Coupling(), Logit()]), torch.tensor([[0.5], [2.0]]))
     with pytest.raises(ValueError, match="pass classes="):
         ConditionalFlow(2)

@@ -110,8 +110,11 @@ def check_values(story: Story, recording: Recording) -> None:
     """
     for name, site in observed_sites(recording.model.sites.values()).items():
         value, fn = site["value"], site["fn"]
-        support = getattr(fn, "support", None)
-        if not isinstance(value, Tensor) or support is None or getattr(support, "is_discrete", None) is None:
+        try:
+            support = fn.support
+        except (AttributeError, NotImplementedError):  # such as Pyro's bridge to zuko
+            continue
+        if not isinstance(value, Tensor) or getattr(support, "is_discrete", None) is None:
             continue
         outside_support = ~support.check(value)
         if not bool(outside_support.any()):
