@@ -1,4 +1,4 @@
-"""Bayesian principal component analysis, which finds out how many columns its data need."""
+"""Bayesian principal component analysis, which infers how many components the data need."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.checks import check_latent
+from pyrogen.models.event_story import EventStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["BayesianPPCA"]
 
 
-class BayesianPPCA(Story):
+class BayesianPPCA(EventStory):
     """a_k ~ Gamma(c, c),  W_dk ~ N(0, u^2 / a_k),  s ~ HalfNormal(u),  z ~ N(0, I_K),  x | z ~ N(W z + mu, s^2 I_D).
 
     A column of W that the data do not need gets a large relevance parameter a_k, and is switched off ("automatic
     relevance determination"). a, W and s are shared by all data; u is the unit, the data's root mean square deviation.
-    Guided by W_dk / u ~ N(m_dk, v_dk^2), s / u ~ LogNormal, and two factors that are exact given the others and hence
-    have no parameters: a_k ~ Gamma(c + D / 2, c + sum_d (m_dk^2 + v_dk^2) / 2), and p(z | x, W, s).
+    Guided by W_dk / u ~ N(m_dk, v_dk^2), s / u ~ LogNormal, and two factors without parameters, which are exact given
+    the others: a_k ~ Gamma(c + D / 2, c + sum_d (m_dk^2 + v_dk^2) / 2), and p(z | x, W, s).
 
     Args:
         event_shape: shape of one datum, flattened to D features inside.
         latent: the largest number of columns K, at most D.
-        concentration: c; the smaller, the less the prior says of the relevance.
+        concentration: c, 1e-3 by default; the smaller, the less informative is the prior of a_k.
 
     Raises:
-        ValueError: more columns than features, or a concentration that is not positive; by `check`, x of another event
-            shape.
+        ValueError: there are more columns than features, or the concentration is not positive.
 
     Example:
         >>> story = BayesianPPCA(4, latent=2)
@@ -62,7 +61,17 @@ class BayesianPPCA(Story):
         self.register_buffer("unit", torch.ones(()))
 
     def model(self, x: Tensor | None, n: int, total: int | None = None, index: Tensor | None = None) -> Tensor:
-        """p(a) p(W | a) p(s), and p(z) p(x | z, W, s) for each datum."""
+        """p(a) p(W | a) p(s), and p(z) p(x | z, W, s) for each datum.
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+            total: number of rows in the training set; n by default.
+            index: positions of the rows in the training set, (n,) int64; none by default.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         c = self.unit.new_full((self.latent,), self.concentration)
         relevance = pyro.sample("relevance", dist.Gamma(c, c).to_event(1))
         scale = (self.unit / relevance.sqrt()).unsqueeze(-2).expand((*relevance.shape[:-1], self.features, self.latent))
@@ -73,7 +82,14 @@ class BayesianPPCA(Story):
             return pyro.sample("x", self.decode(z, weight, sigma), obs=x)
 
     def guide(self, x: Tensor, n: int, total: int | None = None, index: Tensor | None = None) -> None:
-        """q(a) q(W) q(s), and p(z | x, W, s) for each datum."""
+        """q(a) q(W) q(s), and p(z | x, W, s) for each datum.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+            total: number of rows in the training set; n by default.
+            index: positions of the rows in the training set, (n,) int64; none by default.
+        """
         pyro.sample("relevance", self.relevance().to_event(1))
         weight = pyro.sample("weight", self.weight().to_event(2))
         sigma = pyro.sample("sigma", self.sigma())
@@ -81,21 +97,42 @@ class BayesianPPCA(Story):
             pyro.sample("z", self.encode(x, weight, sigma))
 
     def relevance(self) -> dist.Gamma:
-        """q(a), batch shape (K,): the best given q(W)."""
+        """q(a), the optimum given q(W).
+
+        Returns:
+            Batch shape (K,).
+        """
         square = (self.weight_mean.square() + (2 * self.raw_weight_scale).exp()).sum(0)
         half = square.new_full((self.latent,), self.features / 2)
         return dist.Gamma(self.concentration + half, self.concentration + square / 2)
 
     def weight(self) -> dist.Normal:
-        """q(W), batch shape (D, K)."""
+        """q(W).
+
+        Returns:
+            Batch shape (D, K).
+        """
         return dist.Normal(self.unit * self.weight_mean, self.unit * self.raw_weight_scale.exp())
 
     def sigma(self) -> dist.LogNormal:
-        """q(s), batch shape ()."""
+        """q(s).
+
+        Returns:
+            Batch shape ().
+        """
         return dist.LogNormal(self.unit.log() + self.log_sigma_mean, self.raw_sigma_scale.exp())
 
     def decode(self, z: Tensor, weight: Tensor | None = None, sigma: Tensor | None = None) -> dist.TorchDistribution:
-        """p(x | z, W, s) for `z` (..., K); W and s where the guide has its centre, unless they are given."""
+        """p(x | z, W, s).
+
+        Args:
+            z: latents, (..., K).
+            weight: W, (..., D, K); the guide's mean by default.
+            sigma: s, (...); the guide's median by default.
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
         weight, sigma = self._centre(weight, sigma)
         mean = (z.unsqueeze(-2) @ weight.mT).squeeze(-2) + self.mean
         mean = mean.reshape((*mean.shape[:-1], *self.event_shape))
@@ -103,7 +140,16 @@ class BayesianPPCA(Story):
         return dist.Normal(mean, sigma.reshape((*sigma.shape, *[1] * event))).to_event(event)
 
     def encode(self, x: Tensor, weight: Tensor | None = None, sigma: Tensor | None = None) -> dist.MultivariateNormal:
-        """p(z | x, W, s), exactly, event shape (K,), for `x` (..., *event_shape); W and s as for `decode`."""
+        """p(z | x, W, s), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+            weight: W, (..., D, K); the guide's mean by default.
+            sigma: s, (...); the guide's median by default.
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
         weight, sigma = self._centre(weight, sigma)
         scaled = weight / sigma[..., None, None]
         moment = scaled.mT @ scaled + torch.eye(self.latent).to(scaled)
@@ -113,18 +159,33 @@ class BayesianPPCA(Story):
         return dist.MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(inverse))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of p(x | z) at the mean z of p(z | x), both at the guide's centre, (..., *event_shape)."""
+        """The mean of p(x | z) at the mean z of p(z | x), both with W and s at the guide's centre.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
             return self.decode(self.encode(x.to(self.device)).mean).mean
 
     def column_scales(self) -> Tensor:
-        """How much each column adds to a feature: (E_q |W_k|^2 / D)^1/2, (K,) in the units of the data."""
+        """The root mean square contribution of each column to a feature, (E_q |W_k|^2 / D)^1/2.
+
+        Returns:
+            (K,) in the units of the data.
+        """
         q = self.weight()
         return (q.mean.square() + q.variance).mean(0).sqrt()
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Start at the best probabilistic PCA, with the uncertainty that N data leave there."""
+        """Start at the best probabilistic PCA, with the uncertainty that N data leave there.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         x = flatten(data["x"], self.event_shape, self.name)
         mean, values, axes = principal_axes(x, self.latent)
         self.unit.copy_(values.mean().sqrt() if values.mean() > 0 else torch.ones(()))
@@ -135,10 +196,6 @@ class BayesianPPCA(Story):
         self.raw_weight_scale.fill_(math.log(variance / len(x)) / 2)
         self.log_sigma_mean.fill_(math.log(variance) / 2)
         self.raw_sigma_scale.fill_(-math.log(2 * len(x) * self.features) / 2)
-
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)
 
     def _centre(self, weight: Tensor | None, sigma: Tensor | None) -> tuple[Tensor, Tensor]:
         weight = self.weight().mean if weight is None else weight

@@ -12,35 +12,35 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Dense, Label, Shape, as_shape, flatten, flatten_batch
-from pyrogen.story import Labelled, check_event
+from pyrogen.story import Labelled
 
 __all__ = ["ConditionalVAE"]
 
 
-class ConditionalVAE(Labelled):
+class ConditionalVAE(Labelled, EventStory):
     """z ~ prior,  x | y, z ~ likelihood(decoder(z, y)),  guided by q(z | x, y) = posterior(encoder(x, y)).
 
-    log p(x | y) >= E_q [log p(x | y, z)] - KL(q(z | x, y) || p(z)), in nats per datum. How likely each y is, is no part
-    of the story: every likelihood of it, that of `evaluate` too, is log p(x | y). As z is drawn apart from y, what is
-    left to it is what y does not tell of x, such as the style of a digit.
+    log p(x | y) >= E_q [log p(x | y, z)] - KL(q(z | x, y) || p(z)), in nats per datum. The story does not model
+    y: every likelihood, that of `evaluate` too, is log p(x | y). As z is independent of y, it holds what y does not
+    determine of x, such as the style of a digit.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28).
         latent: number of latents, or their shape.
-        classes: y is one of so many classes, int64 (n,).
-        condition: in place of `classes`: y is a vector of so many numbers, or of that shape, float (n, *condition).
-        likelihood: family of p(x | y, z).
-        prior: p(z); None: standard normal.
-        posterior: family of q(z | x, y).
-        encoder: (batch, D + C) -> (batch, *posterior.size(latent shape)), for D numbers of a datum and, behind them, C
-            of the label (one for each class, 0 or 1; or y's own); None: dense.
-        decoder: (batch, latents + C) -> (batch, *likelihood.size(event_shape)); None: dense.
-        hidden: widths of the dense encoder; backwards, those of the dense decoder.
+        classes: number of classes of y, int64 (n,) from 0 to classes - 1.
+        condition: in place of `classes`: length or shape of a vector y, float (n, *condition).
+        likelihood: family of p(x | y, z); `Bernoulli()` by default.
+        prior: p(z); `StandardNormal(latent)` by default.
+        posterior: family of q(z | x, y); `DiagonalNormal()` by default.
+        encoder: (batch, D + C) -> (batch, *posterior.size(latent shape)), of the D numbers of a datum followed by the C
+            of the label (one-hot, or y itself); a dense network by default.
+        decoder: (batch, latents + C) -> (batch, *likelihood.size(event_shape)); a dense network by default.
+        hidden: widths of the dense encoder's hidden layers, reversed in the dense decoder; (400,) by default.
 
     Raises:
-        ValueError: both or neither of `classes` and `condition`; the prior is for other latents; by `check`, x or y has
-            another shape, x no density, or y a label that is none of the classes.
+        ValueError: both or neither of `classes` and `condition` is given; or the prior is for latents of another shape.
 
     Example:
         >>> story = ConditionalVAE((1, 8, 8), latent=2, classes=10, hidden=(16,))
@@ -73,33 +73,70 @@ class ConditionalVAE(Labelled):
         self.likelihood, self.posterior = likelihood, posterior
         self.prior = StandardNormal(z) if prior is None else prior
         self.prior.check(z, posterior)
-        told, hidden = self.label.size, tuple(hidden)
-        self.encoder = Dense(math.prod(x) + told, posterior.size(z), hidden) if encoder is None else encoder
-        self.decoder = Dense(math.prod(z) + told, likelihood.size(x), hidden[::-1]) if decoder is None else decoder
+        c, hidden = self.label.size, tuple(hidden)
+        self.encoder = Dense(math.prod(x) + c, posterior.size(z), hidden) if encoder is None else encoder
+        self.decoder = Dense(math.prod(z) + c, likelihood.size(x), hidden[::-1]) if decoder is None else decoder
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
-        """p(z) p(x | y, z)."""
+        """p(z) p(x | y, z).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            y: labels, (n,) int64, or vectors (n, *condition).
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
-            z = pyro.sample("z", self.prior(self._encode_alone))
+            z = pyro.sample("z", self.prior(self._encode_without_label))
             return pyro.sample("x", self.decode(z, y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor, n: int) -> None:
-        """q(z | x, y)."""
+        """q(z | x, y).
+
+        Args:
+            x: data, (n, *event_shape).
+            y: labels, (n,) int64, or vectors (n, *condition).
+            n: number of rows.
+        """
         with pyro.plate("data", n, dim=-1):
             pyro.sample("z", self.encode(x, y))
 
     def encode(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | x, y) for `x` (..., *event_shape) and labels `y` (...)."""
-        return self.posterior(self._told(self.encoder, x, self.event_shape, y), self.latent_shape)
+        """q(z | x, y).
+
+        Args:
+            x: data, (..., *event_shape).
+            y: labels, (...) int64, or vectors (..., *condition).
+
+        Returns:
+            Batch shape (...), event shape `latent_shape`.
+        """
+        return self.posterior(self._conditioned(self.encoder, x, self.event_shape, y), self.latent_shape)
 
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z) for `z` (..., *latent_shape) and labels `y` (...)."""
-        return self.likelihood(self._told(self.decoder, z, self.latent_shape, y), self.event_shape)
+        """p(x | y, z).
+
+        Args:
+            z: latents, (..., *latent_shape).
+            y: labels, (...) int64, or vectors (..., *condition).
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
+        return self.likelihood(self._conditioned(self.decoder, z, self.latent_shape, y), self.event_shape)
 
     def transfer(self, x: Tensor, y: Any, to: Any) -> Tensor:
-        """Each `x` (n, *event_shape) of label `y` as it would be with the label `to`: same z, another label.
+        """Each datum with another label and the same z: the mean of p(x | to, z) at the mean z of q(z | x, y).
 
-        The mean of p(x | to, z) at the mean z of q(z | x, y), (n, *event_shape). Labels: one for each, or one for all.
+        Args:
+            x: data, (n, *event_shape).
+            y: their labels, one for each or one for all.
+            to: the labels to give them, one for each or one for all.
+
+        Returns:
+            (n, *event_shape).
         """
         y, to = (self.label.checked(self.name, label, len(x)).to(self.device) for label in (y, to))
         with self.predicting():
@@ -107,26 +144,35 @@ class ConditionalVAE(Labelled):
             return self.likelihood.point(self.decode(z, to))
 
     def reconstruct(self, x: Tensor, y: Any) -> Tensor:
-        """The mean of p(x | y, z) at the mean z of q(z | x, y), (n, *event_shape)."""
+        """The mean of p(x | y, z) at the mean z of q(z | x, y).
+
+        Args:
+            x: data, (n, *event_shape).
+            y: their labels, one for each or one for all.
+
+        Returns:
+            (n, *event_shape).
+        """
         return self.transfer(x, y, y)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the components start from the training data."""
+        """Initialize likelihood, posterior and prior from the training data.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         for component in (self.likelihood, self.posterior, self.prior):
             component.prepare(data["x"])
 
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape or without a density, and a y that is no label."""
-        check_event(self.name, "event_shape", data, self.event_shape)
-        self.likelihood.check(data["x"])
-        super().check(data)
-
-    def _told(self, network: nn.Module, x: Tensor, shape: tuple[int, ...], y: Tensor) -> Tensor:
-        """The network's outputs for `x` (..., *shape), flattened, with the label's numbers behind it."""
+    def _conditioned(self, network: nn.Module, x: Tensor, shape: tuple[int, ...], y: Tensor) -> Tensor:
+        """The network's outputs for `x` (..., *shape), flattened and concatenated with the label's numbers."""
         flat, label = flatten(x, shape, self.name), self.label(y)
-        lead = torch.broadcast_shapes(flat.shape[:-1], label.shape[:-1])
-        beside = torch.cat([flat.expand(*lead, -1), label.expand(*lead, -1)], -1)
-        return flatten_batch(network, beside, (beside.shape[-1],))
+        batch = torch.broadcast_shapes(flat.shape[:-1], label.shape[:-1])
+        inputs = torch.cat([flat.expand(*batch, -1), label.expand(*batch, -1)], -1)
+        return flatten_batch(network, inputs, (inputs.shape[-1],))
 
-    def _encode_alone(self, x: Tensor) -> TorchDistribution:
-        raise ValueError(f"{self.name}: a prior that is built of the encoder lacks the labels that it needs as well")
+    def _encode_without_label(self, x: Tensor) -> TorchDistribution:
+        raise ValueError(
+            f"{self.name}: prior is built from the encoder, which here needs labels too: use another prior, such as "
+            "NormalMixture"
+        )

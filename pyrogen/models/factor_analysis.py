@@ -12,27 +12,27 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.checks import check_latent
+from pyrogen.models.event_story import EventStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["FactorAnalysis"]
 
 
-class FactorAnalysis(Story):
+class FactorAnalysis(EventStory):
     """z ~ N(0, I_K),  x | z ~ N(W z + mu, S),  S = diag(s_1^2, ..., s_D^2),  guided by the exact posterior.
 
-    With M = W' S^-1 W + I, p(z | x) = N(M^-1 W' S^-1 (x - mu), M^-1). The guide is this very distribution, computed
-    from the model's own parameters: log p(x, z) - log q(z | x) is log p(x) for every draw of z, and SVI climbs the
-    exact likelihood, free of noise. No s_d falls below `floor`, so that the likelihood is bounded.
+    With M = W' S^-1 W + I, p(z | x) = N(M^-1 W' S^-1 (x - mu), M^-1). The guide is this distribution, computed from
+    the model's own parameters: log p(x, z) - log q(z | x) is log p(x) for every draw of z, and SVI maximizes the exact
+    likelihood without noise. No s_d falls below `floor`, so that the likelihood is bounded.
 
     Args:
         event_shape: shape of one datum, flattened to D features inside.
         latent: number of factors K, at most D.
-        floor: smallest standard deviation of the noise, in the units of the data.
+        floor: smallest standard deviation of the noise, in the units of the data; 1e-4 by default.
 
     Raises:
-        ValueError: more factors than features, or `floor` is not positive; by `check`, x of another event shape.
+        ValueError: there are more factors than features, or `floor` is not positive.
 
     Example:
         >>> x = torch.randn(50, 4)
@@ -58,27 +58,58 @@ class FactorAnalysis(Story):
         self.raw_scale = nn.Parameter(torch.zeros(features))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(z) p(x | z)."""
+        """p(z) p(x | z).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior())
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """p(z | x)."""
+        """p(z | x).
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         with pyro.plate("data", n, dim=-1):
             pyro.sample("z", self.encode(x))
 
     def scale(self) -> Tensor:
-        """The standard deviations s = (floor^2 + exp(2 raw))^1/2 of the noise, (D,)."""
+        """The standard deviations s = (floor^2 + exp(2 raw))^1/2 of the noise.
+
+        Returns:
+            (D,) in the units of the data.
+        """
         return (self.floor**2 + (2 * self.raw_scale).exp()).sqrt()
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
-        """p(x | z) for `z` (..., K)."""
+        """p(x | z).
+
+        Args:
+            z: latents, (..., K).
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
         mean = (z @ self.weight.T + self.mean).reshape((*z.shape[:-1], *self.event_shape))
         return dist.Normal(mean, self.scale().reshape(self.event_shape)).to_event(len(self.event_shape))
 
     def encode(self, x: Tensor) -> dist.MultivariateNormal:
-        """p(z | x), exactly, event shape (K,), for `x` (..., *event_shape)."""
+        """p(z | x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
         scaled = self.weight / self.scale()[:, None]
         moment = scaled.T @ scaled + torch.eye(self.latent).to(scaled)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
@@ -86,20 +117,38 @@ class FactorAnalysis(Story):
         return dist.MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(inverse))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        """log p(x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         # Bayes' rule at the posterior's mean; no difference of large numbers, even for small noise.
         posterior = self.encode(x)
         z = posterior.mean
         return self.prior().log_prob(z) + self.decode(z).log_prob(x) - posterior.log_prob(z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of p(x | z) at the posterior's mean, (..., *event_shape)."""
+        """The mean of p(x | z) at the posterior's mean.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
             return self.decode(self.encode(x.to(self.device)).mean).mean
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Start at the best probabilistic PCA, what it leaves of each feature's variance in the noise."""
+        """Start at the best probabilistic PCA, with what it leaves of each feature's variance in the noise.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         x = flatten(data["x"], self.event_shape, self.name)
         mean, values, axes = principal_axes(x, self.latent)
         weight = axes * (values[: self.latent] - values[self.latent :].mean().nan_to_num()).sqrt()
@@ -107,7 +156,3 @@ class FactorAnalysis(Story):
         self.mean.copy_(mean)
         self.weight.copy_(weight)
         self.raw_scale.copy_(left.clamp(min=self.floor**2).log() / 2)
-
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)

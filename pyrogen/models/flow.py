@@ -1,4 +1,4 @@
-"""Normalizing flows as stories: data by a change of variables, of themselves or given labels."""
+"""Normalizing flows as stories: densities by a change of variables, unconditional or given labels."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyrogen.distributions import Base, Coupling, MultiScale, NormalizingFlow, Transforms
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Label, Shape, as_shape, batch_shape
-from pyrogen.story import Labelled, Story, check_event
+from pyrogen.story import Labelled, check_event
 
 __all__ = ["ConditionalFlow", "Flow"]
 
-_WITHOUT = {"guide": "it has no latents: x is the transform of a base that it determines"}
-_NUMBERS = 2**20
-"""Numbers of data that are scored at once."""
+_UNSUPPORTED = {"guide": "it has no latents: x and the base variable z determine each other"}
+_MAX_ELEMENTS = 2**20
+"""Numbers of data in a chunk that is scored at once."""
 
 
-class Flow(Story):
-    """x = f(z),  z ~ base:  log p(x) = log p(f^-1(x)) + log |det df^-1/dx|, exactly. There is nothing to guide.
+class Flow(EventStory):
+    """x = f(z),  z ~ base:  log p(x) = log p(f^-1(x)) + log |det df^-1/dx|, exactly. The guide is empty.
 
     Args:
         event_shape: shape of one datum, such as (2,), (1, 28, 28) or () for one number.
         transforms: f, or its parts in order, from z to x: definitions such as `Coupling()`, `Autoregressive()`,
-            `MultiScale()` and `Logit()`, and any transform of Pyro or torch. None: `MultiScale` for images of even
-            height and width, else `Coupling`.
-        base: p(z), a distribution or a `Prior`; a distribution of one number is taken for each number of z. None:
-            standard normal.
+            `MultiScale()` and `Logit()`, and any transform of Pyro or torch; by default `MultiScale()` for images of
+            even height and width, else `Coupling()`.
+        base: p(z), a distribution or a `Prior`; a univariate distribution is used for each number of z. Standard normal
+            by default.
 
     Raises:
-        TypeError: a part is no transform.
-        ValueError: the parts do not give events of `event_shape`, or one has no inverse; by `check`, x of another
-            shape, of whole numbers, or where no z leads; by `prepare`, values that repeat.
+        TypeError: a part is not a transform.
+        ValueError: the parts do not give events of `event_shape`, or one has no inverse.
 
     Example:
         >>> import pyro.distributions as dist
@@ -49,7 +49,7 @@ class Flow(Story):
         Rezende, Mohamed 2015, arXiv:1505.05770; Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803.
     """
 
-    unsupported = _WITHOUT
+    unsupported = _UNSUPPORTED
 
     def __init__(self, event_shape: Shape, transforms: Transforms | None = None, base: Base | None = None) -> None:
         super().__init__()
@@ -58,51 +58,82 @@ class Flow(Story):
         self.flow.check_invertible()
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(x)."""
+        """p(x).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             return pyro.sample("x", self.density(), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """Empty: there are no latents."""
+        """Empty: there are no latents.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
 
     def density(self) -> TorchDistribution:
-        """p(x), event shape that of the datum."""
+        """p(x).
+
+        Returns:
+            Batch shape (), event shape `event_shape`.
+        """
         density: TorchDistribution = self.flow()
         return density
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape); many rows are taken some at a time."""
+        """log p(x), exactly, of many rows in chunks.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         lead = batch_shape(x, self.event_shape, self.name)
-        return _in_parts(self, x.reshape(math.prod(lead), *self.event_shape)).reshape(lead)
+        return _log_prob_in_chunks(self, x.reshape(math.prod(lead), *self.event_shape)).reshape(lead)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the layers start from the training data, and refuse values that repeat."""
+        """Initialize the layers from the training data, and refuse repeated values, whose density has no bound.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         self.flow.prepare(data["x"])
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, of whole numbers, or out of the transforms' reach."""
-        check_event(self.name, "event_shape", data, self.event_shape)
+        """Refuse an x of another event shape, of whole numbers, or outside the range of the transforms.
+
+        Args:
+            data: the columns by name, among them `x`, (n, *event_shape).
+        """
+        super().check(data)
         self.flow.check(data["x"])
 
 
-class ConditionalFlow(Labelled):
+class ConditionalFlow(Labelled, EventStory):
     """x = f(z; y),  z ~ base:  log p(x | y) = log p(z) + log |det dz/dx| at z = f^-1(x; y), exactly.
 
-    Every layer that has a network is told y beside its other inputs, and Pyro's conditional transforms are conditioned
-    on it. How likely each y is, is no part of the story.
+    The network of every layer takes y as a further input, and Pyro's conditional transforms are conditioned on it. The
+    story does not model y.
 
     Args:
         event_shape: shape of one datum.
-        classes: y is one of so many classes, int64 (n,).
-        condition: in place of `classes`: y is a vector of so many numbers, or of that shape, float (n, *condition).
+        classes: number of classes of y, int64 (n,) from 0 to classes - 1.
+        condition: in place of `classes`: length or shape of a vector y, float (n, *condition).
         transforms: as those of `Flow`.
         base: as that of `Flow`.
 
     Raises:
-        TypeError: a part is no transform.
-        ValueError: both or neither of `classes` and `condition`; the parts do not give events of `event_shape`, or one
-            has no inverse; by `check`, x or y of another shape, x of whole numbers or where no z leads, or a y that is
-            none of the classes; by `prepare`, values of x that repeat.
+        TypeError: a part is not a transform.
+        ValueError: both or neither of `classes` and `condition` is given; or the parts do not give events of
+            `event_shape`, or one has no inverse.
 
     Example:
         >>> story = ConditionalFlow((1, 8, 8), classes=10)
@@ -113,7 +144,7 @@ class ConditionalFlow(Labelled):
         Winkler, Worrall, Hoogeboom, Welling 2019, arXiv:1912.00042.
     """
 
-    unsupported = _WITHOUT
+    unsupported = _UNSUPPORTED
 
     def __init__(
         self,
@@ -131,36 +162,69 @@ class ConditionalFlow(Labelled):
         self.flow.check_invertible(self.label.eye[0])
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
-        """p(x | y)."""
+        """p(x | y).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            y: labels, (n,) int64, or vectors (n, *condition).
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             return pyro.sample("x", self.density(y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor, n: int) -> None:
-        """Empty: there are no latents."""
+        """Empty: there are no latents.
+
+        Args:
+            x: data, (n, *event_shape).
+            y: labels, (n,) int64, or vectors (n, *condition).
+            n: number of rows.
+        """
 
     def density(self, y: Tensor) -> TorchDistribution:
-        """p(x | y), event shape that of the datum; `y` (...)."""
+        """p(x | y).
+
+        Args:
+            y: labels, (...) int64, or vectors (..., *condition).
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
         density: TorchDistribution = self.flow(self.label(y))
         return density
 
     def log_prob(self, x: Tensor, y: Any) -> Tensor:
-        """log p(x | y), exactly, (n,) in nats, for `x` (n, *event_shape) and labels `y`: one for each, or one for all.
+        """log p(x | y), exactly, of many rows in chunks.
 
-        Raises:
-            ValueError: a y that is no label, or not so many as rows.
+        Args:
+            x: data, (n, *event_shape).
+            y: their labels, one for each or one for all.
+
+        Returns:
+            (n,) in nats.
         """
         check_event(self.name, "event_shape", {"x": x}, self.event_shape)
-        return _in_parts(self, x, self.label.checked(self.name, y, len(x)))
+        return _log_prob_in_chunks(self, x, self.label.checked(self.name, y, len(x)))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the layers start from the training data, and refuse values of x that repeat."""
+        """Initialize the layers from the training data, and refuse repeated values of x, whose density has no bound.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape) and `y` (N,) or (N, *condition).
+        """
         self.flow.prepare(data["x"], self.label(data["y"]))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, of whole numbers or out of the transforms' reach, and a y no label."""
-        check_event(self.name, "event_shape", data, self.event_shape)
-        self.flow.check(data["x"])
+        """Refuse an x of another event shape, of whole numbers, or outside the range of the transforms, and a y of no class.
+
+        Args:
+            data: the columns by name: `x`, (n, *event_shape), and `y`, (n,) int64 or (n, *condition).
+        """
         super().check(data)
+        self.flow.check(data["x"])
 
 
 def _default(transforms: Transforms | None, event_shape: tuple[int, ...]) -> Transforms:
@@ -169,10 +233,10 @@ def _default(transforms: Transforms | None, event_shape: tuple[int, ...]) -> Tra
     return MultiScale() if MultiScale.supports(event_shape) else Coupling()
 
 
-def _in_parts(story: Flow | ConditionalFlow, x: Tensor, *labels: Tensor) -> Tensor:
-    """log p(x) of rows (n, *event_shape), or given their labels, some at a time, on the story's device."""
+def _log_prob_in_chunks(story: Flow | ConditionalFlow, x: Tensor, *labels: Tensor) -> Tensor:
+    """log p(x) of rows (n, *event_shape), or log p(x | y) given labels, in chunks, on the story's device."""
     if not len(x):
         return x.new_zeros(0)
-    rows = max(1, _NUMBERS // math.prod(story.event_shape))
-    parts = zip(*(column.to(story.device).split(rows) for column in (x, *labels)), strict=True)
-    return torch.cat([story.density(*label).log_prob(part) for part, *label in parts])
+    rows = max(1, _MAX_ELEMENTS // math.prod(story.event_shape))
+    chunks = zip(*(column.to(story.device).split(rows) for column in (x, *labels)), strict=True)
+    return torch.cat([story.density(*label).log_prob(chunk) for chunk, *label in chunks])

@@ -11,24 +11,21 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Covariance, Full, reshape_events
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["MultivariateGaussian"]
 
 
-class MultivariateGaussian(Story):
+class MultivariateGaussian(EventStory):
     """x ~ N(mu, C) over the D features of a datum, at maximum likelihood.
 
     mu is the data's mean and C their covariance over N (its diagonal, or the diagonal's mean), plus floor^2 I, so that
-    features without variance have a density too. There is no latent, and no step: `prepare` is the whole fit.
+    features without variance have a density too. There is no latent and no training step: `prepare` is the whole fit.
 
     Args:
         event_shape: shape of one datum, flattened to D features inside.
-        covariance: what is free in C.
-
-    Raises:
-        ValueError: by `check`, x of another event shape; by `prepare`, no maximum, where the covariance's floor is 0.
+        covariance: form of C; `Full()` by default.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [1.0, 5.0]])
@@ -51,28 +48,52 @@ class MultivariateGaussian(Story):
         self.raw_scale = nn.Parameter(torch.zeros(covariance.size(features)))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(x)."""
+        """p(x).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             return pyro.sample("x", self.density(), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """Empty: there are no latents."""
+        """Empty: there are no latents.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
 
     def density(self) -> TorchDistribution:
-        """p(x), event shape that of the datum."""
+        """p(x).
+
+        Returns:
+            Batch shape (), event shape `event_shape`.
+        """
         return reshape_events(self.covariance(self.mean, self.raw_scale), self.event_shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        """log p(x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         return self.density().log_prob(x)
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Set mean and covariance to their maximum-likelihood values."""
+        """Set mean and covariance to their maximum-likelihood values.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         x = flatten(data["x"], self.event_shape, self.name)
         self.raw_scale.copy_(self.covariance.estimate(x))
         self.mean.copy_(x.double().mean(0))
-
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)

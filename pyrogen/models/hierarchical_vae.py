@@ -10,13 +10,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, StandardNormal
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
-from pyrogen.story import Story, check_event
 
 __all__ = ["HierarchicalVAE"]
 
 
-class HierarchicalVAE(Story):
+class HierarchicalVAE(EventStory):
     """z_T ~ prior,  z_t | z_{t+1} ~ conditional(decoder_t(z_{t+1})),  x | z_1 ~ likelihood(decoder_0(z_1)).
 
     Guided from the bottom up, with z_0 = x: q(z_1, ..., z_T | x) = prod_t q(z_t | z_{t-1}), q(z_t | z_{t-1}) =
@@ -25,19 +25,19 @@ class HierarchicalVAE(Story):
     Args:
         event_shape: shape of one datum, such as (1, 28, 28).
         latents: number of latents, or their shape, in every layer: z_1 next to the data, ..., z_T.
-        likelihood: family of p(x | z_1).
-        prior: p(z_T); None: standard normal.
-        conditional: family of p(z_t | z_{t+1}).
-        posterior: family of q(z_t | z_{t-1}).
+        likelihood: family of p(x | z_1); `Bernoulli()` by default.
+        prior: p(z_T); `StandardNormal(latents[-1])` by default.
+        conditional: family of p(z_t | z_{t+1}); `DiagonalNormal()` by default.
+        posterior: family of q(z_t | z_{t-1}); `DiagonalNormal()` by default.
         encoders: one for each layer, z_1 first: (batch, *shape of z_{t-1}) -> (batch, *posterior.size(shape of z_t));
-            None: dense.
+            dense networks by default.
         decoders: one for each layer, z_1 first: (batch, *shape of z_t) -> (batch, *size(shape of z_{t-1})), the
-            likelihood's size for x, the conditional's for the others; None: dense.
-        hidden: widths of each dense encoder; backwards, those of each dense decoder.
+            likelihood's size for x, the conditional's for the others; dense networks by default.
+        hidden: widths of each dense encoder's hidden layers, reversed in each dense decoder; (200,) by default.
 
     Raises:
-        ValueError: no layer, another number of networks, or the prior is for other latents or does not suit the
-            posterior; by `check`, x has another event shape, or no density.
+        ValueError: there is no layer, or another number of networks than layers; or the prior is for latents of another
+            shape, or does not suit the posterior.
 
     Example:
         >>> HierarchicalVAE((1, 8, 8), latents=(8, 4, 2), hidden=(16,)).sample(3).shape
@@ -61,8 +61,9 @@ class HierarchicalVAE(Story):
         hidden: Sequence[int] = (200,),
     ) -> None:
         super().__init__()
-        self.shapes = (as_shape(event_shape), *map(as_shape, latents))
-        self.depth, layers = len(self.shapes) - 1, list(itertools.pairwise(self.shapes))
+        self.event_shape = as_shape(event_shape)
+        self.shapes = (self.event_shape, *map(as_shape, latents))
+        self.num_layers, layers = len(self.shapes) - 1, list(itertools.pairwise(self.shapes))
         if not layers:
             raise ValueError(f"{self.name} needs at least one layer of latents, such as latents=(32, 16), got none")
         self.likelihood, self.conditional, self.posterior = likelihood, conditional, posterior
@@ -73,50 +74,87 @@ class HierarchicalVAE(Story):
         if decoders is None:
             sizes = [self._family(t).size(shape) for t, shape in enumerate(self.shapes[:-1])]
             decoders = [Dense(above, size, hidden[::-1]) for (_, above), size in zip(layers, sizes, strict=True)]
-        self.encoders, self.decoders = self._each("encoders", encoders), self._each("decoders", decoders)
+        self.encoders, self.decoders = (
+            self._one_per_layer("encoders", encoders),
+            self._one_per_layer("decoders", decoders),
+        )
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(z_T) ... p(z_1 | z_2) p(x | z_1)."""
+        """p(z_T) ... p(z_1 | z_2) p(x | z_1).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
-            z = pyro.sample(f"z{self.depth}", self.prior(self.encode))
-            for t in range(self.depth - 1, 0, -1):
-                z = pyro.sample(f"z{t}", self.below(t, z))
-            return pyro.sample("x", self.below(0, z), obs=x)
+            z = pyro.sample(f"z{self.num_layers}", self.prior(self.encode))
+            for t in range(self.num_layers - 1, 0, -1):
+                z = pyro.sample(f"z{t}", self.reverse_conditional(t, z))
+            return pyro.sample("x", self.reverse_conditional(0, z), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """q(z_1 | x) q(z_2 | z_1) ... q(z_T | z_{T-1})."""
-        with pyro.plate("data", n, dim=-1):
-            for t in range(1, self.depth + 1):
-                x = pyro.sample(f"z{t}", self.above(t, x))
+        """q(z_1 | x) q(z_2 | z_1) ... q(z_T | z_{T-1}).
 
-    def below(self, t: int, z: Tensor) -> TorchDistribution:
-        """p(z_t | z_{t+1}), for t = 0 p(x | z_1), given the layer above, `z` (..., *shape of z_{t+1})."""
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
+        with pyro.plate("data", n, dim=-1):
+            for t in range(1, self.num_layers + 1):
+                x = pyro.sample(f"z{t}", self.forward_conditional(t, x))
+
+    def reverse_conditional(self, t: int, z: Tensor) -> TorchDistribution:
+        """p(z_t | z_{t+1}); for t = 0 p(x | z_1).
+
+        Args:
+            t: layer of the distribution, from 0 to T - 1.
+            z: z_{t+1}, (..., *shape of z_{t+1}).
+
+        Returns:
+            Batch shape (...), event shape that of z_t.
+        """
         return self._family(t)(flatten_batch(self.decoders[t], z, self.shapes[t + 1]), self.shapes[t])
 
-    def above(self, t: int, z: Tensor) -> TorchDistribution:
-        """q(z_t | z_{t-1}), for t = 1 q(z_1 | x), given the layer below, `z` (..., *shape of z_{t-1})."""
+    def forward_conditional(self, t: int, z: Tensor) -> TorchDistribution:
+        """q(z_t | z_{t-1}); for t = 1 q(z_1 | x).
+
+        Args:
+            t: layer of the distribution, from 1 to T.
+            z: z_{t-1}, (..., *shape of z_{t-1}).
+
+        Returns:
+            Batch shape (...), event shape that of z_t.
+        """
         return self.posterior(flatten_batch(self.encoders[t - 1], z, self.shapes[t - 1]), self.shapes[t])
 
     def encode(self, x: Tensor) -> TorchDistribution:
-        """q(z_T | x) for `x` (..., *event_shape), the layers between at their means."""
-        for t in range(1, self.depth):
-            x = self.posterior.point(self.above(t, x))
-        return self.above(self.depth, x)
+        """q(z_T | x), with the layers between at their means.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape that of z_T.
+        """
+        for t in range(1, self.num_layers):
+            x = self.posterior.point(self.forward_conditional(t, x))
+        return self.forward_conditional(self.num_layers, x)
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Let the components start from the training data."""
+        """Initialize likelihood, posterior and prior from the training data.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         for component in (self.likelihood, self.posterior, self.prior):
             component.prepare(data["x"])
 
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, or without a density."""
-        check_event(self.name, "event_shape", data, self.shapes[0])
-        self.likelihood.check(data["x"])
-
-    def _each(self, what: str, networks: Sequence[nn.Module]) -> nn.ModuleList:
-        """One network for each layer."""
-        if len(networks) != self.depth:
-            raise ValueError(f"{self.name} has {self.depth} layers of latents, got {len(networks)} {what}")
+    def _one_per_layer(self, argument: str, networks: Sequence[nn.Module]) -> nn.ModuleList:
+        if len(networks) != self.num_layers:
+            raise ValueError(f"{self.name} has {self.num_layers} layers of latents, got {len(networks)} {argument}")
         return nn.ModuleList(networks)
 
     def _family(self, t: int) -> Family:

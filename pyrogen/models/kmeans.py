@@ -6,16 +6,17 @@ import math
 import warnings
 from collections.abc import Mapping
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["KMeans", "k_means"]
 
 
-class KMeans(Story):
+class KMeans(EventStory):
     """K centres c_k that minimize sum_i min_k |x_i - c_k|^2; the code of x is the one-hot vector of its nearest centre.
 
     The limit of a Gaussian mixture whose components share a variance that tends to 0, with no density of its own.
@@ -23,9 +24,6 @@ class KMeans(Story):
     Args:
         event_shape: shape of one datum, flattened to D features inside.
         clusters: number of centres K.
-
-    Raises:
-        ValueError: by `prepare`, fewer data than centres; by `check`, x of another event shape.
 
     Example:
         >>> story = KMeans(1, clusters=2)
@@ -40,7 +38,7 @@ class KMeans(Story):
     unsupported = {
         "steps": "its centres are found by Lloyd's algorithm",
         "guide": "it has no latents, but a partition of space",
-        "density": "k-means divides space into cells and says nothing of how data lie in them; see mixture",
+        "density": "k-means divides space into cells and defines no density within them; see mixture",
         "sample": "k-means divides space into cells and defines no distribution over x; see mixture",
         "meta": "it has no model to trace",
     }
@@ -51,47 +49,88 @@ class KMeans(Story):
         self.centres = nn.Parameter(torch.zeros(self.clusters, math.prod(self.event_shape)))
 
     def model(self, x: Tensor | None, n: int) -> None:
-        """There is none."""
+        """Refused: there is no model.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         self.require("density")
 
     def guide(self, x: Tensor, n: int) -> None:
-        """There is none."""
+        """Refused: there is no guide.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         self.require("guide")
 
     def assign(self, x: Tensor) -> Tensor:
-        """The number of the nearest centre, (...) int64, for `x` (..., *event_shape)."""
+        """The index of the nearest centre.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) int64, from 0 to K - 1.
+        """
         return torch.cdist(flatten(x, self.event_shape, self.name), self.centres).argmin(-1)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The one-hot code z of the nearest centre, (..., K), for `x` (..., *event_shape)."""
-        return nn.functional.one_hot(self.assign(x), self.clusters).to(x.dtype)
+    def encode(self, x: Tensor) -> dist.Delta:
+        """The one-hot code of the nearest centre, as a point.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
+        return dist.Delta(nn.functional.one_hot(self.assign(x), self.clusters).to(x.dtype), event_dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The centre sum_k z_k c_k, (..., *event_shape), for `z` (..., K)."""
+        """The centre sum_k z_k c_k.
+
+        Args:
+            z: codes, (..., K).
+
+        Returns:
+            (..., *event_shape).
+        """
         return (z @ self.centres).reshape((*z.shape[:-1], *self.event_shape))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest centre, (..., *event_shape)."""
+        """The nearest centre.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
-            return self.decode(self.encode(x.to(self.device)))
+            return self.decode(self.encode(x.to(self.device)).mean)
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Find the centres, the best of ten starts by k-means++."""
-        self.centres.copy_(k_means(flatten(data["x"], self.event_shape, self.name), self.clusters)[0])
+        """Find the centres, the best of ten starts by k-means++.
 
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)
+        Args:
+            data: the training columns, `x` (N, *event_shape), of at least K different rows.
+        """
+        self.centres.copy_(k_means(flatten(data["x"], self.event_shape, self.name), self.clusters)[0])
 
 
 def k_means(x: Tensor, clusters: int, starts: int = 10) -> tuple[Tensor, Tensor]:
-    """The centres (K, D), and the number of each row's own (N,), by scikit-learn; torch's random state is the seed.
+    """Lloyd's algorithm with k-means++ starts, by scikit-learn, seeded from torch's random state.
 
     Args:
-        x: (N, D).
+        x: data, (N, D).
         clusters: number of centres K.
-        starts: how often it is tried; the best is kept.
+        starts: number of random starts, of which the best is kept; 10 by default.
+
+    Returns:
+        The centres (K, D), and for each row the index of its cluster, (N,) int64.
 
     Raises:
         ValueError: there are fewer different rows than clusters.
@@ -103,8 +142,8 @@ def k_means(x: Tensor, clusters: int, starts: int = 10) -> tuple[Tensor, Tensor]
         raise ValueError(f"{clusters} clusters need as many data, and there are {len(x)}: take fewer clusters")
     seed = int(torch.randint(2**31 - 1, (), device="cpu"))
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # what it warns of is refused below
-        found = Lloyd(clusters, n_init=starts, random_state=seed).fit(x.cpu().numpy())
-    centres, own = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_)
-    if len(own.unique()) < clusters:
+        fitted = Lloyd(clusters, n_init=starts, random_state=seed).fit(x.cpu().numpy())
+    centres, labels = torch.as_tensor(fitted.cluster_centers_), torch.as_tensor(fitted.labels_)
+    if len(labels.unique()) < clusters:
         raise ValueError(f"{clusters} clusters need as many different data: take fewer clusters")
-    return centres.to(x), own.to(x.device, torch.int64)
+    return centres.to(x), labels.to(x.device, torch.int64)

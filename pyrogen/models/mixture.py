@@ -11,26 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import Covariance, Full, reshape_events
+from pyrogen.models.event_story import EventStory
 from pyrogen.models.kmeans import k_means
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(Story):
+class GaussianMixture(EventStory):
     """k ~ Categorical(pi),  x | k ~ N(mu_k, C_k):  p(x) = sum_k pi_k N(x; mu_k, C_k).
 
-    The latent k is marked for enumeration, and `TraceEnum_ELBO` sums it out: the ELBO is log p(x), with nothing to
-    guide. Training starts from k-means. As the C_k shrink together, p(k | x) becomes k-means' assignment.
+    The latent k is marked for enumeration, and `TraceEnum_ELBO` sums it out: the ELBO is log p(x), and the guide is
+    empty. Training starts from k-means. As the C_k shrink together, p(k | x) becomes k-means' assignment.
 
     Args:
         event_shape: shape of one datum, flattened to D features inside.
         components: number of components K.
-        covariance: what is free in each C_k; its floor keeps the likelihood bounded.
-
-    Raises:
-        ValueError: by `prepare`, fewer data than components; by `check`, x of another event shape.
+        covariance: form of each C_k, whose floor keeps the likelihood bounded; `Full()` by default.
 
     Example:
         >>> story = GaussianMixture(1, components=2)
@@ -53,53 +50,115 @@ class GaussianMixture(Story):
         self.raw_scales = nn.Parameter(torch.zeros(self.components, *covariance.size(features)))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(k) p(x | k)."""
+        """p(k) p(x | k).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             k = pyro.sample("k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
             return pyro.sample("x", self.component(k), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """Empty: k is summed out."""
+        """Empty: k is summed out.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
 
     def component(self, k: Tensor | int) -> dist.TorchDistribution:
-        """p(x | k), batch shape that of `k`."""
+        """p(x | k).
+
+        Args:
+            k: indices of components, (...), from 0 to K - 1.
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
         return reshape_events(self.covariance(self.means[k], self.raw_scales[k]), self.event_shape)
 
     def log_joint(self, x: Tensor) -> Tensor:
-        """log p(x, k) for each k, (..., K) in nats, for `x` (..., *event_shape)."""
+        """log p(x, k) for each k.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., K) in nats.
+        """
         each = [self.component(k).log_prob(x) for k in range(self.components)]
         return torch.stack(each, -1) + self.logits.log_softmax(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        """log p(x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         return self.log_joint(x).logsumexp(-1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
-        """p(k | x), exactly, (..., K), for `x` (..., *event_shape)."""
+        """p(k | x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., K), non-negative, with sum 1.
+        """
         return self.log_joint(x).softmax(-1)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The code z of `x` (..., *event_shape): its responsibilities, (..., K)."""
-        return self.responsibilities(x)
+    def encode(self, x: Tensor) -> dist.Delta:
+        """The code of a datum, its responsibilities, as a point.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
+        return dist.Delta(self.responsibilities(x), event_dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The mean of x where k has the probabilities z, sum_k z_k mu_k, (..., *event_shape), for `z` (..., K)."""
+        """The mean of x where k has the probabilities z, sum_k z_k mu_k.
+
+        Args:
+            z: codes, (..., K).
+
+        Returns:
+            (..., *event_shape).
+        """
         return (z @ self.means).reshape((*z.shape[:-1], *self.event_shape))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of a new datum from the component that x came from, E[mu_k | x], (..., *event_shape)."""
+        """The mean of a new datum from the component that x came from, E[mu_k | x].
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
-            return self.decode(self.encode(x.to(self.device)))
+            return self.decode(self.responsibilities(x.to(self.device)))
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Start from k-means: each component from the data of one cluster."""
-        x = flatten(data["x"], self.event_shape, self.name)
-        centres, own = k_means(x, self.components, starts=3)
-        self.means.copy_(centres)
-        self.logits.copy_((own.bincount(minlength=self.components) / len(x)).log())
-        self.raw_scales.copy_(torch.stack([self.covariance.estimate(x[own == k]) for k in range(self.components)]))
+        """Start from k-means: each component from the data of one cluster.
 
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)
+        Args:
+            data: the training columns, `x` (N, *event_shape), of at least K different rows.
+        """
+        x = flatten(data["x"], self.event_shape, self.name)
+        centres, cluster = k_means(x, self.components, starts=3)
+        self.means.copy_(centres)
+        self.logits.copy_((cluster.bincount(minlength=self.components) / len(x)).log())
+        self.raw_scales.copy_(torch.stack([self.covariance.estimate(x[cluster == k]) for k in range(self.components)]))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyrogen.models.checks import check_latent
+from pyrogen.models.event_story import EventStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
-from pyrogen.story import Story, check_event
 
 __all__ = ["PCA"]
 
 
-class PCA(Story):
+class PCA(EventStory):
     """The K orthonormal directions U that minimize sum_i |x_i - mu - U U'(x_i - mu)|^2; the code of x is U'(x - mu).
 
     mu is the data's mean, and U the eigenvectors of their covariance with the largest eigenvalues, each with its
@@ -27,12 +28,15 @@ class PCA(Story):
         latent: number of directions K, at most D.
 
     Raises:
-        ValueError: more directions than features; by `check`, x of another event shape.
+        ValueError: there are more directions than features.
 
     Example:
         >>> story = PCA(2, latent=1)
         >>> story.prepare({"x": torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])})
-        >>> story.encode(torch.tensor([[2.0, 1.0]])).tolist(), story.reconstruct(torch.tensor([[2.0, 1.0]])).tolist()
+        >>> (
+        ...     story.encode(torch.tensor([[2.0, 1.0]])).mean.tolist(),
+        ...     story.reconstruct(torch.tensor([[2.0, 1.0]])).tolist(),
+        ... )
         ([[2.0]], [[2.0, 0.0]])
 
     References:
@@ -42,7 +46,7 @@ class PCA(Story):
     unsupported = {
         "steps": "its directions are known in closed form",
         "guide": "its codes are a projection, not latents",
-        "density": "PCA projects x onto a plane and says nothing of how data lie there, or beside it; see ppca",
+        "density": "PCA projects x onto a plane and defines no density there; see ppca",
         "sample": "PCA projects x onto a plane and defines no distribution over x; see ppca",
         "meta": "it has no model to trace",
     }
@@ -56,33 +60,64 @@ class PCA(Story):
         self.axes = nn.Parameter(torch.eye(features, self.latent))
 
     def model(self, x: Tensor | None, n: int) -> None:
-        """There is none."""
+        """Refused: there is no model.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         self.require("density")
 
     def guide(self, x: Tensor, n: int) -> None:
-        """There is none."""
+        """Refused: there is no guide.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         self.require("guide")
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The code z = U'(x - mu), (..., K), for `x` (..., *event_shape)."""
-        return (flatten(x, self.event_shape, self.name) - self.mean) @ self.axes
+    def encode(self, x: Tensor) -> dist.Delta:
+        """The code z = U'(x - mu), as a point.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
+        return dist.Delta((flatten(x, self.event_shape, self.name) - self.mean) @ self.axes, event_dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The point U z + mu of the plane, (..., *event_shape), for `z` (..., K)."""
+        """The point U z + mu of the plane.
+
+        Args:
+            z: codes, (..., K).
+
+        Returns:
+            (..., *event_shape).
+        """
         return (z @ self.axes.T + self.mean).reshape((*z.shape[:-1], *self.event_shape))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest point of the plane, (..., *event_shape)."""
+        """The nearest point of the plane.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
-            return self.decode(self.encode(x.to(self.device)))
+            return self.decode(self.encode(x.to(self.device)).mean)
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Find mean and directions."""
+        """Find mean and directions.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
         mean, _, axes = principal_axes(flatten(data["x"], self.event_shape, self.name), self.latent)
         self.mean.copy_(mean)
         self.axes.copy_(axes)
-
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
-        check_event(self.name, "event_shape", data, self.event_shape)

@@ -1,4 +1,4 @@
-"""Probabilistic principal component analysis, whose every question has an exact answer."""
+"""Probabilistic principal component analysis, whose likelihood and posterior are known in closed form."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["PPCA"]
 class PPCA(Story):
     """z ~ N(0, I_K),  x | z ~ N(W z + mu, sigma^2 I_D),  guided by q(z | x) = N(A (x - c) + b, B), one B for every x.
 
-    With M = W'W + sigma^2 I, the posterior is N(M^-1 W'(x - mu), sigma^2 M^-1), which the guide `full` can equal; the
+    With M = W'W + sigma^2 I, the posterior is N(M^-1 W'(x - mu), sigma^2 M^-1), which the guide `full` can equal. The
     best mean-field guide has the same mean and the variances sigma^2 / M_ii. The guide's c is the training data's mean.
 
     Args:
         features: number of features D, or the event shape of x, which is flattened to D numbers inside.
         latent: number of latents K.
-        guide: `full` (B = LL', L lower triangular) or `meanfield` (B diagonal).
+        guide: `full` (B = LL', L lower triangular), the default, or `meanfield` (B diagonal).
 
     Raises:
-        ValueError: another `guide`; by `check`, x of another event shape.
+        ValueError: `guide` is neither `full` nor `meanfield`.
 
     Example:
         >>> x = torch.randn(200, 5)
@@ -59,26 +59,53 @@ class PPCA(Story):
         self.register_buffer("centre", torch.zeros(self.features))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(z) p(x | z)."""
+        """p(z) p(x | z).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior())
             mean = (z @ self.weight.T + self.mean).reshape((*z.shape[:-1], *self.event_shape))
             return pyro.sample("x", dist.Normal(mean, self.log_sigma.exp()).to_event(len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """q(z | x)."""
+        """q(z | x).
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
         with pyro.plate("data", n, dim=-1):
             pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """The guide's q(z | x), event shape (K,), for `x` (..., *event_shape)."""
+        """The guide's q(z | x).
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
         mean, raw = self.encoder(self._flat(x) - self.centre), self.raw_scale
         if self.full:
             return dist.MultivariateNormal(mean, scale_tril=raw.tril(-1) + raw.diagonal().exp().diag_embed())
         return dist.Normal(mean, raw.exp()).to_event(1)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), exactly, (...) in nats, for `x` (..., *event_shape)."""
+        """log p(x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         posterior = self.exact_posterior(x)
         # With m the posterior's mean, (x - mu)' C^-1 (x - mu) = |x - mu - W m|^2 / sigma^2 + |m|^2: unlike Woodbury's
         # formula no difference of large numbers, even for a small sigma.
@@ -88,27 +115,49 @@ class PPCA(Story):
         return -(self.features * math.log(2 * math.pi) + log_det + square) / 2
 
     def exact_posterior(self, x: Tensor) -> dist.MultivariateNormal:
-        """p(z | x), batch shape (...), event shape (K,), for `x` (..., *event_shape)."""
+        """p(z | x), exactly.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (K,).
+        """
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(self._moment()))
         mean = (self._flat(x) - self.mean) @ self.weight @ inverse
         return dist.MultivariateNormal(mean, scale_tril=self.log_sigma.exp() * torch.linalg.cholesky(inverse))
 
     def guide_gap(self, x: Tensor) -> Tensor:
-        """log p(x) - ELBO(x) = KL(q(z | x) || p(z | x)), (...) in nats, for the guide as it stands."""
+        """log p(x) - ELBO(x) = KL(q(z | x) || p(z | x)) of the present guide.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (...) in nats.
+        """
         q = self.encode(x)
         scale = q.scale_tril if self.full else q.stddev.diag_embed()
         q = dist.MultivariateNormal(q.mean, scale_tril=scale)
         return torch.distributions.kl_divergence(q, self.exact_posterior(x))
 
     def meanfield_gap(self) -> Tensor:
-        """The gap of the best mean-field guide, (sum_i log M_ii - log det M) / 2 in nats, for every datum the same."""
+        """The gap of the best mean-field guide, (sum_i log M_ii - log det M) / 2, the same for every datum.
+
+        Returns:
+            () in nats.
+        """
         moment = self._moment()
         return (moment.diagonal().log().sum() - torch.logdet(moment)) / 2
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Start at the data's mean, half their variance in W (random directions), half in sigma, and the guide there.
+        """Start at the data's mean, half their variance in W (in random directions) and half in sigma.
 
-        Leaves alone what `maximum_likelihood` or an earlier `prepare` has set, so that `fit` goes on from it.
+        The guide starts at its best for this model. Does nothing after `maximum_likelihood` or an earlier `prepare`,
+        so that `fit` continues from there.
+
+        Args:
+            data: the training columns, `x` (N, *event_shape).
         """
         if self.started:
             return
@@ -117,13 +166,19 @@ class PPCA(Story):
         self._start(x.mean(0), weight * (math.sqrt(variance * self.features / 2) / weight.norm()), variance / 2)
 
     def maximum_likelihood(self, x: Tensor) -> PPCA:
-        """Set the parameters to their maximum-likelihood values for `x` (N, *event_shape), the guide to its best there.
+        """Set the parameters to their maximum-likelihood values for `x`, and the guide to its best there.
 
         With eigenvalues l_1 >= l_2 >= ... and eigenvectors u of the data's covariance (over N, not N - 1), sigma^2 is
         the mean of l_K+1, ..., l_D, and W has columns u_k (l_k - sigma^2)^1/2, each with its largest entry positive.
 
+        Args:
+            x: data, (N, *event_shape).
+
+        Returns:
+            The story itself.
+
         Raises:
-            ValueError: there is no maximum, for latent >= D or data of rank K or less; or x has another event shape.
+            ValueError: there is no maximum, as latent >= D or the data have rank K or less.
         """
         self.check({"x": x})
         mean, values, axes = principal_axes(self._flat(x), self.latent)
@@ -138,7 +193,11 @@ class PPCA(Story):
 
     @torch.no_grad()
     def solve_guide(self) -> PPCA:
-        """Set the guide to its best for the model as it stands: the exact posterior, or the best mean-field one."""
+        """Set the guide to its best for the present model: the exact posterior, or the best mean-field one.
+
+        Returns:
+            The story itself.
+        """
         moment, shift = self._moment().double(), (self.centre - self.mean).double()
         solution = torch.linalg.solve(moment, self.weight.T.double())
         self.encoder.weight.copy_(solution)
@@ -152,7 +211,11 @@ class PPCA(Story):
         return self
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape."""
+        """Refuse an x of another event shape.
+
+        Args:
+            data: the columns by name, among them `x`, (n, *event_shape).
+        """
         check_event(self.name, "features", data, self.event_shape)
 
     @torch.no_grad()

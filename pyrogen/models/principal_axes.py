@@ -9,7 +9,11 @@ __all__ = ["principal_axes"]
 
 
 def principal_axes(x: Tensor, latent: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean of `x` (N, D), the eigenvalues of its covariance over N, and its first K eigenvectors, in float64.
+    """Mean, eigenvalues and leading eigenvectors of the data's covariance over N, in float64.
+
+    Args:
+        x: data, (N, D).
+        latent: number of eigenvectors K.
 
     Returns:
         The mean (D,); all eigenvalues (D,), largest first, none below 0; orthonormal columns (D, K), each with its
