@@ -1,5 +1,7 @@
 """`fit`: what it takes, what it keeps, and what it leaves as it was."""
 
+import itertools
+import math
 import random
 from types import SimpleNamespace
 
@@ -78,8 +80,20 @@ class Rows(Dataset):
 
 
 def test_the_last_batch_of_another_size_weighs_by_its_rows():
-    run = fit(Topics(), counts(50), epochs=2, batch_size=32)
-    assert run.history[-1]["step"] == 4
+    """Without learning, the figures of an epoch are means over the data, not over batches."""
+
+    def model(x, n):
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 10.0), obs=x)
+
+    x = torch.arange(50.0)
+    log_prob = dist.Normal(0.0, 10.0).log_prob(x)
+    assert abs((log_prob[:32].mean() + log_prob[32:].mean()) / 2 - log_prob.mean()) > 0.1
+    run = fit((model, lambda x, n: None), x, validation=x, epochs=2, batch_size=32, optimizer=adam(0.0))
+    assert [record["step"] for record in run.history] == [2, 4]
+    for record in run.history:
+        assert record["train_elbo"] == pytest.approx(float(log_prob.mean()), rel=1e-6)
+        assert record["validation_elbo"] == pytest.approx(float(log_prob.mean()), rel=1e-6)
 
 
 def test_steps_in_place_of_epochs():
@@ -150,25 +164,53 @@ def test_losses_are_per_datum_however_the_plate_is_written(seed):
     assert_within(torch.stack(finals), exact, 0.0012)
 
 
-def test_schedule_clipping_ema_and_the_record():
-    run = fit(Topics(), counts(), epochs=4, schedule=cosine(4), clip_norm=1.0, ema=0.9, validation=counts(20))
-    rates = [record["lr"] for record in run.history]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == pytest.approx(0.0, abs=1e-12)
-    assert fit(Topics(), counts(), steps=3, schedule=constant_with_warmup(10)).history[-1]["lr"] < 5e-4
+def test_a_clipped_step_is_as_long_as_the_schedule_says_and_the_record_holds_its_rate():
+    """The norm of the gradient of the loss per datum is at most `clip_norm`: of SGD's step, the rate times that."""
+
+    def flat(story):
+        return torch.cat([p.detach().flatten() for p in story.parameters()])
+
+    def moves(schedule, **options):
+        story, path = Topics(), []
+        path.append(flat(story))
+        options |= {"optimizer": lambda named: torch.optim.SGD(named, lr=0.1 / 60), "clip_norm": 1e-2}
+        run = fit(
+            story, counts(), epochs=4, schedule=schedule, callbacks=[lambda *_: path.append(flat(story))], **options
+        )
+        return run, [float((b - a).norm()) for a, b in itertools.pairwise(path)]
+
+    factors = [0.5 * (1 + math.cos(math.pi * t / 4)) for t in range(5)]
+    run, lengths = moves(cosine(4))
+    assert lengths == pytest.approx([1e-3 * factor for factor in factors[:4]], rel=1e-3)
+    assert [60 * record["lr"] for record in run.history] == pytest.approx([0.1 * f for f in factors[1:]], abs=1e-9)
+    run, lengths = moves(constant_with_warmup(3))
+    assert lengths == pytest.approx([1e-3 * factor for factor in (0.25, 0.5, 0.75, 1.0)], rel=1e-3)
+    assert [600 * record["lr"] for record in run.history] == pytest.approx([0.5, 0.75, 1.0, 1.0])
 
 
-def test_clipping_bounds_the_gradient_of_the_loss_per_datum():
-    story = Topics()
-    before = story.decoder.weight.detach().clone(), story.decoder.bias.detach().clone(), *encoder(story)
-    fit(story, counts(), steps=1, clip_norm=1e-3, optimizer=lambda named: torch.optim.SGD(named, lr=1 / 60))
-    after = story.decoder.weight.detach(), story.decoder.bias.detach(), *encoder(story)
-    moved = sum(((a - b) ** 2).sum() for a, b in zip(after, before, strict=True)).sqrt()
-    assert float(moved) == pytest.approx(1e-3, rel=1e-3)
+def test_the_record_of_an_epoch():
+    run = fit(Topics(), counts(), epochs=3, batch_size=20, validation=counts(20))
+    assert [(record["epoch"], record["step"], record["lr"]) for record in run.history] == [
+        (1, 3, 1e-3),
+        (2, 6, 1e-3),
+        (3, 9, 1e-3),
+    ]
+    for record in run.history:
+        assert record.keys() == {"epoch", "step", "train_elbo", "validation_elbo", "seconds", "lr"}
+        assert record["seconds"] > 0
+        assert record["train_elbo"] < 0
+        assert record["validation_elbo"] < 0
+    unvalidated = fit(Topics(), counts(), epochs=1).history[0]
+    assert unvalidated.keys() == {"epoch", "step", "train_elbo", "seconds", "lr"}
 
 
-def encoder(story):
-    return story.encoder.weight.detach().clone(), story.encoder.bias.detach().clone()
+def test_clipping_leaves_small_gradients_as_they_are():
+    x, plain, clipped = counts(), Topics(), Topics()
+    clipped.load_state_dict(plain.state_dict())
+    for story, options in ((plain, {}), (clipped, {"clip_norm": 1e6})):
+        fit(story, x, steps=2, **options)
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value, clipped.state_dict()[name], rtol=0, atol=1e-7), name
 
 
 def test_averaged_weights_are_the_average():
