@@ -1,4 +1,4 @@
-"""Log densities of a draw: enumerated latents summed out, what no datum owns, and no scales."""
+"""Log densities of a draw: enumerated latents summed out, latents that data share, and no scales."""
 
 import math
 

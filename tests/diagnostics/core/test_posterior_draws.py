@@ -1,4 +1,4 @@
-"""What the tree's draws and densities say, against exact answers."""
+"""Draws and densities of a tree, against exact answers."""
 
 import math
 import warnings
@@ -144,7 +144,7 @@ def test_a_shared_latent_has_sample_stats_that_correct_its_guide(seed):
 
 
 class Bias(Story):
-    """No latents at all; the model looks at x when it is given, and must not when it draws."""
+    """No latents at all; the model depends on x when x is given, and must not when it draws."""
 
     def __init__(self):
         super().__init__()
@@ -168,61 +168,6 @@ def test_a_story_without_latents_has_a_likelihood_and_predictions(seed):
     torch.testing.assert_close(values(tree, "log_likelihood", "x"), exact)
     for group in ("posterior_predictive", "prior_predictive"):
         assert_within(values(tree, group, "x").mean(), 1.0, 2 / math.sqrt(2000), what=group)
-
-
-class PerDatum(Story):
-    """A guide with parameters for each datum, in a plate that subsamples by index."""
-
-    def __init__(self, total):
-        super().__init__()
-        self.loc = nn.Parameter(torch.arange(float(total)))
-
-    def model(self, x, total, index):
-        with pyro.plate("data", total, subsample=index):
-            z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-    def guide(self, total, index):
-        with pyro.plate("data", total, subsample=index):
-            pyro.sample("z", dist.Normal(self.loc[index], 0.1))
-
-
-@pytest.mark.parametrize("samples", [1, 3])
-def test_parameters_of_each_datum_keep_to_their_row(samples, monkeypatch):
-    monkeypatch.setattr(memory_budget, "ELEMENTS", 256 * 9)
-    tree = to_datatree(PerDatum(12), {"x": torch.zeros(12)}, samples)
-    z = values(tree, "posterior", "z")
-    assert z.round().tolist() == [list(range(12))] * samples
-    by_hand = dist.Normal(torch.arange(12.0), 0.1).log_prob(z)
-    torch.testing.assert_close(values(tree, "importance", "log_q"), by_hand)
-
-
-def test_parameters_that_a_first_run_makes_have_as_many_rows_as_the_data():
-    class Fresh(PerDatum):
-        def guide(self, n):
-            with pyro.plate("data", n):
-                pyro.sample("z", dist.Normal(pyro.param("loc_of", torch.zeros(n)), 0.1))
-
-    story = Fresh(5)
-    assert to_datatree(story, {"x": torch.zeros(5)}, 4)["posterior"]["z"].shape == (1, 4, 5)
-    assert story.trainable()["loc_of"].shape == (5,)
-
-
-def test_a_story_that_fixes_its_rows_is_run_once_for_each_draw():
-    class Fixed(PerDatum):
-        def model(self, x, total):
-            with pyro.plate("data", 6):
-                z = pyro.sample("z", dist.Normal(0.0, 1.0))
-                return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-        def guide(self, x):
-            with pyro.plate("data", 6):
-                pyro.sample("z", dist.Normal(self.loc, 0.1))
-
-    tree = to_datatree(Fixed(6), {"x": torch.zeros(6)}, 5)
-    z = values(tree, "posterior", "z")
-    assert z.round().tolist() == [list(range(6))] * 5
-    assert values(tree, "importance", "log_weight").shape == (5, 6)
 
 
 class Declines(PPCA):

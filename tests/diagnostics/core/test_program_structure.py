@@ -1,4 +1,4 @@
-"""What a tree makes of plates and deterministic sites: named dimensions."""
+"""Plates, deterministic sites and enumeration of programs; plates become named dimensions of a tree."""
 
 import pyro
 import pyro.distributions as dist

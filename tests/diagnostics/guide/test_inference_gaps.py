@@ -111,7 +111,7 @@ class Flowing(Rates):
 
 def test_guides_whose_distributions_cannot_be_copied_are_refused():
     x = torch.ones(3)
-    with pytest.raises(ValueError, match="Discrete: site 'rate' has a Poisson, and the gaps are for guides of repara"):
+    with pytest.raises(ValueError, match="Discrete: site 'rate' has a Poisson: inference gaps need repara"):
         inference_gaps(Discrete(), x)
     with pytest.raises(ValueError, match="Bounded: site 'rate' has a Uniform, whose support moves with its parameters"):
         inference_gaps(Bounded(), x)

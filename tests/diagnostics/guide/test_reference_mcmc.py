@@ -1,4 +1,4 @@
-"""NUTS against exact posteriors, and the distance of guides from reference draws."""
+"""NUTS against exact posteriors."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrogen import fit
-from pyrogen.diagnostics import Reference, against_reference, sample_reference
+from pyrogen.diagnostics import against_reference, sample_reference
 from pyrogen.inference import posterior
 from tests.helpers.linear_gaussian import guide_covariance, ppca
 from tests.helpers.statistics import assert_within
@@ -46,7 +46,7 @@ def test_a_coin_is_sampled_by_pairs_without_jit(seed):
     p = reference.draws["p"]
     assert_within(p.mean(), exact.mean, exact.stddev / math.sqrt(float(reference.ess["p"])))
     with pytest.raises(
-        ValueError, match="data share 'p', whose posterior is given the 10 rows of the training data, and"
+        ValueError, match="data share 'p', whose posterior is given the 10 rows of the training data, got 3"
     ):
         sample_reference(run, flips[:3])
 
@@ -58,26 +58,7 @@ def test_a_subsampled_plate_counts_every_datum_once(seed):
     assert_within(mu.std(), 30**-0.5, 30**-0.5 / math.sqrt(2 * 60))
 
 
-def test_planted_distances_are_found(seed):
-    rng = np.random.default_rng(seed)
-    reference = {"a": 3 + 2 * rng.normal(size=(4, 2000, 5)), "b": rng.normal(size=(4, 2000))}
-    draws = {"a": torch.from_numpy(4 + rng.normal(size=(3000, 5))), "b": rng.normal(size=3000), "c": torch.zeros(3000)}
-    found = against_reference(draws, Reference(reference))
-    assert_within(found["a"].mean.value, 0.5, found["a"].mean.error)
-    assert_within(found["a"].sd.value, -0.5, found["a"].sd.error)
-    assert_within(found["b"].mean.value, 0.0, found["b"].mean.error)
-    assert_within(found["b"].sd.value, 0.0, found["b"].sd.error)
-    assert found["b"].mean.error == pytest.approx(math.hypot(1 / math.sqrt(3000), 1 / math.sqrt(8000)), rel=0.1)
-    assert found["b"].sd.error == pytest.approx(math.hypot(1 / math.sqrt(6000), 1 / math.sqrt(16000)), rel=0.1)
-    assert str(found["a"]).startswith("means off by up to 0.5")
-
-
-def test_what_does_not_match_is_refused():
-    with pytest.raises(ValueError, match=r"there is no site 'z' \(have: a\)"):
-        against_reference({"a": torch.zeros(9)}, {"z": torch.zeros(2, 9)})
-    with pytest.raises(ValueError, match=r"site 'z': .* got shapes \(9, 3\) and \(2, 9\)"):
-        against_reference({"z": torch.zeros(9, 3)}, {"z": torch.zeros(2, 9)})
-
+def test_a_model_without_latents_is_refused():
     class Bare(Mixture):
         def model(self, x, n):
             pass

@@ -46,7 +46,7 @@ def test_far_data_are_found_by_both(seed):
     np.testing.assert_allclose(far.p_value, 1 / 501)
 
 
-def test_the_weighted_likelihood_serves_as_well(seed):
+def test_the_importance_weighted_likelihood_agrees_with_the_exact_one(seed):
     story = ppca("meanfield")
     x, reference = story.sample(40), story.sample(40)
     weighed = outlier_scores(story, x, reference, 2000, seed=seed, exact=False)

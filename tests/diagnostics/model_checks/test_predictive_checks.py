@@ -53,7 +53,7 @@ def test_data_sets_are_put_together_from_runs_on_some_rows(story, monkeypatch, s
     assert (check["rows"].replicated == 50).all()
 
 
-def test_a_model_that_lacks_something_is_told(seed):
+def test_what_a_model_lacks_has_an_extreme_p_value(seed):
     """Counts with more zeros than a Poisson's."""
     story = Topics(words=10, themes=3)
     x = torch.poisson(4 * torch.ones(200, 10)) * torch.bernoulli(torch.full((200, 10), 0.5))

@@ -17,7 +17,7 @@ def modes(n, which=(0, 1, 2, 3)):
 
 def test_identical_sets_score_one(monkeypatch):
     """Whatever rounding does to the distances of equal points, here in ten blocks of matrix products."""
-    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._ELEMENTS", 5000)
+    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._MEBIBYTES", 0.04)
     x = torch.randn(100, 80).repeat(5, 1)  # each five times: balls without a radius
     y = x[torch.randperm(500)]
     assert [share.value for share in precision_recall(y, x)] == [1, 1]
@@ -57,6 +57,7 @@ def test_samples_that_stray_cost_density_and_no_coverage():
     whole = density_coverage(samples, data)
     assert density.value == pytest.approx(whole[0].value / 2)
     assert coverage == whole[1]
+    assert coverage.value > 0.9
 
 
 @pytest.mark.parametrize(("n", "total", "neighbours"), [(100, 100, 5), (40, 100, 3), (150, 50, 1)])
@@ -66,13 +67,6 @@ def test_samples_of_the_data_s_own_distribution_have_the_expected_density_and_co
     missed = math.prod((total - j) / (total + n - j) for j in range(1, neighbours + 1))
     assert_within(density.value, 1.0, density.error, what="density")
     assert_within(coverage.value, 1 - missed, coverage.error, what="coverage")
-
-
-def test_samples_that_stray_cost_density():
-    density, coverage = density_coverage(torch.cat([modes(200), modes(200) + 50]), modes(200))
-    whole = density_coverage(modes(200), modes(200))
-    assert density.value == pytest.approx(whole[0].value / 2, abs=0.1)
-    assert coverage.value > 0.9
 
 
 def test_a_generator_that_copies_is_flagged():
@@ -109,13 +103,26 @@ def test_ties_count_half():
     assert found.nearer.value == 0.5
 
 
-def test_nearest_neighbours_are_those_of_a_search_by_hand(monkeypatch):
-    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._ELEMENTS", 100)  # several blocks
+def test_nearest_neighbours_are_those_of_a_search_by_hand():
     points, others = torch.randn(30, 4, dtype=torch.float64), torch.randn(50, 4, dtype=torch.float64)
     distances, places = nearest_neighbours(points, others, 3)
     by_hand = (points[:, None] - others).norm(dim=-1).sort(1)
     assert torch.equal(places, by_hand.indices[:, :3])
     assert torch.allclose(distances, by_hand.values[:, :3])
+
+
+def test_far_from_the_origin_no_digits_are_lost():
+    points, others = torch.randn(30, 4, dtype=torch.float64), torch.randn(50, 4, dtype=torch.float64)
+    moved = nearest_neighbours(points + 1e7, others + 1e7, 3)
+    assert torch.allclose(moved[0], nearest_neighbours(points, others, 3)[0], atol=1e-7)
+
+
+def test_copies_of_data_lie_on_the_edges_of_their_neighbours_balls():
+    """Each of n points lies in its own ball and in those of which it is the k-th neighbour or a nearer one."""
+    x = torch.randn(400, 64)
+    density, coverage = density_coverage(x[torch.randperm(400)], x, 5)
+    assert density.value == pytest.approx((5 + 1) / 5, abs=1e-12)
+    assert coverage.value == 1
 
 
 def test_too_few_points_are_refused():

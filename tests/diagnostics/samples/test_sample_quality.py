@@ -36,7 +36,7 @@ class Fourth:
 
 
 def test_a_story_that_knows_the_truth_is_as_good_as_data():
-    """Every figure at what is expected of perfect samples, within its error; the Frechet distance within its bias."""
+    """Every metric at what is expected of perfect samples, within its error; the Frechet distance within its bias."""
     truth, n, total = PPCA(3, latent=1), 500, 500
     data, training = truth.sample(total), truth.sample(1000)
     quality = sample_quality(truth, data, n, training=training)
@@ -49,7 +49,7 @@ def test_a_story_that_knows_the_truth_is_as_good_as_data():
     assert quality.frechet_distance.value < 0.2
 
 
-def test_samples_of_another_distribution_are_told():
+def test_samples_of_another_distribution_are_detected():
     truth = PPCA(3, latent=1)
     quality = sample_quality(truth, truth.sample(300) + 3)
     assert quality.two_sample_p_value < 1e-9
@@ -60,9 +60,9 @@ def test_samples_of_another_distribution_are_told():
 def test_a_run_and_its_story_and_its_draws_are_the_same(seed):
     run = fit(PPCA(3, latent=1), torch.randn(100, 3), epochs=1, progress=False)
     data = torch.randn(60, 3)
-    told = sample_quality(run, data, seed=seed).to_dict()
-    assert told == sample_quality(run.story, data, seed=seed).to_dict()
-    assert told != sample_quality(run.story, data, seed=seed + 1).to_dict()
+    metrics = sample_quality(run, data, seed=seed).to_dict()
+    assert metrics == sample_quality(run.story, data, seed=seed).to_dict()
+    assert metrics != sample_quality(run.story, data, seed=seed + 1).to_dict()
 
 
 def test_the_caller_s_random_state_is_kept():
@@ -82,7 +82,7 @@ def test_columns_that_the_model_conditions_on_are_given_as_they_are():
     assert (more.num_samples, more.num_data) == (1500, 300)
 
 
-def test_data_are_compared_as_training_sees_them():
+def test_data_are_compared_after_their_transform():
     x = torch.randn(60, 3)
     columns = Columns({"x": x}, lambda batch: {"x": batch["x"] + 9})
     assert sample_quality(x + 9, columns).frechet_distance.value == pytest.approx(0, abs=1e-6)
@@ -97,22 +97,22 @@ def test_what_is_compared_is_the_features_that_are_given():
     assert sample_quality(moved, x).frechet_distance.value == pytest.approx(162, rel=1e-3)
 
 
-def test_of_more_data_a_random_part_is_taken():
+def test_of_more_data_a_random_part_is_compared():
     x = torch.arange(1000.0)[:, None]
     quality = sample_quality(x[::10] + 0.1, x)
     assert (quality.num_samples, quality.num_data) == (100, 100)
     assert quality.recall.value > 0.9
 
 
-def test_what_is_told_is_json_and_says_all():
+def test_the_metrics_as_json_are_complete():
     quality = sample_quality(torch.randn(50, 2), torch.randn(50, 2), training=torch.randn(90, 2), seed=7)
-    told = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
-    assert told["features"] == "raw values"
-    assert (told["num_samples"], told["num_data"], told["num_training"], told["seed"]) == (50, 50, 90, 7)
+    metrics = json.loads(json.dumps(quality.to_dict(), allow_nan=False))
+    assert metrics["features"] == "raw values"
+    assert (metrics["num_samples"], metrics["num_data"], metrics["num_training"], metrics["seed"]) == (50, 50, 90, 7)
     for name in ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage", "memorization"):
-        assert told[name] == getattr(quality, name).value
-        assert told[f"{name}_error"] == getattr(quality, name).error
-    assert 0 <= told["two_sample_p_value"] <= 1
+        assert metrics[name] == getattr(quality, name).value
+        assert metrics[f"{name}_error"] == getattr(quality, name).error
+    assert 0 <= metrics["two_sample_p_value"] <= 1
 
 
 def test_it_reads_as_a_table():
@@ -125,7 +125,7 @@ def test_it_reads_as_a_table():
 
 def test_bad_input_is_refused():
     x = torch.randn(60, 3)
-    with pytest.raises(ValueError, match=r"a sample has shape \(3,\), and a datum \(4,\)"):
+    with pytest.raises(ValueError, match=r"a sample has shape \(3,\), a datum \(4,\)"):
         sample_quality(PPCA(3, latent=1), torch.randn(60, 4))
     with pytest.raises(ValueError, match="1 of 60 samples are not finite"):
         sample_quality(torch.where(torch.arange(60)[:, None] == 5, torch.inf, x), x)

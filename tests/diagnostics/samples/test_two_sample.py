@@ -34,7 +34,7 @@ def test_the_kernel_distance_has_no_bias():
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])
-def test_a_classifier_tells_shifted_normals_as_often_as_the_best_one_can(shift, seed):
+def test_the_accuracy_on_shifted_normals_is_that_of_the_best_classifier(shift, seed):
     x, y = torch.randn(2, 8000, 1)
     found = classifier_two_sample(x + shift, y, seed=seed)
     best = float(torch.special.ndtr(torch.tensor(shift / 2)))
@@ -42,7 +42,7 @@ def test_a_classifier_tells_shifted_normals_as_often_as_the_best_one_can(shift, 
     assert found.p_value < 1e-9
 
 
-def test_a_missing_mode_is_told_from_few_rows(seed):
+def test_a_missing_mode_is_detected_with_few_rows(seed):
     """Of four, three are missing: half of the rows are samples, and an eighth are data among them."""
     data = 10.0 * torch.randint(4, (400, 1)) + torch.randn(400, 1)
     found = classifier_two_sample(torch.randn(400, 1), data, seed=seed)
@@ -50,7 +50,7 @@ def test_a_missing_mode_is_told_from_few_rows(seed):
 
 
 def test_under_one_distribution_the_p_value_holds_its_level(seed):
-    """Even by a classifier that learns its training data by heart."""
+    """Even by a classifier that memorizes its training data."""
     classifier, levels, tries = KNeighborsClassifier(1), torch.tensor([0.05, 0.25, 0.5]), 300
     draws = [torch.randn(2, 100, 2) for _ in range(tries)]
     found = [classifier_two_sample(x, y, classifier=classifier, seed=seed + i) for i, (x, y) in enumerate(draws)]
@@ -61,7 +61,7 @@ def test_under_one_distribution_the_p_value_holds_its_level(seed):
     assert_frequencies([right, 100 * tries - right], [0.5, 0.5])
 
 
-def test_a_difference_in_spread_is_told_from_scale_alone(seed):
+def test_a_difference_in_scale_alone_is_detected(seed):
     """No linear classifier could."""
     found = classifier_two_sample(2 * torch.randn(2000, 2), torch.randn(2000, 2), seed=seed)
     assert found.p_value < 1e-9
