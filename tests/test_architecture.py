@@ -1,4 +1,4 @@
-"""The architecture of pyrogen, held against its source: layout, ladder of imports, circles, heavy libraries, sizes."""
+"""The architecture of pyrogen, checked against its source: parts and rooms, imports, cycles, heavy libraries, sizes."""
 
 import ast
 import os
@@ -15,22 +15,42 @@ import pyrogen
 
 PACKAGE = Path(pyrogen.__file__).parent
 
-# Each file or folder of pyrogen/, and what it may import from pyrogen. The lower rungs come first.
+# Each file or folder of pyrogen/, and what it may import from pyrogen. The lower ones come first.
 LADDER = {
-    "story": "",
-    "data": "",
-    "nn": "",
-    "distributions": "nn",
-    "autoregressive": "story nn distributions",
-    "models": "story nn distributions autoregressive",
-    "inference": "story data",
-    "diagnostics": "story data nn inference",
-    "adversarial": "story data nn distributions inference",
-    "plots": "story data inference diagnostics",
-    "catalog": "story data nn distributions models autoregressive inference adversarial",
+    "messages": "",
+    "story": "messages",
+    "data": "messages",
+    "nn": "messages",
+    "distributions": "messages nn",
+    "autoregressive": "messages story nn distributions",
+    "models": "messages story nn distributions autoregressive",
+    "inference": "messages story data",
+    "diagnostics": "messages story data nn inference",
+    "adversarial": "messages story data nn distributions inference",
+    "plots": "messages story data inference diagnostics",
+    "catalog": "messages story data nn distributions models autoregressive inference adversarial",
 }
 EVERYTHING = " ".join(LADDER)
 LADDER |= {"cli": f"{EVERYTHING} __init__", "__init__": EVERYTHING, "__main__": "cli"}
+# The rooms of a part: its folders, and "" for the modules beside them. A room imports from the rooms before it.
+ROOMS = {
+    "inference": [
+        "batching",
+        "program",
+        "optim",
+        "persistence",
+        "compile",
+        "training",
+        "svi",
+        "likelihood",
+        "prediction",
+        "",
+    ],
+    "diagnostics": ["core", "elbo", "samples", "guide", "model_checks", "report", ""],
+    "nn": ["", "sequence", "conv", "pixel"],
+    "distributions": ["", "discrete", "flows", "diffusion"],
+    "catalog": ["", "stories", "find"],
+}
 NOT_PYTHON = {"py.typed"}
 
 # Loaded when used, never by `import pyrogen`.
@@ -42,6 +62,7 @@ TERMINAL, SPEAKERS = {"rich", "typer"}, ("pyrogen.cli", "pyrogen.inference.train
 TYPES_ONLY = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 LINES_OF_A_FILE = 299
 LINES_OF_A_FUNCTION = 40
+MODULES_OF_A_FOLDER = 14  # models excepted: one file, one story
 SECONDS_BEYOND_PYRO = 0.2
 
 
@@ -137,11 +158,39 @@ def ladder(package: Path, modules: dict[str, Module]) -> Iterator[str]:
                 yield f"{module.name}:{found.line} may not import {rung}"
 
 
+def room(module: str, modules: dict[str, Module]) -> str:
+    """The room of a module within its part: the folder, or nothing for a module beside the folders."""
+    parts = module.split(".")
+    if len(parts) < 3 or parts[1] not in ROOMS:
+        return ""
+    listed = parts[2] in ROOMS[parts[1]]
+    return parts[2] if listed else ""
+
+
+def rooms(package: Path, modules: dict[str, Module]) -> Iterator[str]:
+    """A room imports from the rooms before it alone; the `__init__` of a part, its face, from all of them."""
+    for part, order in ROOMS.items():
+        folders = {path.parent.name for path in package.glob(f"{part}/*/__init__.py")}
+        for folder in sorted(folders - set(order)):
+            yield f"{part}.{folder} is not listed as a room"
+    for module in modules.values():
+        part = module.unit()
+        if part not in ROOMS or module.name == f"pyrogen.{part}":
+            continue
+        order, mine = ROOMS[part], room(module.name, modules)
+        for found in filter(Import.of_pyrogen, module.imports):
+            imported = target(found, modules)
+            if unit(imported) != part or imported == f"pyrogen.{part}":
+                continue
+            theirs = room(imported, modules)
+            if order.index(theirs) > order.index(mine):
+                yield f"{module.name}:{found.line} may not import the room {part}.{theirs}"
+
+
 def circles(package: Path, modules: dict[str, Module]) -> Iterator[str]:
-    """Circles between modules when they run: an import for types alone closes none."""
+    """Cycles between modules, imports for type annotations included."""
     edges: dict[str, set[str]] = {
-        name: {target(found, modules) for found in module.imports if not found.for_types} & modules.keys()
-        for name, module in modules.items()
+        name: {target(found, modules) for found in module.imports} & modules.keys() for name, module in modules.items()
     }
     done: set[str] = set()
 
@@ -186,6 +235,30 @@ def sizes(package: Path, modules: dict[str, Module]) -> Iterator[str]:
                 yield f"{module.name}:{node.lineno} {node.name} has {length(node)} lines, not {LINES_OF_A_FUNCTION}"
 
 
+def crowded_folders(package: Path, modules: dict[str, Module]) -> Iterator[str]:
+    for folder in sorted({module.path.parent for module in modules.values()}):
+        count = len(list(folder.glob("*.py")))
+        if count > MODULES_OF_A_FOLDER and folder != package / "models":
+            yield f"{folder.name} holds {count} modules, and {MODULES_OF_A_FOLDER} are allowed"
+
+
+def shared_class_names(package: Path, modules: dict[str, Module]) -> Iterator[str]:
+    """Two public classes of one name."""
+    owners: dict[str, str] = {}
+    for module in modules.values():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name in exported(module.tree):
+                if node.name in owners:
+                    yield f"{node.name} is a class of {owners[node.name]} and of {module.name}"
+                owners[node.name] = module.name
+
+
+def exported(tree: ast.Module) -> set[str]:
+    """The names in `__all__`."""
+    assigned = (n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__")
+    return {e.value for n in assigned for e in ast.walk(n.value) if isinstance(e, ast.Constant)}
+
+
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines from `def` to the end, the docstring excluded."""
     lines = (function.end_lineno or function.lineno) - function.lineno + 1
@@ -196,7 +269,17 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 Rule = Callable[[Path, dict[str, Module]], Iterator[str]]
-RULES: list[Rule] = [layout, ladder, circles, own_imports_in_functions, heavy_imports, sizes]
+RULES: list[Rule] = [
+    layout,
+    ladder,
+    rooms,
+    circles,
+    own_imports_in_functions,
+    heavy_imports,
+    sizes,
+    crowded_folders,
+    shared_class_names,
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -253,6 +336,33 @@ TREES = {
         "circle pyrogen.nn -> pyrogen.nn.a -> pyrogen.nn",
         {"nn/__init__.py": "from .a import x", "nn/a.py": "from pyrogen.nn import x"},
     ),
+    "circle_of_types": Tree(
+        circles,
+        "circle pyrogen.nn.a -> pyrogen.nn.b -> pyrogen.nn.a",
+        {"nn/a.py": TYPES + ".b import x", "nn/b.py": "from .a import x"},
+    ),
+    "room_above": Tree(
+        rooms,
+        "pyrogen.inference.program.a:1 may not import the room inference.training",
+        {"inference/program/a.py": "from pyrogen.inference.training.b import x", "inference/training/b.py": ""},
+    ),
+    "room_above_for_types": Tree(
+        rooms,
+        "may not import the room diagnostics.report",
+        {"diagnostics/core/a.py": TYPES + "..report.b import x", "diagnostics/report/b.py": ""},
+    ),
+    "room_above_module": Tree(
+        rooms,
+        "may not import the room inference.",
+        {"inference/svi/a.py": "from pyrogen.inference.fit import fit", "inference/fit.py": ""},
+    ),
+    "room_unlisted": Tree(rooms, "nn.audio is not listed as a room", {"nn/audio/__init__.py": ""}),
+    "crowded": Tree(crowded_folders, "data holds 15 modules", {f"data/m{i}.py": "" for i in range(15)}),
+    "class_twice": Tree(
+        shared_class_names,
+        "A is a class of pyrogen.data.a and of pyrogen.nn.a",
+        {"data/a.py": "__all__ = ['A']\nclass A: ...", "nn/a.py": "__all__ = ['A']\nclass A: ..."},
+    ),
     "function": Tree(own_imports_in_functions, "nn.a:2", {"nn/a.py": "def f():\n    from .b import x"}),
     "method": Tree(
         own_imports_in_functions,
@@ -278,14 +388,15 @@ TREES = {
 }
 CLEAN = {
     "story/__init__.py": "from pyrogen.story.plate import p\nfrom . import sites\n",
-    "story/plate.py": TYPES + ".sites import x",
+    "story/plate.py": "",
     "story/sites.py": "from .plate import p\nfrom pyrogen.story import plate",
     "nn/__init__.py": '"""' + "\n" * 200 + '"""\n' + LONG + "#\n" * 50,
     "data/__init__.py": LONG.replace("():", '():\n    """\n' + "\n" * 200 + '    """'),
     "models/__init__.py": "import pyrogen.nn\nfrom .. import story\nfrom torch import nn",
     "plots/__init__.py": TYPES + "xarray import x\ndef draw():\n    import matplotlib.pyplot",
     "inference/__init__.py": "",
-    "inference/progress.py": "from rich.progress import Progress",
+    "inference/training/__init__.py": "",
+    "inference/training/progress.py": "from rich.progress import Progress",
     "diagnostics/report.html": "",
     "cli/__init__.py": "import typer\nfrom pyrogen import __version__\nfrom pyrogen.plots import x",
     "py.typed": "",

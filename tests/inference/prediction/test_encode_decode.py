@@ -136,7 +136,13 @@ def test_grey_levels_are_reconstructed_by_their_mean():
 
 @pytest.mark.parametrize(
     ("story", "event"),
-    [(PPCA(5, 2), 1), (PCA(5, 2), 1), (Autoencoder(5, 2, hidden=(4,)), 1), (KMeans(5, 3), 1), (VAE(5, 2, hidden=(4,)), 1)],
+    [
+        (PPCA(5, 2), 1),
+        (PCA(5, 2), 1),
+        (Autoencoder(5, 2, hidden=(4,)), 1),
+        (KMeans(5, 3), 1),
+        (VAE(5, 2, hidden=(4,)), 1),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_encode_returns_a_distribution_for_every_story(story, event, seed):

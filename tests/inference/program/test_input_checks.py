@@ -58,7 +58,11 @@ def test_values_that_are_not_finite_name_column_rows_and_the_first():
 def test_grey_values_under_a_bernoulli_likelihood():
     refused(r"binarize=", vae(), {"x": torch.rand(10, 1, 4, 4)})
     story = Plain(dist.Bernoulli(0.5))
-    refused(r"site 'x': Bernoulli has support \{0, 1\}, but the data lie in .*first bad value 0\.\d+\): pass binarize=", story, torch.rand(10))
+    refused(
+        r"site 'x': Bernoulli has support \{0, 1\}, but the data lie in .*first bad value 0\.\d+\): pass binarize=",
+        story,
+        torch.rand(10),
+    )
 
 
 class Plain(Story):
@@ -78,7 +82,11 @@ class Plain(Story):
 
 
 def test_values_that_a_distribution_cannot_give():
-    refused(r"site 'x': Poisson has support .*\[-2, 1\] \(first bad value -2\): use a likelihood", Plain(dist.Poisson(1.0)), torch.tensor([1.0, -2.0]))
+    refused(
+        r"site 'x': Poisson has support .*\[-2, 1\] \(first bad value -2\): use a likelihood",
+        Plain(dist.Poisson(1.0)),
+        torch.tensor([1.0, -2.0]),
+    )
     refused(r"site 'x': Exponential has support", Plain(dist.Exponential(1.0)), torch.tensor([1.0, -2.0]))
 
 
