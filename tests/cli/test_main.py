@@ -1,14 +1,17 @@
 """The command as a whole: help, versions, errors in one line, exit statuses."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import pyrogen
 from pyrogen.catalog import CATALOG
+from pyrogen.cli.app import app
 from pyrogen.data import describe
 
 ROOT = Path(pyrogen.__file__).parents[1]
@@ -112,12 +115,19 @@ def test_help_names_every_command_and_explains_every_option(call):
     bare, asked = call(), call("--help")
     assert bare.out.split() == asked.out.split()
     assert bare.status == asked.status == 0
-    for command in ("train", "evaluate", "sample", "list"):
-        assert f"  {command} " in asked.out
-        shown = call(command, "--help")
+    commands = typer.main.get_command(app).commands
+    assert list(commands) == ["train", "evaluate", "sample", "diagnose", "list"]
+    for name, command in commands.items():
+        assert re.search(rf"^  {name} +\w", asked.out, flags=re.MULTILINE)
+        shown = call(name, "--help")
         assert (shown.status, shown.err) == (0, "")
-        options = [line.split() for line in shown.out.splitlines() if line.startswith("  -")]
-        assert options
+        text = "".join(shown.out.split())
+        assert "".join(command.help.split()) in text
+        for parameter in command.params:
+            assert len(parameter.help.split()) >= 2, (name, parameter.name)
+            names = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
+            explained = re.escape(names[0]) + ".{0,60}?" + re.escape("".join(parameter.help.split()))
+            assert re.search(explained, text), (name, parameter.name)
 
 
 def test_list_has_every_story_with_its_settings_and_every_data_set(call):
