@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Bandwidth", "LeaveOneOutBandwidth", "Scott", "Silverman", "squared_distances"]
 
-_MAX_DISTANCES = 2**24
+MAX_DISTANCES = 2**24
 """How many squared distances are kept in memory at the same time."""
 
 
@@ -79,7 +79,7 @@ class LeaveOneOutBandwidth(Bandwidth):
             raise ValueError(
                 f"LeaveOneOutBandwidth needs at least 2 points, got {len(x)}: pass the bandwidth as a number"
             )
-        left_out = torch.arange(0, len(x), -(-(len(x) ** 2) // _MAX_DISTANCES), device=x.device)
+        left_out = torch.arange(0, len(x), -(-(len(x) ** 2) // MAX_DISTANCES), device=x.device)
         squares = squared_distances(x[left_out], x) / x.shape[1]
         squares[torch.arange(len(left_out), device=x.device), left_out] = torch.inf
         nearest, others = squares.min(1).values.mean(), squares[squares.isfinite()].mean()

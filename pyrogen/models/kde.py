@@ -16,7 +16,7 @@ from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["KDE"]
 
-_MAX_ELEMENTS = 2**22
+MAX_ELEMENTS = 2**22
 """Distances that `log_prob` holds in memory at once."""
 
 
@@ -99,7 +99,7 @@ class KDE(EventStory):
             (...) in nats.
         """
         flat = flatten(x, self.event_shape, self.name)
-        rows = flat.reshape(-1, flat.shape[-1]).split(max(1, _MAX_ELEMENTS // self.total))
+        rows = flat.reshape(-1, flat.shape[-1]).split(max(1, MAX_ELEMENTS // self.total))
         exponents = (-squared_distances(r, self.points) / (2 * self.bandwidth.square()) for r in rows)
         sums = torch.cat([exponent.logsumexp(1) for exponent in exponents]).reshape(flat.shape[:-1])
         return sums - math.log(self.total) - flat.shape[-1] * (math.sqrt(2 * math.pi) * self.bandwidth).log()

@@ -51,7 +51,7 @@ def test_leave_one_out_has_the_units_of_the_data() -> None:
 def test_leave_one_out_of_a_third_of_the_points_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     x = points(rows=600)
     every = LeaveOneOutBandwidth()(x)
-    monkeypatch.setattr(bandwidths, "_MAX_DISTANCES", 600 * 200)
+    monkeypatch.setattr(bandwidths, "MAX_DISTANCES", 600 * 200)
     third = LeaveOneOutBandwidth()(x)
     assert third != every
     assert left_out(x, every) - 0.02 < left_out(x, third) <= left_out(x, every)

@@ -252,7 +252,7 @@ def test_many_rows_are_scored_some_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     told = ConditionalFlow(2, classes=2)
     whole, labelled = story.log_prob(x), told.log_prob(x[0], y)
     assert whole.shape == (3, 5)
-    monkeypatch.setattr("pyrogen.models.flow._NUMBERS", 4)
+    monkeypatch.setattr("pyrogen.models.flow.MAX_ELEMENTS", 4)
     torch.testing.assert_close(story.log_prob(x), whole)
     torch.testing.assert_close(told.log_prob(x[0], y), labelled)
 

@@ -52,7 +52,7 @@ def test_memory_is_bounded_by_chunks_that_change_nothing(monkeypatch: pytest.Mon
     sizes = []
     inner = kde.squared_distances
     monkeypatch.setattr(kde, "squared_distances", lambda a, b: sizes.append(len(a) * len(b)) or inner(a, b))
-    monkeypatch.setattr(kde, "_ELEMENTS", 1000)
+    monkeypatch.setattr(kde, "MAX_ELEMENTS", 1000)
     torch.testing.assert_close(story.log_prob(x), whole, rtol=0, atol=1e-12)
     assert max(sizes) <= 1000
     assert len(sizes) == 25

@@ -252,7 +252,7 @@ def test_many_data_are_encoded_some_at_a_time(monkeypatch):
     whole = story.codes(x), story.reconstruct(x), story.usage(x)
     seen = []
     story.encoder.register_forward_hook(lambda _module, given, _out: seen.append(len(given[0])))
-    monkeypatch.setattr(vq_vae, "_NUMBERS", 64)  # seven data of nine numbers
+    monkeypatch.setattr(vq_vae, "MAX_ELEMENTS", 64)  # seven data of nine numbers
     assert torch.equal(story.codes(x), whole[0])
     assert seen == [7, 7, 6]
     assert torch.allclose(story.reconstruct(x), whole[1], atol=1e-6)

@@ -13,7 +13,7 @@ from pyrogen.diagnostics.samples.features import validated_features
 
 __all__ = ["Memorization", "density_coverage", "memorization", "nearest_neighbours", "precision_recall"]
 
-_MEBIBYTES = 64
+MEBIBYTES = 64
 """Memory of the distances that are held at once."""
 _ZERO = 1e-6
 """Distances below this share of the points' largest norm are rounding errors of equal points."""
@@ -174,7 +174,7 @@ def _count_balls(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     def count(distances: Array, start: int) -> Array:
         return np.asarray((distances <= largest).sum(1))
 
-    chunks = pairwise_distances_chunked(x, y, reduce_func=count, working_memory=_MEBIBYTES)
+    chunks = pairwise_distances_chunked(x, y, reduce_func=count, working_memory=MEBIBYTES)
     return torch.from_numpy(np.concatenate(list(chunks)))
 
 

@@ -17,7 +17,7 @@ def modes(n, which=(0, 1, 2, 3)):
 
 def test_identical_sets_score_one(monkeypatch):
     """Whatever rounding does to the distances of equal points, here in ten blocks of matrix products."""
-    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc._MEBIBYTES", 0.04)
+    monkeypatch.setattr("pyrogen.diagnostics.samples.prdc.MEBIBYTES", 0.04)
     x = torch.randn(100, 80).repeat(5, 1)  # each five times: balls without a radius
     y = x[torch.randperm(500)]
     assert [share.value for share in precision_recall(y, x)] == [1, 1]
