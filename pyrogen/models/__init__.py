@@ -17,7 +17,8 @@ from pyrogen.models.mixture import GaussianMixture
 from pyrogen.models.pca import PCA
 from pyrogen.models.ppca import PPCA
 from pyrogen.models.semi_supervised_vae import SemiSupervisedVAE
-from pyrogen.models.sequence_vae import SequenceAutoencoder, SequenceVAE
+from pyrogen.models.sequence_autoencoder import SequenceAutoencoder
+from pyrogen.models.sequence_vae import SequenceVAE
 from pyrogen.models.vae import VAE
 from pyrogen.models.vq_vae import VQVAE, CodeUsage
 

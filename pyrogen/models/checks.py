@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-__all__ = ["check_latent", "is_number_between"]
+__all__ = ["check_latent", "check_timesteps", "is_number_between"]
 
 
 def check_latent(story: str, latent: int, features: int) -> None:
@@ -37,3 +38,29 @@ def is_number_between(value: Any, low: float, high: float, kind: Any = int | flo
         True if it is.
     """
     return isinstance(value, kind) and low <= value <= high
+
+
+def check_timesteps(num_timesteps: int, timesteps_per_datum: int | None, simple_loss: bool) -> None:
+    """Refuse numbers of timesteps that a diffusion cannot have.
+
+    Args:
+        num_timesteps: number of timesteps T.
+        timesteps_per_datum: number of timesteps that are drawn for each datum, or None for the full chain.
+        simple_loss: whether drawn timesteps are weighted by the simple loss.
+
+    Raises:
+        ValueError: there are fewer than 3 timesteps, `timesteps_per_datum` is not from 1 to T - 2, or `simple_loss` is
+            set for the full chain.
+    """
+    if not is_number_between(num_timesteps, 3, math.inf, int):
+        raise ValueError(f"num_timesteps is a whole number of at least 3, got num_timesteps={num_timesteps!r}")
+    most = num_timesteps - 2
+    if timesteps_per_datum is not None and not is_number_between(timesteps_per_datum, 1, most, int):
+        raise ValueError(
+            f"timesteps_per_datum is a whole number from 1 to {most}, or None for the full chain of all "
+            f"{num_timesteps}, got timesteps_per_datum={timesteps_per_datum!r}"
+        )
+    if simple_loss and timesteps_per_datum is None:
+        raise ValueError(
+            "simple_loss=True weights timesteps that are drawn: set timesteps_per_datum=1, or leave simple_loss out"
+        )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import Family, NoiseSchedule, Prediction, PredictV
+from pyrogen.models.checks import is_number_between
 from pyrogen.models.diffusion import Diffusion
-from pyrogen.models.forward_process import is_between
 from pyrogen.nn import DenseDenoiser, Label, Shape
 from pyrogen.story import Labelled
 
@@ -19,25 +19,31 @@ __all__ = ["ConditionalDiffusion"]
 
 
 class ConditionalDiffusion(Labelled, Diffusion):
-    """The story of `Diffusion` given a label y, of which the network is told: p(x | y).
+    """The story of `Diffusion` given a label y, which is an input of the network: p(x | y).
 
-    In training some labels are withheld, so that one network knows x(z_t, y) and x(z_t) without a label. `draw` can
-    then go beyond the label by a guidance w, with (1 + w) x(z_t, y) - w x(z_t) in place of x(z_t, y): samples become
-    more typical of their class and less diverse, and are no longer the model's.
+    In training, labels are dropped at random, so that one network predicts x(z_t, y) and, without a label, x(z_t).
+    `draw` can then use classifier-free guidance of weight w, (1 + w) x(z_t, y) - w x(z_t) in place of x(z_t, y):
+    samples become more typical of their class and less diverse, and no longer follow the model.
 
     Args:
-        event_shape: as `Diffusion`'s.
-        classes: y is one of so many classes, int64 (n,).
-        depth, likelihood, prediction, schedule, drawn, simple, hidden: as `Diffusion`'s.
-        withheld: the probability that training withholds a label.
-        network: as `Diffusion`'s, its label (batch, classes) of zeros and a one, all zeros where it is withheld; None:
-            dense.
+        event_shape: shape of one datum, such as (1, 28, 28).
+        classes: number of classes of y, int64 (n,) from 0 to classes - 1.
+        num_timesteps: number of timesteps T; 1000 by default.
+        label_dropout: probability that a label is dropped in training; 0.1 by default.
+        likelihood: as `Diffusion`'s; any numbers by default.
+        prediction: what the network predicts; `PredictV()` by default.
+        schedule: as `Diffusion`'s; a cosine schedule by default.
+        network: as `Diffusion`'s, with a one-hot label (batch, classes), all zeros where it is dropped; a dense network
+            by default.
+        timesteps_per_datum: as `Diffusion`'s; 1 by default.
+        simple_loss: as `Diffusion`'s; False by default.
+        hidden: widths of the dense network's hidden layers; (256, 256, 256) by default.
 
     Raises:
-        ValueError: see `Diffusion`; `withheld` is no probability below 1; by `check`, a y that is none of the classes.
+        ValueError: as for `Diffusion`; or `label_dropout` is not a probability below 1.
 
     Example:
-        >>> story = ConditionalDiffusion(2, classes=3, depth=20, hidden=(16,))
+        >>> story = ConditionalDiffusion(2, classes=3, num_timesteps=20, hidden=(16,))
         >>> story.sample(5, y=1).shape, story.draw(5, y=1, steps=5, eta=0, guidance=2.0).shape
         (torch.Size([5, 2]), torch.Size([5, 2]))
 
@@ -49,58 +55,77 @@ class ConditionalDiffusion(Labelled, Diffusion):
         self,
         event_shape: Shape,
         classes: int,
-        depth: int = 1000,
+        num_timesteps: int = 1000,
         *,
-        withheld: float = 0.1,
+        label_dropout: float = 0.1,
         likelihood: Family | None = None,
         prediction: Prediction = PredictV(),  # noqa: B008 (frozen)
         schedule: NoiseSchedule | None = None,
         network: nn.Module | None = None,
-        drawn: int | None = 1,
-        simple: bool = False,
+        timesteps_per_datum: int | None = 1,
+        simple_loss: bool = False,
         hidden: Sequence[int] = (256, 256, 256),
     ) -> None:
         network = DenseDenoiser(event_shape, hidden, labels=classes) if network is None else network
         parts: dict[str, Any] = {"likelihood": likelihood, "prediction": prediction, "schedule": schedule}
-        super().__init__(event_shape, depth, network=network, drawn=drawn, simple=simple, **parts)
-        if not 0 <= withheld < 1:
-            raise ValueError(f"withheld is a probability of at least 0 and below 1, got withheld={withheld!r}")
-        self.label, self.withheld = Label(classes), withheld
+        parts |= {"network": network, "timesteps_per_datum": timesteps_per_datum, "simple_loss": simple_loss}
+        super().__init__(event_shape, num_timesteps, **parts)
+        if not 0 <= label_dropout < 1:
+            raise ValueError(f"label_dropout is a probability below 1, got label_dropout={label_dropout!r}")
+        self.label, self.label_dropout = Label(classes), label_dropout
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:  # type: ignore[override]
-        """p(z_T) p(z_{T-1} | z_T, y) ... p(z_1 | z_2, y) p(x | z_1)."""
+        """p(z_T) p(z_{T-1} | z_T, y) ... p(z_1 | z_2, y) p(x | z_1).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            y: labels, (n,) int64.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         label = self.label(y)
-        if self.training and self.withheld:
-            label = label * (torch.rand_like(label[..., :1]) >= self.withheld)
-        return self._told(x, label, n)
+        if self.training and self.label_dropout:
+            label = label * (torch.rand_like(label[..., :1]) >= self.label_dropout)
+        return self._model(x, label, n)
 
     def guide(self, x: Tensor, y: Tensor, n: int) -> None:  # type: ignore[override]
-        """q(z_T | x) ... q(z_1 | z_2, x): noise, whatever the label."""
+        """q(z_T | x) ... q(z_1 | z_2, x), which does not depend on the label.
+
+        Args:
+            x: data, (n, *event_shape).
+            y: labels, (n,) int64.
+            n: number of rows.
+        """
         self._add_noise(x, n)
 
     def draw(  # type: ignore[override]
         self, n: int, y: Any, steps: int | None = None, eta: float = 1.0, guidance: float = 0.0
     ) -> Tensor:
-        """Draw `n` new data of the labels `y`, one for each or one for all, as `Diffusion.draw`.
+        """Draw new data of the labels `y`, with fewer timesteps or less noise than `sample`, or with guidance.
 
         Args:
-            n: how many.
-            y: a label, or (n,) labels.
+            n: number of data to draw.
+            y: labels, one for each or one for all.
             steps: as `Diffusion.draw`'s.
-            eta: as `Diffusion.draw`'s.
-            guidance: w; 0: the model's own p(x | y).
+            eta: as `Diffusion.draw`'s; 1 by default.
+            guidance: weight w of the guidance; 0 by default, the model's own p(x | y).
+
+        Returns:
+            (n, *event_shape).
 
         Raises:
-            ValueError: see `Diffusion.draw`; a negative `guidance`, or any where no label was withheld in training.
+            ValueError: `guidance` is negative, or it is positive and no label was dropped in training.
         """
-        if not is_between(guidance, 0, math.inf):
+        if not is_number_between(guidance, 0, math.inf):
             raise ValueError(f"guidance is a number of at least 0, got guidance={guidance!r}")
-        if guidance and not self.withheld:
+        if guidance and not self.label_dropout:
             raise ValueError(
-                f"guidance={guidance} goes away from x(z_t) without a label, which {self.name} of withheld=0 has not "
-                "learned: train with withheld=0.1, or draw with guidance=0"
+                f"guidance={guidance} needs predictions without a label, which {self.name} with label_dropout=0 has "
+                "not learned: train with label_dropout=0.1, or draw with guidance=0"
             )
         y = self.label.checked(self.name, y, n).to(self.device)
         with self.predicting():
-            *_, (_, z) = self.descend(self.prior().sample((n,)), steps, eta, self.label(y), guidance)
-            return self.read(z).sample()
+            *_, (_, z) = self.reverse_trajectory(self.prior().sample((n,)), steps, eta, self.label(y), guidance)
+            return self.reconstruction(z).sample()

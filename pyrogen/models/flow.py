@@ -19,7 +19,7 @@ from pyrogen.story import Labelled, check_event
 __all__ = ["ConditionalFlow", "Flow"]
 
 _UNSUPPORTED = {"guide": "it has no latents: x and the base variable z determine each other"}
-_MAX_ELEMENTS = 2**20
+MAX_ELEMENTS = 2**20
 """Numbers of data in a chunk that is scored at once."""
 
 
@@ -218,7 +218,7 @@ class ConditionalFlow(Labelled, EventStory):
         self.flow.prepare(data["x"], self.label(data["y"]))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, of whole numbers, or outside the range of the transforms, and a y of no class.
+        """Refuse an x as `Flow.check` does, and a y that is not a valid label.
 
         Args:
             data: the columns by name: `x`, (n, *event_shape), and `y`, (n,) int64 or (n, *condition).
@@ -237,6 +237,6 @@ def _log_prob_in_chunks(story: Flow | ConditionalFlow, x: Tensor, *labels: Tenso
     """log p(x) of rows (n, *event_shape), or log p(x | y) given labels, in chunks, on the story's device."""
     if not len(x):
         return x.new_zeros(0)
-    rows = max(1, _MAX_ELEMENTS // math.prod(story.event_shape))
+    rows = max(1, MAX_ELEMENTS // math.prod(story.event_shape))
     chunks = zip(*(column.to(story.device).split(rows) for column in (x, *labels)), strict=True)
     return torch.cat([story.density(*label).log_prob(chunk) for chunk, *label in chunks])

@@ -1,4 +1,4 @@
-"""The VQ-VAE: discrete codes, found by nearest neighbour, and a prior over them."""
+"""The VQ-VAE: discrete codes, by nearest neighbour in a codebook, and a prior over them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Categorical, Codebook, Family, Quantized
+from pyrogen.models.event_story import EventStory
 from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, batch_shape, flatten_batch
-from pyrogen.story import Story, check_event
 
 __all__ = ["VQVAE", "CodeUsage"]
 
-_STARTED = 4096
-"""Data whose encodings the codebook starts from."""
-_NUMBERS = 2**18
-"""Numbers of data that are encoded at once."""
+_INITIAL_ROWS = 4096
+"""Number of data from whose encodings the codebook is initialized."""
+MAX_ELEMENTS = 2**18
+"""Numbers of data in a chunk that is encoded at once."""
 
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How the codes are used.
+    """How many of the codes are used.
 
     Args:
-        used: codes that some datum has.
-        codes: how many there are.
-        perplexity: exp of the entropy of the codes' frequencies: as many codes, equally often, would be as uncertain.
+        used: number of codes that some datum has.
+        codes: number of codes in the codebook.
+        perplexity: exp of the entropy of the codes' frequencies, from 1 to `codes`.
     """
 
     used: int
@@ -42,35 +42,34 @@ class CodeUsage:
         return f"{self.used} of {self.codes} codes used, perplexity {self.perplexity:.1f}"
 
 
-class VQVAE(Story):
+class VQVAE(EventStory):
     """c ~ prior,  z_i = vector of code c_i,  x | z ~ likelihood(decoder(z)),  guided by codes nearest to encoder(x).
 
-    The guide is a point, so that the ELBO is log p(x | z) + log p(c) <= log p(x) = log sum_c p(c) p(x | c): a bound
-    like any other, and a code length for x. Codes have no gradient. The decoder's is passed on to the encoder as it is
-    (straight-through), which needs encodings to stay near their vectors: in training the guide pays commitment
-    |encoder(x) - z|^2 besides, so that training figures are below the bound, and validation's are not. The vectors are
-    averages of the encodings that are nearest to them (`Codebook`), taken once in each run of the guide: particles that
-    run one by one average several times a step, as a decay of decay^particles would. It is the guide that moves them:
-    `freeze="guide"` or "codebook" keeps them where they are, "model" does not. The prior learns in the same run, on the
-    codes as they are, and moves nothing else.
+    The guide is a point, so that the ELBO is log p(x | z) + log p(c) <= log p(x) = log sum_c p(c) p(x | c): a lower
+    bound, and a code length for x. Codes have no gradient; the decoder's is copied to the encoder (straight-through),
+    which needs encodings near their vectors: in training commitment |encoder(x) - z|^2 is subtracted, so that training
+    ELBOs are below the bound, and validation's are not. The vectors are moving averages of the encodings that are
+    nearest to them (`Codebook`), updated in each run of the guide: particles that run one by one update several times a
+    step, as a decay of decay^particles would. As the guide updates them, `freeze="guide"` or "codebook" keeps them
+    fixed, and "model" does not. The prior learns in the same run from the codes, and changes nothing else.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28).
         grid: shape of the codes of a datum, such as (7, 7).
-        codes: number of vectors in the codebook.
-        features: numbers in a vector.
-        likelihood: family of p(x | z).
-        prior: p(c): "transformer", masked, over the codes in the order of reading; "pixelcnn", gated, over a grid of
-            them; "uniform"; or a network that `AutoregressiveDistribution` takes, over `Categorical(codes)`.
-        encoder: (batch, *event_shape) -> (batch, *grid, features); None: dense.
-        decoder: (batch, *grid, features) -> (batch, *likelihood.size(event_shape)); None: dense.
-        hidden: widths of the dense encoder; backwards, those of the dense decoder; `()` makes both linear.
-        commitment: weight of the encodings' distance from their vectors.
-        decay: of the codebook's averages.
+        codes: number of vectors in the codebook; 128 by default.
+        features: length of a vector; 16 by default.
+        likelihood: family of p(x | z); `Bernoulli()` by default.
+        prior: p(c): "transformer", the default, causal over the codes row by row; "pixelcnn", gated, over a
+            two-dimensional grid; "uniform"; or a network for `AutoregressiveDistribution` over `Categorical(codes)`.
+        encoder: (batch, *event_shape) -> (batch, *grid, features); a dense network by default.
+        decoder: (batch, *grid, features) -> (batch, *likelihood.size(event_shape)); a dense network by default.
+        hidden: widths of the dense encoder's hidden layers, reversed in the dense decoder; (400,) by default, `()`
+            makes both linear.
+        commitment: weight of the squared distance between encodings and their vectors; 0.25 by default.
+        decay: of the codebook's moving averages; 0.99 by default.
 
     Raises:
-        ValueError: an unknown prior, or one made for other codes or fewer places; a negative commitment; by `check`, x
-            has another event shape, or no density.
+        ValueError: the prior is unknown, or built for other codes or fewer positions; or the commitment is negative.
 
     Example:
         >>> story = VQVAE((1, 8, 8), grid=4, codes=16, features=2, hidden=(16,))
@@ -112,100 +111,163 @@ class VQVAE(Story):
         if isinstance(prior, nn.Module):
             self._check_prior(prior)
             return prior
-        told = {"symbols": self.codebook.codes, "outputs": self.codebook.codes}
+        sizes = {"symbols": self.codebook.codes, "outputs": self.codebook.codes}
         table: dict[str, Callable[[], nn.Module | None]] = {
-            "transformer": lambda: CausalTransformer(math.prod(self.grid), **told),
-            "pixelcnn": lambda: GatedPixelCNN(self.grid, **told),
+            "transformer": lambda: CausalTransformer(math.prod(self.grid), **sizes),
+            "pixelcnn": lambda: GatedPixelCNN(self.grid, **sizes),
             "uniform": lambda: None,
         }
         if prior not in table:
             raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
         if prior == "pixelcnn" and len(self.grid) != 2:
             raise ValueError(
-                f"{self.name}: prior='pixelcnn' is over codes on a grid (height, width), got grid={self.grid}: set "
-                "such as grid=(4, 4), or prior='transformer'"
+                f"{self.name}: prior='pixelcnn' needs a grid (height, width) of codes, got grid={self.grid}: set "
+                "grid=(4, 4), say, or prior='transformer'"
             )
         return table[prior]()
 
     def _check_prior(self, prior: nn.Module) -> None:
-        """Refuse a network that says of itself that it is made for other codes, or fewer places."""
-        codes, places = self.codebook.codes, math.prod(self.grid)
-        for name, needed in (("symbols", codes), ("outputs", codes), ("length", places)):
-            made = getattr(prior, name, needed)
-            if isinstance(made, int) and (made < needed if name == "length" else made != needed):
+        """Refuse a network whose attributes show that it is for other codes, or fewer positions."""
+        codes, positions = self.codebook.codes, math.prod(self.grid)
+        for name, needed in (("symbols", codes), ("outputs", codes), ("length", positions)):
+            value = getattr(prior, name, needed)
+            if isinstance(value, int) and (value < needed if name == "length" else value != needed):
                 raise ValueError(
-                    f"{self.name} has {codes} codes in {places} places, and its prior is a {type(prior).__name__} of "
-                    f"{name}={made}: build it with {name}={needed}"
+                    f"{self.name} has {codes} codes in {positions} positions, and its prior is a "
+                    f"{type(prior).__name__} with {name}={value}: build it with {name}={needed}"
                 )
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(c) p(x | c)."""
+        """p(c) p(x | c).
+
+        Args:
+            x: data to observe, (n, *event_shape), or None to draw them.
+            n: number of rows.
+
+        Returns:
+            x, drawn or observed, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
-            z = pyro.sample("z", Quantized(self.codebook, self.symbols()))
+            z = pyro.sample("z", Quantized(self.codebook, self.code_prior()))
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """The codes nearest to encoder(x)."""
-        near = self.encode(x)
-        index = self.codebook.nearest(near)
-        self.codebook.update(near, index)
+        """The codes nearest to encoder(x), as a point.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
+        encodings = self.encodings(x)
+        index = self.codebook.nearest(encodings)
+        self.codebook.update(encodings, index)
         z = self.codebook(index)
         with pyro.plate("data", n, dim=-1):
             if self.training:
-                distance = (near - z.detach()).square().flatten(-len(self.latent_shape)).sum(-1)
-                # A guide's factor counts as part of log q, which is to be small.
+                distance = (encodings - z.detach()).square().flatten(-len(self.latent_shape)).sum(-1)
+                # A factor of the guide is part of log q, which the ELBO subtracts.
                 pyro.factor("commitment", self.commitment * distance, has_rsample=True)
-            straight = near + (z - near).detach()
-            pyro.sample("z", dist.Delta(straight, event_dim=len(self.latent_shape)))
+            straight_through = encodings + (z - encodings).detach()
+            pyro.sample("z", dist.Delta(straight_through, event_dim=len(self.latent_shape)))
 
-    def symbols(self) -> dist.TorchDistribution:
-        """p(c), over int64 of event shape `grid`."""
+    def code_prior(self) -> dist.TorchDistribution:
+        """p(c).
+
+        Returns:
+            Over int64, batch shape (), event shape `grid`.
+        """
         if self.prior is not None:
             return AutoregressiveDistribution(self.prior, Categorical(self.codebook.codes), self.grid)
         logits = self.codebook.vectors.new_zeros(*self.grid, self.codebook.codes)
         return dist.Categorical(logits=logits).to_event(len(self.grid))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """encoder(x), before the nearest code is taken: (..., *grid, features) for `x` (..., *event_shape)."""
+    def encodings(self, x: Tensor) -> Tensor:
+        """encoder(x), before quantization.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *grid, features).
+        """
         return flatten_batch(self.encoder, x, self.event_shape)
 
+    def encode(self, x: Tensor) -> dist.Delta:
+        """The vectors of the codes nearest to encoder(x), as a point.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            Batch shape (...), event shape (*grid, features).
+        """
+        z = self.codebook(self.codebook.nearest(self.encodings(x)))
+        return dist.Delta(z, event_dim=len(self.latent_shape))
+
     def decode(self, z: Tensor) -> dist.TorchDistribution:
-        """p(x | z) for `z` (..., *grid, features)."""
+        """p(x | z).
+
+        Args:
+            z: latents, (..., *grid, features).
+
+        Returns:
+            Batch shape (...), event shape `event_shape`.
+        """
         return self.likelihood(flatten_batch(self.decoder, z, self.latent_shape), self.event_shape)
 
     def codes(self, x: Tensor) -> Tensor:
-        """The codes (..., *grid), int64, of `x` (..., *event_shape)."""
-        return self._by_parts(x, self.codebook.nearest)
+        """The codes nearest to encoder(x).
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *grid) int64.
+        """
+        return self._in_chunks(x, self.codebook.nearest)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of p(x | z) at the codes of `x`, (..., *event_shape)."""
+        """The mean of p(x | z) at the codes of x.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         point, book = self.likelihood.point, self.codebook
-        return self._by_parts(x, lambda near: point(self.decode(book(book.nearest(near)))))
+        return self._in_chunks(x, lambda encodings: point(self.decode(book(book.nearest(encodings)))))
 
-    def _by_parts(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """A function of the encodings of `x` (..., *event_shape), which are taken some at a time."""
-        lead = batch_shape(x, self.event_shape, self.name)
-        rows = x.reshape(math.prod(lead), *self.event_shape)
+    def _in_chunks(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of the encodings of `x` (..., *event_shape), computed in chunks."""
+        batch = batch_shape(x, self.event_shape, self.name)
+        rows = x.reshape(math.prod(batch), *self.event_shape)
         with self.predicting():
-            out = torch.cat([function(self.encode(part.to(self.device))) for part in self._parts(rows)])
-        return out.reshape(*lead, *out.shape[1:])
+            out = torch.cat([function(self.encodings(chunk.to(self.device))) for chunk in self._chunks(rows)])
+        return out.reshape(*batch, *out.shape[1:])
 
-    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return rows.split(max(1, _NUMBERS // math.prod(self.event_shape)))
+    def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split(max(1, MAX_ELEMENTS // math.prod(self.event_shape)))
 
     def usage(self, x: Tensor) -> CodeUsage:
-        """How often the codes are used by `x` (n, *event_shape)."""
+        """How many codes the data use, and how evenly.
+
+        Args:
+            x: data, (n, *event_shape).
+
+        Returns:
+            The number of codes in use, and their perplexity.
+        """
         counts = torch.bincount(self.codes(x).flatten(), minlength=self.codebook.codes).double()
         entropy = torch.special.entr(counts / counts.sum()).sum()
         return CodeUsage(int((counts > 0).sum()), self.codebook.codes, float(entropy.exp()))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Start the codebook at encodings of training data."""
-        self.likelihood.prepare(data["x"])
-        some = data["x"][torch.randperm(len(data["x"]))[:_STARTED].to(data["x"].device)]
-        self.codebook.initialize(torch.cat([self.encode(part) for part in self._parts(some)]))
+        """Initialize the likelihood from the training data, and the codebook from encodings of some of them.
 
-    def check(self, data: Mapping[str, Tensor]) -> None:
-        """Refuse an x of another event shape, or without a density."""
-        check_event(self.name, "event_shape", data, self.event_shape)
-        self.likelihood.check(data["x"])
+        Args:
+            data: the training columns, `x` (N, *event_shape).
+        """
+        self.likelihood.prepare(data["x"])
+        rows = data["x"][torch.randperm(len(data["x"]))[:_INITIAL_ROWS].to(data["x"].device)]
+        self.codebook.initialize(torch.cat([self.encodings(chunk) for chunk in self._chunks(rows)]))

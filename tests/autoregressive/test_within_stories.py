@@ -63,5 +63,5 @@ def test_the_prior_of_codes_sums_to_one(prior):
     story = VQVAE((1, 4, 4), (2, 2), codes=3, features=2, hidden=(8,), prior=prior)
     codes = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(-1, 2, 2)
     with torch.no_grad():
-        assert float(story.symbols().log_prob(codes).double().exp().sum()) == pytest.approx(1, abs=1e-5)
+        assert float(story.code_prior().log_prob(codes).double().exp().sum()) == pytest.approx(1, abs=1e-5)
     assert story.codes(story.sample(3)).shape == (3, 2, 2)

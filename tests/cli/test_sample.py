@@ -100,7 +100,7 @@ def test_labels_that_cannot_be(call, classes, own, tmp_path, given, said):
 
 def test_a_diffusion_draws_as_it_is_told_to(call, tmp_path):
     folder, out = tmp_path / "run", tmp_path / "x.npz"
-    small = ("--set", "network=dense", "--set", "hidden=[8]", "--set", "depth=20", "--set", "conditional=true")
+    small = ("--set", "network=dense", "--set", "hidden=[8]", "--set", "num_timesteps=20", "--set", "conditional=true")
     assert call("train", "diffusion", "--data", "digits", "--epochs", 1, *small, "--out", folder).status == 0
     drawn = []
     for ways in ((), ("--draw", "steps=5", "--draw", "eta=0", "--draw", "guidance=2")):

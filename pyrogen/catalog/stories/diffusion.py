@@ -21,7 +21,7 @@ def _diffusion(
     classes: int | None = None,
     levels: int | None = None,
     conditional: bool = False,
-    depth: int = 1000,
+    num_timesteps: int = 1000,
     likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None,
     prediction: Literal["v", "noise", "x"] = "v",
     schedule: Literal["even", "cosine", "linear"] = "even",
@@ -29,13 +29,13 @@ def _diffusion(
     channels: Sizes = (16, 32),
     blocks: int = 1,
     hidden: Sizes = (256, 256, 256),
-    drawn: int | None = 1,
-    simple: bool = False,
+    timesteps_per_datum: int | None = 1,
+    simple_loss: bool = False,
     high: float | None = None,
     low: float = -10.0,
-    withheld: float = 0.1,
+    label_dropout: float = 0.1,
 ) -> Story:
-    """MNIST: --epochs 100 --set channels=[64,128] --set blocks=2 (and conditional=true; or simple=true)."""
+    """MNIST: --epochs 100 --set channels=[64,128] --set blocks=2 (and conditional=true; or simple_loss=true)."""
     if conditional and classes is None:
         raise ValueError("conditional=true needs labels y, and the data tell no classes: leave it out")
     labels = classes if conditional and classes is not None else 0
@@ -51,12 +51,12 @@ def _diffusion(
         "prediction": chosen("prediction", prediction, kinds)(),
         "schedule": chosen("schedule", schedule, schedules)(_first(family, levels) if high is None else high, low),
         "network": _network(network, event_shape, channels, blocks, hidden, labels),
-        "drawn": drawn,
-        "simple": simple,
+        "timesteps_per_datum": timesteps_per_datum,
+        "simple_loss": simple_loss,
     }
     if labels:
-        return models.ConditionalDiffusion(event_shape, labels, depth, withheld=withheld, **parts)
-    return models.Diffusion(event_shape, depth, **parts)
+        return models.ConditionalDiffusion(event_shape, labels, num_timesteps, label_dropout=label_dropout, **parts)
+    return models.Diffusion(event_shape, num_timesteps, **parts)
 
 
 def _likelihood(name: str | None, levels: int | None) -> Family | None:
@@ -94,7 +94,7 @@ def _network(
 
 
 def _tiny() -> tuple[Story, dict[str, Any]]:
-    parts: dict[str, Any] = {"likelihood": Bernoulli(), "drawn": None, "hidden": (16,)}
+    parts: dict[str, Any] = {"likelihood": Bernoulli(), "timesteps_per_datum": None, "hidden": (16,)}
     return models.ConditionalDiffusion((1, 4, 4), 2, 3, **parts), examples.labelled_images()
 
 

@@ -24,17 +24,18 @@ def _sequence_vae(
     network: Literal["recurrent", "transformer"] = "recurrent",
     width: int = 64,
     layers: int = 1,
-    keep: float = 1.0,
+    word_keep_prob: float = 1.0,
     noise: bool = True,
     posterior: Posterior = "diagonal",
     prior: PriorName = "normal",
     components: int = 50,
 ) -> Story:
-    """Text from a .txt file, series from a .npz; images row by row. Text: --set keep=0.5. MNIST: --epochs 100."""
+    """Text from .txt, series from .npz; images row by row. Text: --set word_keep_prob=0.5. MNIST: --epochs 100."""
     chosen("network", network, {"recurrent": 0, "transformer": 0})
     chosen("likelihood", likelihood, dict.fromkeys(get_args(ElementName)))
     family = None if likelihood == "auto" else likelihood_of(likelihood, event_shape[-1:], levels)
-    told: Any = {"network": network, "width": width, "layers": layers, "keep": keep, "likelihood": family}
+    told: Any = {"network": network, "width": width, "layers": layers, "word_keep_prob": word_keep_prob}
+    told["likelihood"] = family
     if not noise:
         if (posterior, prior) != ("diagonal", "normal"):
             raise ValueError("noise=false has codes alone, neither posterior nor prior: leave those out, or noise")

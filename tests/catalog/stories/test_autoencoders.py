@@ -8,7 +8,7 @@ from pyro import poutine
 
 from pyrogen import distributions, models, nn
 from pyrogen.catalog import CATALOG, rebuild
-from pyrogen.inference.persistence.run_directory import describe_story
+from pyrogen.inference.persistence.config import describe_story
 
 SETTINGS = {
     "autoencoder": [
@@ -37,11 +37,11 @@ SETTINGS = {
     ],
     "sequence_vae": [
         *(
-            {"network": network, "layers": 2, "keep": keep}
+            {"network": network, "layers": 2, "word_keep_prob": keep}
             for network, keep in (("recurrent", 0), ("transformer", 0.5))
         ),
         {"noise": False, "likelihood": "bernoulli"},
-        {"noise": False, "network": "transformer", "keep": 0.5},
+        {"noise": False, "network": "transformer", "word_keep_prob": 0.5},
         *(
             {"likelihood": name}
             for name in ("gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical")
@@ -86,7 +86,12 @@ def test_every_setting_builds_a_story_that_a_run_folder_can_tell(name, settings,
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"network": "transformer", "keep": 0.5}, {"noise": False}, {"prior": "mixture", "posterior": "full"}],
+    [
+        {},
+        {"network": "transformer", "word_keep_prob": 0.5},
+        {"noise": False},
+        {"prior": "mixture", "posterior": "full"},
+    ],
     ids=json.dumps,
 )
 def test_settings_of_texts_build_a_story_that_a_run_folder_can_tell(settings, tmp_path):

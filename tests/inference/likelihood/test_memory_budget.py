@@ -130,12 +130,12 @@ def test_an_exact_density_is_had_some_rows_at_a_time(monkeypatch):
 
 
 def test_a_held_out_elbo_looks_at_some_rows_alone():
-    class TrainingSpec(Diffusion):
+    class RowCountingDiffusion(Diffusion):
         def guide(self, x, n):
             self.met = max(getattr(self, "met", 0), n)
             super().guide(x, n)
 
-    story, x = TrainingSpec(2, depth=5), torch.randn(1000, 2)
+    story, x = RowCountingDiffusion(2, num_timesteps=5), torch.randn(1000, 2)
     with pytest.raises(NoWeights):
         log_likelihood(story, x)
     story.met = 0

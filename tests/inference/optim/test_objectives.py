@@ -267,9 +267,8 @@ def test_weighing_latents_where_none_is_scored_is_refused(family):
 
 
 def test_the_full_chain_of_a_diffusion_has_latents_to_weigh():
-    run = fit(
-        Diffusion(2, depth=5, drawn=None, hidden=(4,)), torch.randn(30, 2), epochs=1, objective=TemperedELBO(beta=4.0)
-    )
+    story = Diffusion(2, num_timesteps=5, timesteps_per_datum=None, hidden=(4,))
+    run = fit(story, torch.randn(30, 2), epochs=1, objective=TemperedELBO(beta=4.0))
     assert math.isfinite(run.history[-1]["train_elbo"])
 
 

@@ -90,7 +90,8 @@ def test_it_leaves_no_trace():
 
 
 def test_noise_that_no_program_is_scored_on_is_no_latent():
-    one_level, chain, x = Diffusion(2, depth=9), Diffusion(2, depth=9, drawn=None), torch.randn(50, 2)
+    x = torch.randn(50, 2)
+    one_level, chain = Diffusion(2, num_timesteps=9), Diffusion(2, num_timesteps=9, timesteps_per_datum=None)
     assert active_units(one_level, x).variance == {}
     assert len(active_units(chain, x).variance) == 9
     with pytest.raises(ValueError, match="Diffusion has no codes"):
