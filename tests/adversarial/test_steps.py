@@ -8,7 +8,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyrogen import fit, load
-from pyrogen.adversarial import GAN, VAEGAN, AdversarialSteps, ConditionalGAN, Hinge, NonSaturating, Wasserstein
+from pyrogen.adversarial import GAN, VAEGAN, ConditionalGAN, Hinge, NonSaturating, Wasserstein
 from pyrogen.inference import adam, cosine
 from pyrogen.inference.persistence.checkpoint import load_tree
 from pyrogen.inference.training import loop
@@ -54,50 +54,60 @@ def changed(before, story):
     return {name for name, tensor in story.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-@pytest.fixture
-def turns(monkeypatch):
-    """Whose turn it was, and what it changed, in the order of turns."""
-    found, turn = [], AdversarialSteps._turn
+class Turns:
+    """Adam for both players, which notes after each step whose it was and what had changed since the one before."""
 
-    def watched(self, who, *rest):
-        before = everything(self.story)
-        turn(self, who, *rest)
-        found.append((who, changed(before, self.story)))
+    def __init__(self, story):
+        self.story, self.before, self.taken = story, {}, []
 
-    monkeypatch.setattr(AdversarialSteps, "_turn", watched)
-    return found
+    def __call__(self, named):
+        parameters, self.before = dict(named), everything(self.story)
+        optimizer = torch.optim.Adam(parameters.items(), lr=1e-3)
+        who = "critic" if all(name.startswith("critic.") for name in parameters) else "generator"
+        optimizer.register_step_post_hook(lambda *_: self.note(who))
+        return optimizer
+
+    def note(self, who):
+        self.taken.append((who, changed(self.before, self.story)))
+        self.before = everything(self.story)
 
 
 @pytest.mark.parametrize("game", [NonSaturating(), Wasserstein(critic_steps=1)], ids=lambda game: type(game).__name__)
 @pytest.mark.parametrize("name", STORIES)
-def test_a_turn_changes_its_own_player_alone_to_the_bit(name, game, turns):
+def test_a_turn_changes_its_own_player_alone_to_the_bit(name, game):
     """Parameters, running statistics of batch normalization, vectors of spectral normalization."""
     story = STORIES[name]()
-    train(story, objective=game)
-    assert [who for who, _ in turns] == ["critic", "generator"] * 4
+    turns = Turns(story)
+    train(story, objective=game, optimizer=turns)
+    assert [who for who, _ in turns.taken] == ["critic", "generator"] * 4
     parameters = {name for name, _ in story.named_parameters()}
-    for who, moved in turns:
+    for who, moved in turns.taken:
         assert {name.startswith("critic.") for name in moved} == {who == "critic"}
         assert moved & parameters
         assert any(name.endswith("running_mean") for name in moved)
-    assert any(name.endswith("_u") for _, moved in turns for name in moved)
+    assert any(name.endswith("_u") for _, moved in turns.taken for name in moved)
 
 
-def test_a_frozen_player_stays_and_takes_no_gradient(turns):
+def test_a_frozen_player_stays_and_takes_no_gradient():
     story = GAN(2, 3, hidden=(8,))
-    taken = []
+    gradients, turns, before = [], Turns(story), everything(story)
     for parameter in story.critic.parameters():
-        parameter.register_hook(taken.append)
-    train(story, freeze="critic")
-    assert not taken
-    assert [bool(moved) for _, moved in turns] == [False, True] * 4
+        parameter.register_hook(gradients.append)
+    train(story, freeze="critic", optimizer=turns)
+    assert not gradients
+    assert [who for who, _ in turns.taken] == ["generator"] * 4
+    assert all(moved for _, moved in turns.taken)
+    assert not any(name.startswith("critic.") for name in changed(before, story))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_so_many_steps_of_the_critic_for_one_of_the_generators(steps, turns):
-    train(GAN(2, 3, hidden=(8,)), steps=7, objective=Hinge(critic_steps=steps))
-    assert [who for who, _ in turns].count("critic") == 7
-    assert [who for who, _ in turns].count("generator") == -(-7 // steps)
+def test_so_many_steps_of_the_critic_for_one_of_the_generators(steps):
+    story = GAN(2, 3, hidden=(8,))
+    turns = Turns(story)
+    train(story, steps=7, objective=Hinge(critic_steps=steps), optimizer=turns)
+    cycle = ["critic", "generator", *["critic"] * (steps - 1)]
+    expected = [who for _ in range(7) for who in cycle]
+    assert [who for who, _ in turns.taken] == expected[: 7 + -(-7 // steps)]
 
 
 def test_a_schedule_counts_the_steps_of_the_run_whoever_moves():
