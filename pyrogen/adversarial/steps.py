@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from pyrogen.adversarial.failures import detect_failures, diversity
 from pyrogen.adversarial.losses import AdversarialLoss
-from pyrogen.inference.batching.row_batches import RowBatches, fetched
-from pyrogen.inference.optim.freezing import frozen_by
+from pyrogen.inference.batching.row_batches import RowBatches, materialize
+from pyrogen.inference.optim.freezing import frozen_parameters
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.options import Options
-from pyrogen.inference.program.program import Program, Recording, isolated_run, kept_buffers, live_weights
+from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.program.isolation import isolated_run, preserve_buffers, live_weights
 from pyrogen.inference.program.rng import seeded
-from pyrogen.inference.training.trainer import VALIDATION_SEED_OFFSET
-from pyrogen.inference.training.validation import mean_elbo
+from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Signature
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class AdversarialSteps:
         validation: data on which figures are taken too; weights are not chosen by them.
     """
 
-    mode_reason = "the turns of two players are not compiled"
+    mode, mode_reason = "eager", "the turns of two players are not compiled"
+    first_step_at: float | None = None
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class AdversarialSteps:
     def _turn(self, who: str, player: Optimization, others: list[nn.Module], loss: Callable[[], Tensor]) -> None:
         """Move one player by the gradients of its loss with respect to its own parameters."""
         parameters = list(player.parameters.values())
-        with kept_buffers(others):
+        with preserve_buffers(others):
             with torch.autocast(self.story.device.type, torch.bfloat16, self.options.precision == "bfloat16"):
                 value = loss()
             gradients: Sequence[Any] = torch.autograd.grad(value, parameters, allow_unused=True) if parameters else ()
@@ -158,30 +159,34 @@ class AdversarialSteps:
         self.means[name] = before + max(MEMORY, 1 / (self.number + 1)) * (value - before)
 
     def _named(self, batch: Batch, step: int = 0) -> Batch:
-        batch = self.program.at_step(fetched(batch), step)
+        batch = self.program.at_step(materialize(batch), step)
         columns: Mapping[Any, Any] = self.program.named(batch.columns)
         return replace(batch, columns=columns)
 
     def _meet(self, batch: Batch) -> Recording:
         """Take charge of the parameters, but for the frozen ones, once a run has shown that model and guide agree."""
-        with isolated_run(self.story, keep=True):
+        with isolated_run(self.story, keep_parameters=True):
             recording = Recording(batch).run(self.program)
         if self.elbo:
             check_sites(self.story, recording)
         parameters = {name: p for name, p in self.story.trainable().items() if p.requires_grad}
-        frozen = frozen_by(self.options.freeze, parameters, recording)
+        frozen = frozen_parameters(self.options.freeze, parameters, recording)
         judging = {id(parameter) for parameter in self.story.critic.parameters()}
         for player, judges in ((self.critic, True), (self.generator, False)):
             moving = {n: p for n, p in parameters.items() if n not in frozen and (id(p) in judging) is judges}
             if moving:
-                player.start(moving)
+                player.add_parameters(moving)
         if not (self.critic.parameters or self.generator.parameters):
             raise ValueError(f"freeze={list(self.options.freeze)} leaves no parameter to train")
         self._met = True
         return recording
 
-    def synchronize(self) -> None:
-        """Every loss was looked at as it came."""
+    def run_steps(self, batch: Batch, most: int) -> list[float]:
+        """None: every step is taken by itself."""
+        return []
+
+    def close(self) -> None:
+        """Nothing to release."""
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
@@ -189,11 +194,11 @@ class AdversarialSteps:
 
     def averages(self) -> dict[str, Tensor] | None:
         """The generator's averaged parameters, if they are kept."""
-        return self.generator.average
+        return self.generator.averages
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Rate, running means of losses, gradients and accuracy, the generator's diversity, and what ails the game."""
-        told: dict[str, Any] = {"lr": self.generator.rate, **self.means}
+        told: dict[str, Any] = {"lr": self.generator.lr, **self.means}
         with seeded(self.options.seed), self.story.predicting():
             some = self._some("training")
             made = self.story.generated(self.program, some)[: some.n]

@@ -2,13 +2,14 @@
 
 from pyrogen.inference.fit import fit
 from pyrogen.inference.likelihood.bayes_rule import Classification, classify, conditional_likelihood
-from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, held_out_elbo, log_likelihood, log_weights
+from pyrogen.inference.likelihood.held_out import held_out_elbo
+from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, log_likelihood, log_weights
 from pyrogen.inference.optim.lr_schedules import constant_with_warmup, cosine
 from pyrogen.inference.optim.objectives import ImportanceWeightedELBO, TemperedELBO
 from pyrogen.inference.optim.optimizer import adam
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.prediction.activity import ActiveUnits, active_units
-from pyrogen.inference.prediction.encode_decode import decode, encode, reconstruct
+from pyrogen.inference.prediction.encode_decode import codes, decode, encode, reconstruct
 from pyrogen.inference.prediction.imputation import Imputation, impute
 from pyrogen.inference.prediction.predictive import posterior, posterior_predictive, prior, prior_predictive
 from pyrogen.inference.program.evaluation_context import EvaluationContext, evaluation_context
@@ -33,6 +34,7 @@ __all__ = [
     "active_units",
     "adam",
     "classify",
+    "codes",
     "conditional_likelihood",
     "constant_with_warmup",
     "cosine",

@@ -1,6 +1,6 @@
-"""Compiled steps: the traced loss and gradients of one kind of batch, through torch's compiler.
+"""Compiled steps: the traced loss and gradients of batches of one signature, through torch's compiler.
 
-A step of a small model is one compiled call, optimizer and all (`whole_step.py`); of a larger one, compiled loss and
+A step of a small model is one compiled call, optimizer included (`fused_step.py`); of a larger one, compiled loss and
 gradients and torch's own fused optimizer.
 """
 
@@ -17,42 +17,46 @@ from typing import Any, Protocol
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from pyrogen.inference.compile.input_signature import Layout
-from pyrogen.inference.compile.onednn import by_onednn, onednn_is_faster
-from pyrogen.inference.compile.tracing import CannotTrace, Graph, in_brief
+from pyrogen.inference.compile.input_signature import InputSignature
+from pyrogen.inference.compile.onednn import onednn_is_faster, use_onednn
+from pyrogen.inference.compile.tracing import CannotTrace, Graph, summarize_error
 from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.program.rng import (
-    kept_random_state,
-)
+from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch
 
-__all__ = ["Compilable", "CompiledGradients", "Plan", "compiled", "kept_state"]
+__all__ = ["Compilable", "CompiledGradients", "CompiledStep", "compile_graph", "preserve_training_state"]
 
 OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
-"""Inductor's options. Draws are torch's own, in the program's order, so that they are those of ordinary steps; a plan's
-inputs always have the shapes it was made for; and convolutions on a CPU are slower for a change of layout."""
+"""Inductor's options. Draws are torch's own, in the program's order, so that they are those of eager steps; a compiled
+step is only called with inputs of the shapes it was compiled for; convolutions on a CPU are slower when their memory
+layout is changed."""
 
 
-def inductor(module: torch.fx.GraphModule, inputs: Sequence[Tensor], in_cpp: bool = False) -> Callable[..., Any]:
-    """The graph as machine code, called without the guards of `torch.compile`: a plan knows what it serves.
-
-    With `in_cpp` the calls of its kernels are C++ as well, where inductor can: a second more to compile, some 5 us less
-    to run.
-    """
+def inductor(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool = False) -> Callable[..., Any]:
+    """The graph compiled by inductor, called without the guards of `torch.compile`."""
     import torch._inductor
 
     module = copy.deepcopy(module)
     if onednn_is_faster():
-        module = by_onednn(module)
+        module = use_onednn(module)
     for node in module.graph.nodes:
-        node.meta.clear()  # it is of another tracer
+        node.meta.clear()  # of another tracer
     call: Callable[..., Any]
-    if in_cpp:
-        options = {**OPTIONS, "cpp_wrapper": True}
-        with contextlib.suppress(Exception):  # whatever is wrong with it shows below as well, or is the wrapper's own
-            call = torch._inductor.compile(copy.deepcopy(module), list(inputs), options=options)
+    if any(tensor.is_cuda for tensor in inputs):
+        cuda_graphs = {**OPTIONS, "triton.cudagraphs": True}
+        call = torch._inductor.compile(module, list(inputs), options=cuda_graphs)
+
+        def call_as_new_iteration(*args: Tensor) -> Any:
+            torch.compiler.cudagraph_mark_step_begin()  # outputs of the call before may be overwritten
+            return call(*args)
+
+        return call_as_new_iteration
+    if cpp_wrapper:
+        with contextlib.suppress(Exception):  # a fault of the graph shows below as well
+            cpp = {**OPTIONS, "cpp_wrapper": True}
+            call = torch._inductor.compile(copy.deepcopy(module), list(inputs), options=cpp)
             call(*inputs)
             return call
     call = torch._inductor.compile(module, list(inputs), options=dict(OPTIONS))
@@ -60,11 +64,11 @@ def inductor(module: torch.fx.GraphModule, inputs: Sequence[Tensor], in_cpp: boo
 
 
 COMPILER: Callable[..., Callable[..., Any]] = inductor
-"""What compiles a graph for inputs, as `inductor` does."""
+"""The backend: compiles a graph for inputs, as `inductor` does."""
 
 
 class Compilable(Protocol):
-    """What can be compiled: the steps of `fit`, or of a stock loop."""
+    """What has steps that can be compiled: `SVIStep`, or the drop-in for Pyro's `SVI`."""
 
     name: str
     number: int
@@ -74,77 +78,125 @@ class Compilable(Protocol):
     modules: list[nn.Module]
 
     def loss(self, batch: Batch) -> Tensor:
-        """The undivided loss of a batch, to differentiate."""
+        """The loss of a batch, to differentiate.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            (), in nats of the whole data plate.
+        """
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The undivided loss of a batch and the gradients of what is trained, no step taken."""
+        """The loss of a batch and its gradients; no step is taken.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            The loss in nats of the whole data plate, and a gradient for each trained parameter.
+        """
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
 
     def divisor(self, batch: Batch) -> float:
-        """By what the batch's loss is divided to be per datum."""
+        """The number by which the loss is divided to be per datum.
+
+        Args:
+            batch: the rows.
+
+        Returns:
+            The size of the data plate.
+        """
 
 
-class Plan(Protocol):
-    """How the steps of one kind of batch are taken.
+class CompiledStep(Protocol):
+    """Compiled steps for batches of one signature."""
 
-    Args:
-        layout: of its inputs.
-        graph: the traced loss and gradients.
-        mode: "compiled" or "captured".
-    """
-
-    layout: Layout
+    signature: InputSignature
+    """Of its inputs."""
     graph: Graph
-    mode: str
+    """The traced loss and gradients."""
 
-    def __call__(self, batch: Batch) -> Tensor | float:
-        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
+    def __call__(self, batch: Batch) -> float:
+        """Take a step, unless the loss is not finite; the loss before it."""
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The undivided loss and its gradients, no step taken; random state and buffers move."""
+        """The loss and its gradients; no step is taken, but random state and buffers change.
+
+        Args:
+            batch: of this signature.
+
+        Returns:
+            The loss in nats of the whole data plate, and a gradient for each trained parameter.
+        """
 
 
-def compiled(module: torch.fx.GraphModule, inputs: Sequence[Tensor], in_cpp: bool = False) -> Callable[..., Any]:
-    """The graph through torch's compiler, called once so that what is wrong shows now; `in_cpp`: see `inductor`.
+def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool = False) -> Callable[..., Any]:
+    """Compile a graph, and call it once so that faults show now.
+
+    On CUDA inductor's own CUDA graphs are used (`triton.cudagraphs`): outputs are valid until the next call. That was
+    never run, for want of a device; `tests/inference/compile/test_gpu.py` compares such steps with eager ones.
+
+    Args:
+        module: the graph.
+        inputs: tensors of the shapes, types and devices that it will be called with.
+        cpp_wrapper: whether kernels are called from C++ where that is possible, some 5 us less a call than from
+            Python; False by default.
+
+    Returns:
+        A function of such inputs.
 
     Raises:
-        CannotTrace: the graph cannot be compiled here.
+        CannotTrace: the graph cannot be compiled on this machine.
     """
-    told = logging.getLogger("torch.utils.cpp_extension")
-    level = told.level
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
     try:
-        told.setLevel(logging.ERROR)  # it warns where CUDA is installed and there is no GPU
-        # torch's compiler turns validation off for good: here it comes back.
+        logger.setLevel(logging.ERROR)  # it warns where CUDA is installed and there is no GPU
+        # torch's compiler turns validation off for good: here it is restored.
         with torch.no_grad(), pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            call = COMPILER(module, inputs, in_cpp)
+            call = COMPILER(module, inputs, cpp_wrapper)
             call(*inputs)
     except Exception as error:
         text = str(error)
         if "compiler" in text.lower() and ("not found" in text or "No working" in text or "InvalidCxx" in text):
             raise CannotTrace("there is no C++ compiler here (install g++ or clang)") from error
-        raise CannotTrace(f"torch cannot compile it ({in_brief(error)})") from error
+        raise CannotTrace(f"torch cannot compile it ({summarize_error(error)})") from error
     finally:
-        told.setLevel(level)
+        logger.setLevel(level)
     return call
 
 
 class CompiledGradients:
-    """Loss and gradients compiled; clipping, optimizer and averages by torch's fused kernels."""
+    """A step whose loss and gradients are compiled; clipping, optimizer and averages are torch's fused kernels.
 
-    mode = "compiled"
+    Args:
+        step: the steps to compile.
+        signature: of the inputs.
+        graph: the traced loss and gradients.
+        batch: an example.
+    """
 
-    def __init__(self, step: Compilable, layout: Layout, graph: Graph, batch: Batch) -> None:
-        self.step, self.layout, self.graph = step, layout, graph
+    def __init__(self, step: Compilable, signature: InputSignature, graph: Graph, batch: Batch) -> None:
+        self.step, self.signature, self.graph = step, signature, graph
         self.parameters = list(step.optimization.parameters.values())
         self.divisor = step.divisor(batch)
-        self.call = compiled(graph.module, [*layout.tensors(batch), *graph.live])
+        self.call = compile_graph(graph.module, [*signature.tensors(batch), *graph.captured])
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Take a step; the loss before it, undivided. Nothing moves where the loss is not finite."""
-        loss, gradients = self.loss_and_gradients(batch)
+    def __call__(self, batch: Batch) -> float:
+        """Take a step, unless the loss is not finite.
+
+        Args:
+            batch: of this signature.
+
+        Returns:
+            The loss before the step, in nats of the whole data plate.
+        """
+        tensor, gradients = self.loss_and_gradients(batch)
+        loss = float(tensor)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         if math.isfinite(loss):
@@ -152,26 +204,38 @@ class CompiledGradients:
         return loss
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The undivided loss and its gradients, no step taken; random state and buffers move."""
+        """The loss and its gradients; no step is taken, but random state and buffers change.
+
+        Args:
+            batch: of this signature.
+
+        Returns:
+            The loss in nats of the whole data plate, and a gradient for each trained parameter.
+        """
         with torch.no_grad():
-            loss, *gradients = self.call(*self.layout.tensors(batch), *self.graph.live)
+            loss, *gradients = self.call(*self.signature.tensors(batch), *self.graph.captured)
         return loss, gradients
 
 
 @contextmanager
-def kept_state(step: Compilable) -> Iterator[None]:
-    """Run the program freely: random state, parameters, buffers and moments are afterwards what they were."""
+def preserve_training_state(step: Compilable) -> Iterator[None]:
+    """Run without side effects: random state, parameters, buffers and flattened moments are restored.
+
+    Args:
+        step: whose they are.
+
+    Yields:
+        None.
+    """
     weights = {id(b): b for module in step.modules for b in module.buffers(recurse=False)}
     weights |= {id(tensor): tensor for tensor in step.weights().values()}
-    held = {name: tensor.clone() for name, tensor in weights.items()}
-    packed = step.optimization.packed
-    state = None if packed is None else packed.state.clone()
+    if step.optimization.flat is not None:
+        weights[id(step.optimization.flat.state)] = step.optimization.flat.state
+    held = [(tensor, tensor.clone()) for tensor in weights.values()]
     try:
-        with kept_random_state():
+        with preserve_random_state():
             yield
     finally:
         with torch.no_grad():
-            for name, tensor in weights.items():
-                tensor.copy_(held[name])
-            if packed is not None and state is not None:
-                packed.state.copy_(state)
+            for tensor, value in held:
+                tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""A batch as the flat tensors that a compiled step receives, and what must agree for one to serve."""
+"""A batch as the flat list of tensors that a compiled step receives, and which batches one compiled step can take."""
 
 from __future__ import annotations
 
@@ -13,74 +13,103 @@ from pyrogen.inference.batching.row_batches import RowColumns
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.story import Batch
 
-__all__ = ["Key", "Layout", "signature_key"]
+__all__ = ["InputSignature", "Key", "signature_key"]
 
 Key = tuple[Any, ...]
 
 
 def signature_key(batch: Batch) -> Key:
-    """What two batches have in common that one compiled step serves: shapes, types and constants.
+    """What two batches must have in common for one compiled step: shapes, types, devices and constants.
 
-    Raises:
-        CannotTrace: a column or argument is neither a tensor nor a plain constant.
+    A column or argument that is neither a dense tensor nor a plain constant is refused (`CannotTrace`).
+
+    Args:
+        batch: the batch.
+
+    Returns:
+        A hashable key.
     """
     columns: Any = batch.columns
-    parts = columns.source.key if _by_position(columns) else tuple((n, _leaf(n, c)) for n, c in columns.items())
-    extra = tuple((name, _leaf(name, value)) for name, value in batch.extra.items())
-    return (parts, batch.n, batch.total, batch.index is not None, extra)
+    described = (
+        columns.source.key if _is_index_only(columns) else tuple((n, _describe(n, c)) for n, c in columns.items())
+    )
+    extra = tuple((name, _describe(name, value)) for name, value in batch.extra.items())
+    return (described, batch.n, batch.total, batch.index is not None, extra)
 
 
-def _by_position(columns: Any) -> bool:
-    return isinstance(columns, RowColumns) and not columns.fetched and columns.source.resident is not None
+def _is_index_only(columns: Any) -> bool:
+    """Whether the rows were not gathered yet, and can be by the compiled step."""
+    return isinstance(columns, RowColumns) and not columns.gathered and columns.source.resident is not None
 
 
-def _leaf(name: str | int, value: Any) -> Any:
+def _describe(name: str | int, value: Any) -> Any:
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise CannotTrace(f"argument '{name}' is a sparse tensor")
         return tuple(value.shape), value.stride(), str(value.dtype), str(value.device)
     if value is None or isinstance(value, bool | int | float | str):
-        return type(value).__name__, value  # True, 1 and 1.0 are equal, and make other programs
-    raise CannotTrace(f"argument '{name}' is a {type(value).__name__}, neither a tensor nor a plain constant")
+        return type(value).__name__, value  # True, 1 and 1.0 are equal, and make different programs
+    raise CannotTrace(f"argument '{name}' is a {type(value).__name__}, expected a tensor or a plain constant")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the tensors of a batch lie among the inputs of a compiled step.
+class InputSignature:
+    """The order of a batch's tensors among the inputs of a compiled step.
 
     Args:
-        like: a batch of this layout.
-        by_position: whether the rows are fetched inside, from the resident columns and the index.
+        example: a batch of this signature.
+        gathers_rows: whether the compiled step gathers the rows itself, from the resident columns and the index.
     """
 
-    like: Batch
-    by_position: bool
+    example: Batch
+    gathers_rows: bool
 
     @classmethod
-    def of(cls, batch: Batch) -> Layout:
-        """The layout of a batch, with rows fetched inside where that can be."""
-        return cls(batch, _by_position(batch.columns))
+    def of(cls, batch: Batch) -> InputSignature:
+        """The signature of a batch; rows are gathered by the compiled step where that is possible.
 
-    def columns(self, batch: Batch) -> Mapping[str | int, Any]:
-        """The columns that are inputs: those of the batch's rows, or the resident ones that they are fetched from."""
-        columns: Any = batch.columns
-        inputs: Mapping[str | int, Any] = columns.source.resident if self.by_position else columns
-        return inputs
+        Args:
+            batch: the batch.
+
+        Returns:
+            The signature.
+        """
+        return cls(batch, _is_index_only(batch.columns))
 
     def tensors(self, batch: Batch) -> list[Tensor]:
-        """The inputs for a batch."""
+        """The inputs for a batch.
+
+        Args:
+            batch: of this signature.
+
+        Returns:
+            Columns, index and further arguments, as far as they are tensors.
+        """
         index = [] if batch.index is None else [batch.index]
-        return [v for v in (*self.columns(batch).values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
+        return [v for v in (*self._columns(batch).values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
 
     def batch(self, tensors: Sequence[Tensor]) -> Batch:
-        """The batch for inputs; fetches and transforms the rows."""
-        rest = iter(tensors)
-        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in self.columns(self.like).items()}
-        index = None if self.like.index is None else next(rest)
-        extra = {name: next(rest) if isinstance(v, Tensor) else v for name, v in self.like.extra.items()}
-        if self.by_position:
+        """The batch for inputs; its rows are gathered and transformed here where they were not before.
+
+        Args:
+            tensors: as `tensors` returns them.
+
+        Returns:
+            The batch.
+        """
+        rest, example = iter(tensors), self.example
+        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in self._columns(example).items()}
+        index = None if example.index is None else next(rest)
+        extra = {name: next(rest) if isinstance(v, Tensor) else v for name, v in example.extra.items()}
+        if self.gathers_rows:
             columns = {name: column[index] for name, column in columns.items()}
-            like: Any = self.like.columns
-            transform = like.source.transform
+            row_columns: Any = example.columns
+            transform = row_columns.source.transform
             columns = columns if transform is None else dict(transform(columns))
-        return Batch(columns, self.like.n, self.like.total, index, extra)
+        return Batch(columns, example.n, example.total, index, extra)
+
+    def _columns(self, batch: Batch) -> Mapping[str | int, Any]:
+        """The columns that are inputs: those of the batch, or the resident ones from which its rows are gathered."""
+        columns: Any = batch.columns
+        inputs: Mapping[str | int, Any] = columns.source.resident if self.gathers_rows else columns
+        return inputs

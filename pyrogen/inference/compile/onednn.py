@@ -1,7 +1,7 @@
-"""Matrix products of compiled steps by the faster of the two libraries that torch brings.
+"""Matrix products of compiled steps by the faster of the two libraries that torch ships with.
 
 MKL, which torch calls on x86, takes a slow path on processors that are not Intel's; oneDNN does not. On an AMD EPYC one
-thread multiplies about twice as fast by oneDNN.
+thread multiplies about twice as fast with oneDNN.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-__all__ = ["by_onednn", "onednn_is_faster"]
+__all__ = ["onednn_is_faster", "use_onednn"]
 
-LARGE = 1_000_000
-"""Multiplications in the smallest product for which it matters."""
+MIN_MULTIPLICATIONS = 1_000_000
+"""In the smallest product for which it matters."""
 CPUINFO = Path("/proc/cpuinfo")
 _ATEN = torch.ops.aten
 _LIBRARIES: list[torch.library.Library] = []
@@ -24,7 +24,11 @@ _LIBRARIES: list[torch.library.Library] = []
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether torch would call MKL on a processor that MKL is not made for."""
+    """Whether torch would call MKL on a processor that is not Intel's.
+
+    Returns:
+        Whether it is; False where the maker of the processor is not known.
+    """
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
     try:
@@ -34,11 +38,14 @@ def onednn_is_faster() -> bool:
     return bool(vendors) and "GenuineIntel" not in vendors[0]
 
 
-def by_onednn(module: fx.GraphModule) -> fx.GraphModule:
-    """Large float32 products on the CPU as calls of oneDNN, in place.
+def use_onednn(module: fx.GraphModule) -> fx.GraphModule:
+    """Replace large float32 matrix products on the CPU by calls of oneDNN, in place.
 
     Args:
-        module: a traced graph, whose nodes know the shapes they were traced with.
+        module: a traced graph, whose nodes hold the shapes they were traced with.
+
+    Returns:
+        The same graph.
     """
     graph = module.graph
     for node in list(graph.nodes):
@@ -48,7 +55,7 @@ def by_onednn(module: fx.GraphModule) -> fx.GraphModule:
         shapes = [_value(n) for n in (left, right)]
         if node.kwargs or any(s is None or s.dtype != torch.float32 or s.device.type != "cpu" for s in shapes):
             continue
-        if shapes[0].shape[0] * shapes[0].shape[1] * shapes[1].shape[1] < LARGE:
+        if shapes[0].shape[0] * shapes[0].shape[1] * shapes[1].shape[1] < MIN_MULTIPLICATIONS:
             continue
         if bias and _value(bias[0]).shape != shapes[1].shape[1:]:
             continue
@@ -63,15 +70,15 @@ def by_onednn(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _value(node: Any) -> Any:
-    """What a node gave when it was traced, without its numbers."""
+    """Shape, type and device of a node's result."""
     return node.meta.get("val") if isinstance(node, fx.Node) else None
 
 
 @functools.cache
 def _linear() -> Any:
-    """x w' + b as an operator that the compiler calls as it is."""
+    """x w' + b as an operator that inductor calls without looking inside."""
     library = torch.library.Library("pyrogen", "DEF")
-    _LIBRARIES.append(library)  # operators live as long as it does
+    _LIBRARIES.append(library)  # an operator exists as long as its library object
     library.define("linear(Tensor x, Tensor w, Tensor? b) -> Tensor")
     product = torch.ops.mkldnn._linear_pointwise.default
 

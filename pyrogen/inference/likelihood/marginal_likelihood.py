@@ -1,4 +1,4 @@
-"""Likelihoods one can trust: of each datum, with a Monte Carlo error, from any model and guide."""
+"""Log-likelihoods of each datum, with a Monte Carlo error, from any model and guide."""
 
 from __future__ import annotations
 
@@ -9,25 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.row_batches import batches_of
-from pyrogen.inference.likelihood.memory_budget import max_rows, pieces
+from pyrogen.inference.likelihood.memory_budget import max_rows, split_rows
 from pyrogen.inference.likelihood.weights import LogWeightEvaluator
 from pyrogen.inference.program.evaluation_context import evaluation_context
-from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import NoWeights, kind_of_estimate, row_log_weights
-from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
-from pyrogen.inference.training.validation import mean_elbo
 from pyrogen.story import Batch, Signature
 
-__all__ = ["LogLikelihood", "held_out_elbo", "log_likelihood", "log_weights", "weighed"]
-
-ROWS = 256
-"""Rows whose ELBO is estimated at once, where each has its own."""
+__all__ = ["LogLikelihood", "log_likelihood", "log_weight_run", "log_weights"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +29,12 @@ class LogLikelihood:
     Args:
         value: (N,) log p(x), exact or $\log \frac1k \sum_j w_j$ for weights $w_j = p(x, z_j) / q(z_j|x)$.
         error: (N,) its Monte Carlo standard error, $\sqrt{\operatorname{var} w / k} / \bar w$ (delta method); 0 where
-            exact. It says nothing of the bound's bias, which k alone removes.
+            exact. It does not include the bias of the bound, which only a larger k reduces.
         elbo: (N,) the ELBO, the mean of log weights; nan where there is no guide.
         elbo_error: (N,) its Monte Carlo standard error.
         k: draws for each datum; 0 where no draw was made.
         kind: "exact", "importance-weighted", or "elbo" where the guide is a point (a VQ-VAE's): `value` is then the
-            ELBO, a lower bound that no k brings closer.
+            ELBO, a lower bound that no k improves.
     """
 
     value: Tensor
@@ -53,34 +45,44 @@ class LogLikelihood:
     kind: str
 
     def mean(self) -> tuple[float, float]:
-        """Mean over data, and its Monte Carlo standard error."""
+        """The mean log-likelihood over data.
+
+        Returns:
+            The mean and its Monte Carlo standard error, in nats per datum.
+        """
         return float(self.value.mean()), float(self.error.square().sum().sqrt()) / len(self.error)
 
     def mean_elbo(self) -> tuple[float, float]:
-        """Mean ELBO over data, and its Monte Carlo standard error."""
+        """The mean ELBO over data.
+
+        Returns:
+            The mean and its Monte Carlo standard error, in nats per datum.
+        """
         return float(self.elbo.mean()), float(self.elbo_error.square().sum().sqrt()) / len(self.elbo_error)
 
 
 def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
     r"""Log weights $\log p(x_i, z_{si}) - \log q(z_{si}|x_i)$ of draws from the guide, unscaled by any plate.
 
+    Raises `NoWeights`, a ValueError, where a site is outside the data plate, the guide does not sample a latent, or the
+    program chooses its own rows.
+
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: columns as `fit` takes them.
-        num_samples: draws S for each datum.
-        seed: of the draws; None goes on with torch's own generator.
+        data: N rows, as columns that `fit` takes.
+        num_samples: draws S for each datum, 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
 
     Returns:
         (S, N), in nats.
 
     Raises:
-        NoWeights (a ValueError): a site sits outside the data plate, naming it; the guide does not sample a latent; or
-            the program chooses its own rows.
+        ValueError: `num_samples` is less than 1.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    with _scoring(story, data, seed) as (program, batch):
-        chunks = [torch.cat([w.cpu() for w in weights]) for weights in _chunks(program, batch, num_samples)]
+    with _density_context(story, data, seed) as (program, batch):
+        chunks = [torch.cat([w.cpu() for w in weights]) for weights in _log_weight_chunks(program, batch, num_samples)]
     return torch.cat(chunks, 1)
 
 
@@ -89,171 +91,144 @@ def log_likelihood(
 ) -> LogLikelihood:
     r"""Log-likelihood of each datum: exact where the story has one, else $\log \frac1k \sum_j w_j$ (Burda et al. 2015).
 
-    Memory is bounded: weights are summed up in chunks of data and draws.
+    Memory is bounded: weights are summed in chunks of data and draws. Raises `NoWeights`, a ValueError, where there is
+    no weight for each datum: see `log_weights`, and use `held_out_elbo`.
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: columns as `fit` takes them.
-        num_samples: draws k for each datum.
-        seed: of the draws; None goes on with torch's own generator.
-        exact: False estimates by weights even so; True insists on the exact one.
+        data: N rows, as columns that `fit` takes.
+        num_samples: draws k for each datum, 100 by default.
+        seed: of the draws; None, the default, continues torch's own generator.
+        exact: True requires the story's own `log_prob`, False estimates by weights even if there is one; None, the
+            default, is exact where possible.
+
+    Returns:
+        Value, error and ELBO of each datum, (N,).
 
     Raises:
-        NoWeights (a ValueError): there is no weight for each datum; see `log_weights` and `held_out_elbo`.
-        ValueError: the story declares to be without a density.
+        ValueError: the story has no density or, with `exact=True`, no exact one; or `num_samples` is less than 1.
     """
-    with _scoring(story, data, seed) as (program, batch):
-        told = program.story
-        exactly = hasattr(told, "log_prob") if exact is None else exact
-        if exactly and not hasattr(told, "log_prob"):
-            raise ValueError(f"{told.name} has no exact log_prob: pass exact=False")
-        kind = "exact" if exactly else kind_of_estimate(program, batch)
-        if not exactly and kind != "importance-weighted":
-            num_samples = min(num_samples, 1)  # any others would be the same
+    with _density_context(story, data, seed) as (program, batch):
+        own = program.story
+        is_exact = hasattr(own, "log_prob") if exact is None else exact
+        if is_exact and not hasattr(own, "log_prob"):
+            raise ValueError(f"{own.name} has no exact log_prob: pass exact=False")
+        kind = "exact" if is_exact else kind_of_estimate(program, batch)
+        if not is_exact and kind != "importance-weighted":
+            num_samples = min(num_samples, 1)  # further ones would be the same
         sums = None
-        if "guide" not in told.unsupported and num_samples > 0:
-            parts = [_Sums.of(weights) for weights in _chunks(program, batch, num_samples)]
-            sums = _Sums(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(_Sums)))
-        if not exactly:
+        if "guide" not in own.unsupported and num_samples > 0:
+            parts = [_WeightSums.of(weights) for weights in _log_weight_chunks(program, batch, num_samples)]
+            sums = _WeightSums(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(_WeightSums)))
+        if not is_exact:
             if sums is None:
                 raise ValueError(f"num_samples must be at least 1, got {num_samples}")
             return sums.result(num_samples, kind)
-        value = _exact(told, batch)
-    nothing = torch.full_like(value, math.nan)
-    elbo, error = (nothing, nothing) if sums is None else sums.elbo(num_samples)
+        value = _exact_log_prob(own, batch)
+    missing = torch.full_like(value, math.nan)
+    elbo, error = (missing, missing) if sums is None else sums.elbo(num_samples)
     return LogLikelihood(value, torch.zeros_like(value), elbo, error, 0 if sums is None else num_samples, "exact")
 
 
 @dataclass
-class _Sums:
-    """Sums over draws, (rows,): weights and squares relative to the largest, log weights and squares."""
+class _WeightSums:
+    """Sums over draws, (rows,): weights and their squares relative to the largest, log weights and their squares."""
 
-    top: Tensor
-    first: Tensor
-    second: Tensor
-    mean: Tensor
-    square: Tensor
+    max_log: Tensor
+    weight: Tensor
+    squared_weight: Tensor
+    log: Tensor
+    squared_log: Tensor
 
     @classmethod
-    def of(cls, chunks: Iterable[Tensor]) -> _Sums:
-        """Sum up chunks (some draws, rows)."""
+    def of(cls, chunks: Iterable[Tensor]) -> _WeightSums:
+        """Sum chunks of log weights (some draws, rows)."""
         parts = iter(chunks)
-        sums = cls._one(next(parts))
+        sums = cls._of_one(next(parts))
         for chunk in parts:
-            sums = sums._plus(cls._one(chunk))
+            sums = sums._plus(cls._of_one(chunk))
         return sums
 
     @classmethod
-    def _one(cls, chunk: Tensor) -> _Sums:
+    def _of_one(cls, chunk: Tensor) -> _WeightSums:
         chunk = chunk.cpu().double()
-        top = chunk.max(0).values
-        relative = (chunk - _reference(top)).exp()
-        return cls(top, relative.sum(0), relative.square().sum(0), chunk.sum(0), chunk.square().sum(0))
+        max_log = chunk.max(0).values
+        relative = (chunk - _finite_reference(max_log)).exp()
+        return cls(max_log, relative.sum(0), relative.square().sum(0), chunk.sum(0), chunk.square().sum(0))
 
-    def _plus(self, other: _Sums) -> _Sums:
-        top = torch.maximum(self.top, other.top)
-        # Weights that are all 0 stay 0, whatever they are taken relative to.
-        mine, theirs = (torch.where(s.top == -math.inf, 0.0, (s.top - _reference(top)).exp()) for s in (self, other))
-        first = self.first * mine + other.first * theirs
-        second = self.second * mine.square() + other.second * theirs.square()
-        return _Sums(top, first, second, self.mean + other.mean, self.square + other.square)
+    def _plus(self, other: _WeightSums) -> _WeightSums:
+        max_log = torch.maximum(self.max_log, other.max_log)
+        reference = _finite_reference(max_log)
+        # Weights that are all 0 stay 0, whatever they are relative to.
+        mine, theirs = (torch.where(s.max_log == -math.inf, 0.0, (s.max_log - reference).exp()) for s in (self, other))
+        weight = self.weight * mine + other.weight * theirs
+        squared_weight = self.squared_weight * mine.square() + other.squared_weight * theirs.square()
+        return _WeightSums(max_log, weight, squared_weight, self.log + other.log, self.squared_log + other.squared_log)
 
     def elbo(self, k: int) -> tuple[Tensor, Tensor]:
         """Mean log weight of each row, and its standard error."""
-        mean = self.mean / k
-        variance = (self.square / k - mean.square()).clamp(min=0) * k / max(1, k - 1)
+        mean = self.log / k
+        variance = (self.squared_log / k - mean.square()).clamp(min=0) * k / max(1, k - 1)
         return mean, (variance / k).sqrt()
 
     def result(self, k: int, kind: str) -> LogLikelihood:
         """The estimate from k draws."""
-        value = _reference(self.top) + (self.first / k).log()
+        value = _finite_reference(self.max_log) + (self.weight / k).log()
         # var(w)/mean(w)^2 from the sums; the reference weight cancels.
-        relative = (k * self.second / self.first.square() - 1).clamp(min=0)
-        error = (relative / max(1, k - 1)).sqrt()
+        relative_variance = (k * self.squared_weight / self.weight.square() - 1).clamp(min=0)
+        error = (relative_variance / max(1, k - 1)).sqrt()
         return LogLikelihood(value, error, *self.elbo(k), 0 if kind == "exact" else k, kind)
 
 
-def _reference(top: Tensor) -> Tensor:
-    """The log weight that others are taken relative to: the largest, but where all weights are 0, where any serves."""
-    return torch.where(top == -math.inf, 0.0, top)
+def _finite_reference(max_log: Tensor) -> Tensor:
+    """The log weight to which others are relative: the largest, or 0 where all weights are 0."""
+    return torch.where(max_log == -math.inf, 0.0, max_log)
 
 
-def held_out_elbo(
-    story: Any, data: Any, num_samples: int = 10, *, seed: int = 0, objective: Any = None, batch_size: int | None = None
-) -> tuple[float, float]:
-    """The ELBO in nats per datum on data that training did not see, and its Monte Carlo standard error.
-
-    For stories whose latents are shared by all data, which have no weight for each datum. `total` stays the training
-    set's.
-
-    Args:
-        story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: anything that `fit` takes.
-        num_samples: runs over the data; the error is that of their mean.
-        seed: of the draws.
-        objective: a Pyro ELBO or one of `pyrogen.inference`'s; None: `Trace_ELBO`, or `TraceEnum_ELBO` where sites are
-            marked.
-        batch_size: rows taken at once; None: 256 where every latent sits in the data plate, else all of them.
-    """
-    with evaluation_context(story) as context:
-        told = context.story
-        program = Program(told, told.training_spec.extra if told.training_spec is not None else None)
-        dtype = story_dtype(told, torch.get_default_dtype())
-        total = told.training_spec.total if told.training_spec is not None else None
-        given: dict[str, Any] = {"device": told.device, "dtype": dtype, "total": total}
-        batches = batches_of(data, program.wants, batch_size=batch_size or ROWS, **given)
-        peek = trace_first_batch(program, batches)
-        if batch_size is None and (peek is None or not is_local(told, peek)):  # or it takes none but all of its rows
-            batches = batches_of(data, program.wants, batch_size=None, **given)
-            peek = trace_first_batch(program, batches)
-        chosen = objective if objective is not None else elbo_for(peek)
-        divisors: dict[int, float] = {}
-        seeds = np.random.SeedSequence(seed).generate_state(num_samples)  # no two seeds share draws
-        runs = [mean_elbo(program, chosen, batches, int(s), divisors) for s in seeds]
-    mean = sum(runs) / num_samples
-    variance = sum((run - mean) ** 2 for run in runs) / max(1, num_samples - 1)
-    return mean, math.sqrt(variance / num_samples)
-
-
-def _exact(story: Any, batch: Batch) -> Tensor:
-    """The story's own log p(x) of each row, (N,), some rows at a time."""
+def _exact_log_prob(story: Any, batch: Batch) -> Tensor:
+    """The story's own log p(x) of each row, (N,), in bounded memory."""
     signature = Signature(story.log_prob, f"{story.name}.log_prob")
 
     def log_prob(rows: Batch) -> Tensor:
         args, kwargs = signature.bind(rows)
         return torch.as_tensor(story.log_prob(*args, **kwargs)).cpu()
 
-    parts = [log_prob(rows) for rows in pieces(story, log_prob, batch)]
+    parts = [log_prob(rows) for rows in split_rows(story, log_prob, batch)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @contextmanager
-def _scoring(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program, Batch]]:
-    """The program at home and predicting, and all of the data as one batch."""
+def _density_context(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple[Program, Batch]]:
+    """The program in evaluation mode, and all of the data as one batch; refuses a story without a density."""
     with evaluation_context(fitted, seed) as context:
-        story = context.story
-        story.require("density")
-        program = context.program
-        yield program, context.batch(data)
+        context.story.require("density")
+        yield context.program, context.batch(data)
 
 
-def _chunks(program: Program, batch: Batch, samples: int) -> Iterator[Iterator[Tensor]]:
+def _log_weight_chunks(program: Program, batch: Batch, num_samples: int) -> Iterator[Iterator[Tensor]]:
     """For each chunk of rows, an iterator over log weights (some draws, rows)."""
     program.story.require("guide")
-    budget = max_rows(program.story, weighed(program), batch)
+    budget = max_rows(program.story, log_weight_run(program), batch)
     starts = range(0, batch.n, budget)
-    chunks: Counter[tuple[int, int]] = Counter()
+    num_chunks: Counter[tuple[int, int]] = Counter()
     for start in starts:
         rows = min(budget, batch.n - start)
-        chunks.update((rows, draws) for draws in _portions(samples, rows, budget))
-    weigh = LogWeightEvaluator(program, chunks)
+        num_chunks.update((rows, draws) for draws in _split_draws(num_samples, rows, budget))
+    evaluate = LogWeightEvaluator(program, num_chunks)
     for start in starts:
         part = batch.rows(start, start + budget)
-        yield (weigh(part, draws) for draws in _portions(samples, part.n, budget))
+        yield (evaluate(part, draws) for draws in _split_draws(num_samples, part.n, budget))
 
 
-def weighed(program: Program) -> Callable[[Batch], None]:
-    """A run of guide and model on some rows with all that their weights take, whether or not they have any."""
+def log_weight_run(program: Program) -> Callable[[Batch], None]:
+    """A run of guide and model that computes log weights, or fails to: what `max_rows` measures for them.
+
+    Args:
+        program: model and guide.
+
+    Returns:
+        A function of some rows.
+    """
 
     def run(rows: Batch) -> None:
         with suppress(NoWeights):
@@ -262,8 +237,8 @@ def weighed(program: Program) -> Callable[[Batch], None]:
     return run
 
 
-def _portions(samples: int, rows: int, budget: int) -> Iterator[int]:
-    """How many draws each run makes."""
-    together = max(1, budget // rows)
-    for done in range(0, samples, together):
-        yield min(together, samples - done)
+def _split_draws(num_samples: int, rows: int, budget: int) -> Iterator[int]:
+    """The number of draws in each run."""
+    at_once = max(1, budget // rows)
+    for done in range(0, num_samples, at_once):
+        yield min(at_once, num_samples - done)

@@ -1,4 +1,4 @@
-"""What `freeze` names stays as it is: its parameters are not trained, and its buffers do not move."""
+"""Frozen parts: what `freeze` names is not trained, and its buffers do not change."""
 
 from __future__ import annotations
 
@@ -10,59 +10,76 @@ from torch import Tensor, nn
 from pyrogen.inference.program.program import Recording
 from pyrogen.messages import did_you_mean
 
-__all__ = ["frozen_by", "modules_named", "still"]
+__all__ = ["freeze_buffers", "frozen_parameters", "named_submodules"]
 
 
-def frozen_by(
+def frozen_parameters(
     freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording, modules: Iterable[str] = ()
 ) -> set[str]:
-    """The names of parameters that `freeze` means.
+    """The names of the parameters that `freeze` freezes.
 
     Args:
         freeze: names of submodules or parameters, or "model" or "guide".
         parameters: by name.
-        recording: what a run of guide and model met.
-        modules: names of submodules, which may be without parameters.
+        recording: of a run of guide and model.
+        modules: names of submodules, with or without parameters; none by default.
+
+    Returns:
+        Names out of `parameters`.
 
     Raises:
-        ValueError: an entry names nothing.
+        ValueError: an entry of `freeze` is no name of a submodule or parameter.
     """
     frozen: set[str] = set()
     modules = {name for name in modules if name}
     for entry in freeze:
         if entry in ("model", "guide"):
-            met = getattr(recording, entry).parameters
-            found = {name for name, p in parameters.items() if id(p) in met}
+            used = getattr(recording, entry).parameters
+            names = {name for name, p in parameters.items() if id(p) in used}
         else:
-            found = {n for n in parameters if n == entry or n.startswith((f"{entry}.", f"{entry}$$$"))}
-            found |= {n for n in parameters if n == f"{entry}_unconstrained"}
-        if not found and entry not in modules:
+            names = {n for n in parameters if n == entry or n.startswith((f"{entry}.", f"{entry}$$$"))}
+            names |= {n for n in parameters if n == f"{entry}_unconstrained"}
+        if not names and entry not in modules:
             known = {"model", "guide", *parameters, *(n.split(".")[0].split("$$$")[0] for n in (*parameters, *modules))}
             raise ValueError(
                 f"freeze: '{entry}' names no submodule or parameter{did_you_mean(entry, known)} (have: model, guide, "
                 f"{', '.join(sorted(known - {'model', 'guide'}))})"
             )
-        frozen |= found
+        frozen |= names
     return frozen
 
 
-def modules_named(module: nn.Module, freeze: Sequence[str]) -> list[nn.Module]:
-    """The submodules that `freeze` names, with what is in them."""
+def named_submodules(module: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Submodules by name, with all submodules inside them.
+
+    Args:
+        module: the module.
+        names: names of submodules; others are ignored.
+
+    Returns:
+        The submodules.
+    """
     submodules = dict(module.named_modules())
-    return [part for entry in freeze if entry in submodules for part in submodules[entry].modules()]
+    return [part for name in names if name in submodules for part in submodules[name].modules()]
 
 
 @contextmanager
-def still(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Keep the modules' buffers where they are: in evaluation mode nothing learns in passing.
+def freeze_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep buffers as they are: modules with buffers run in evaluation mode.
 
-    Those without buffers keep their mode, such as dropout.
+    Modules without buffers, such as dropout, keep their mode.
+
+    Args:
+        modules: each by itself, without its submodules.
+
+    Yields:
+        None.
     """
-    learning = [module for module in modules if module.training and any(True for _ in module.buffers(recurse=False))]
-    for module in learning:
+    training = [module for module in modules if module.training and any(True for _ in module.buffers(recurse=False))]
+    for module in training:
         module.training = False
     try:
         yield
     finally:
-        for module in learning:
+        for module in training:
             module.training = True

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate, as `fit` takes them; any of `torch.optim.lr_scheduler` serves as well."""
+"""Schedules of the learning rate, as `fit` takes them, besides those of `torch.optim.lr_scheduler`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Schedule = Callable[[torch.optim.Optimizer], LambdaLR]
 
 @dataclass
 class _Factor:
-    """The rate's factor at a step: a linear rise over `warmup` steps, then half a cosine to `floor`."""
+    """The factor of the learning rate at a step: a linear rise over `warmup` steps, then half a cosine to `floor`.
+
+    A checkpoint holds the names of the fields.
+    """
 
     steps: int | None
     warmup: int
@@ -33,12 +36,21 @@ class _Factor:
 
 
 def cosine(steps: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
-    """Half a cosine from the full rate to `floor` times it (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    r"""Half a cosine from the full learning rate to `floor` times it (Loshchilov and Hutter 2017, arXiv:1608.03983).
+
+    $$ \text{floor} + \tfrac12 (1 - \text{floor}) \left(1 + \cos \pi
+    \frac{t - \text{warmup}}{\text{steps} - \text{warmup}}\right) $$
 
     Args:
-        steps: of the whole run.
-        warmup: steps of a linear rise before.
-        floor: the last rate as a part of the full one.
+        steps: number of steps of the whole run.
+        warmup: steps of a linear rise before, 0 by default.
+        floor: the last learning rate as a fraction of the full one, 0 by default.
+
+    Returns:
+        A function from the optimizer to its scheduler.
+
+    Raises:
+        ValueError: `warmup` is negative, or not less than `steps`.
     """
     if not 0 <= warmup < steps:
         raise ValueError(f"cosine needs 0 <= warmup < steps, got warmup={warmup}, steps={steps}")
@@ -46,7 +58,17 @@ def cosine(steps: int, warmup: int = 0, floor: float = 0.0) -> Schedule:
 
 
 def constant_with_warmup(warmup: int) -> Schedule:
-    """The full rate after a linear rise over `warmup` steps."""
+    """The full learning rate after a linear rise.
+
+    Args:
+        warmup: steps of the rise.
+
+    Returns:
+        A function from the optimizer to its scheduler.
+
+    Raises:
+        ValueError: `warmup` is less than 1.
+    """
     if warmup < 1:
         raise ValueError(f"warmup must be at least 1 step, got {warmup}")
     return functools.partial(LambdaLR, lr_lambda=_Factor(None, warmup, 1.0))

@@ -1,7 +1,6 @@
-"""Objectives: what SVI maximizes. A different objective is not a different model.
+"""Objectives, which SVI maximizes: tempered and importance-weighted ELBOs, for every story.
 
-Any of Pyro's ELBOs serves as it is. Those here follow the same call, `differentiable_loss(model, guide, batch)`, and
-work for every story.
+Pyro's ELBOs are objectives as they are; those here have the same method, `differentiable_loss(model, guide, batch)`.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ Runner = Callable[[Batch], Any]
 
 
 class _ScaledLatents(Messenger):
-    """Multiplies the log density of every latent that the guide samples by beta, in guide and model alike.
+    """Multiplies the log density of every latent that the guide samples by beta, in guide and model.
 
     Args:
-        beta: the weight.
-        sampled: names of the guide's latents, noted while it runs and heeded while the model does.
-        guide: whether this is around the guide.
+        beta: (), the weight.
+        names: names of the guide's latents, collected while the guide runs and used while the model does.
+        is_guide: whether this handles the guide.
     """
 
-    def __init__(self, beta: Tensor, sampled: set[str], guide: bool) -> None:
+    def __init__(self, beta: Tensor, names: set[str], is_guide: bool) -> None:
         super().__init__()
-        self.beta, self.sampled, self.guide = beta, sampled, guide
+        self.beta, self.names, self.is_guide = beta, names, is_guide
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or is_subsample(msg):
             return
-        if self.guide:
-            self.sampled.add(msg["name"])
-        if msg["name"] in self.sampled:
+        if self.is_guide:
+            self.names.add(msg["name"])
+        if msg["name"] in self.names:
             msg["scale"] = msg["scale"] * self.beta
 
 
 class _Objective(ELBO):
-    """What pyrogen's objectives share with Pyro's."""
+    """The methods of Pyro's ELBOs, from `differentiable_loss`."""
 
     def differentiable_loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> Tensor:
-        """Minus the objective, for the whole batch, as Pyro's ELBOs give it."""
+        """Minus the objective, to differentiate."""
         raise NotImplementedError
 
     def loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> float:
@@ -61,7 +60,7 @@ class _Objective(ELBO):
         return float(self.differentiable_loss(model, guide, *args, **kwargs).detach())
 
     def loss_and_grads(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> float:
-        """Minus the objective as a number, gradients added up; stock SVI asks for this."""
+        """Minus the objective as a number; gradients are added to those of the parameters, as stock SVI expects."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
         return float(loss.detach())
@@ -71,19 +70,23 @@ class _Objective(ELBO):
 
 
 class TemperedELBO(_Objective):
-    r"""The ELBO with a weight on its divergence term, and free bits.
+    r"""The ELBO with a weight on its KL term, and free bits.
 
     $$ E_q[\log p(x|z)] - \beta_t \sum_j \max(\lambda, KL_j), \qquad \beta_t = \beta \min(1, t / \text{warmup}) $$
 
-    with t in epochs and $KL_j$ the batch mean, in nats per datum, of latent dimension j's share of log q(z given x) -
-    log p(z): a dimension for a site whose density factorizes over it (`.to_event`), else the site.
+    with t in epochs and $KL_j$ the batch mean, in nats per datum, of the term of latent dimension j in log q(z given x)
+    - log p(z). A site whose density factorizes (`.to_event`) has a term for each dimension, any other site has one.
 
     Args:
-        beta: weight of the divergence (Higgins et al. 2017, beta-VAE; 1 is the ELBO).
-        warmup: epochs over which the weight rises linearly from 0 (Bowman et al. 2016, arXiv:1511.06349).
-        free_bits: lambda in nats (Kingma et al. 2016, arXiv:1606.04934); needs reparameterized latents.
-        base: the Pyro ELBO to temper; `TraceMeanField_ELBO` takes divergences in closed form where there is one. None:
-            what `fit` would choose, `Trace_ELBO` elsewhere.
+        beta: weight of the KL term (Higgins et al. 2017, beta-VAE); 1, the ELBO, by default.
+        warmup: number of epochs over which the weight rises linearly from 0 (Bowman et al. 2016, arXiv:1511.06349); 0,
+            no warm-up, by default.
+        free_bits: lambda in nats (Kingma et al. 2016, arXiv:1606.04934), 0 by default; needs reparameterized latents.
+        base: the Pyro ELBO to temper; `TraceMeanField_ELBO` takes the KL in closed form where there is one. None, the
+            default, for the ELBO that `fit` chooses, and `Trace_ELBO` outside `fit`.
+
+    Raises:
+        ValueError: a number is negative or not finite, or `base` does not work with free bits.
     """
 
     def __init__(
@@ -97,26 +100,43 @@ class TemperedELBO(_Objective):
             raise ValueError(f"free bits work with Trace_ELBO and TraceMeanField_ELBO, got base={type(base).__name__}")
         self.beta, self.warmup, self.free_bits = beta, warmup, free_bits
         self.base: Any = Trace_ELBO() if base is None else base
-        self.base_is_open = base is None and not free_bits
+        self.base_is_default = base is None and not free_bits
         self.weight = torch.tensor(beta if warmup == 0 else 0.0)
 
     def set_epoch(self, epoch: float) -> None:
-        """Bring the weight to where it is `epoch` epochs into training; written in place, so that it stays live."""
+        """Set the weight of the KL term to its value at a time of training.
+
+        Args:
+            epoch: epochs into training, with fraction.
+        """
         progress = 1.0 if self.warmup == 0 else min(1.0, epoch / self.warmup)
-        self.weight.fill_(self.beta * progress)
+        self.weight.fill_(self.beta * progress)  # in place: compiled steps read this tensor
 
     def evaluation(self) -> ELBO:
-        """The untempered ELBO, for validation."""
+        """The untempered ELBO, for validation.
+
+        Returns:
+            A copy of `base`.
+        """
         return copy.deepcopy(self.base)
 
     def differentiable_loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> Tensor:
-        """Minus the objective, for the whole batch, as Pyro's ELBOs give it."""
+        """Minus the objective, to differentiate.
+
+        Args:
+            model: takes the further arguments.
+            guide: takes the same.
+            args: of model and guide; under `fit`, one `Batch`.
+            kwargs: of model and guide.
+
+        Returns:
+            (), in nats of the whole data plate.
+        """
         if self.free_bits:
             return self._with_free_bits(model, guide, args, kwargs)
-        sampled: set[str] = set()
-        scaled = (_ScaledLatents(self.weight, sampled, guide=of_guide) for of_guide in (False, True))
-        tempered_model, tempered_guide = (handler(f) for handler, f in zip(scaled, (model, guide), strict=True))
-        return self.base.differentiable_loss(tempered_model, tempered_guide, *args, **kwargs)
+        names: set[str] = set()
+        model, guide = _ScaledLatents(self.weight, names, False)(model), _ScaledLatents(self.weight, names, True)(guide)
+        return self.base.differentiable_loss(model, guide, *args, **kwargs)
 
     def _with_free_bits(self, model: Runner, guide: Runner, args: Any, kwargs: Any) -> Tensor:
         loss = torch.zeros(())
@@ -127,7 +147,7 @@ class TemperedELBO(_Objective):
             for name, site in model_trace.nodes.items():
                 if site["type"] == "sample" and name not in latents:
                     loss = loss - site["log_prob_sum"]
-            for site in guide_trace.nodes.values():  # its factors: a VQ-VAE's commitment
+            for site in guide_trace.nodes.values():  # factors, such as the commitment loss of a VQ-VAE
                 if site["type"] == "sample" and site["is_observed"]:
                     loss = loss + site["log_prob_sum"]
             for name, site in latents.items():
@@ -138,21 +158,21 @@ class TemperedELBO(_Objective):
         return loss / self.base.num_particles
 
     def _floored(self, prior: Any, site: Any, plate: Any) -> Tensor:
-        """The site's share of the divergence over the batch, its mean over the data plate held above `free_bits`."""
+        """The KL terms of a site, summed over the batch; the batch mean of each is at least `free_bits`."""
         if not site["fn"].has_rsample:
             raise ValueError(f"free bits need reparameterized latents, and site '{site['name']}' is {site['fn']}")
         if plate is None or not inside(site, plate.name):
             return site["log_prob_sum"] - prior["log_prob_sum"]
-        share = _divergence(prior["fn"], site["fn"], site["value"], isinstance(self.base, TraceMeanField_ELBO))
+        terms = _kl_terms(prior["fn"], site["fn"], site["value"], isinstance(self.base, TraceMeanField_ELBO))
         dim = len(site["fn"].batch_shape) + plate.dim
         if site["mask"] is not None:
             mask = torch.as_tensor(site["mask"]).expand(site["fn"].batch_shape)
-            share = share * mask.reshape(*mask.shape, *[1] * (share.dim() - mask.dim()))
-        return share.mean(dim).clamp(min=self.free_bits).sum() * share.shape[dim] * site["scale"]
+            terms = terms * mask.reshape(*mask.shape, *[1] * (terms.dim() - mask.dim()))
+        return terms.mean(dim).clamp(min=self.free_bits).sum() * terms.shape[dim] * site["scale"]
 
 
-def _divergence(prior: Any, posterior: Any, value: Tensor, analytic: bool) -> Tensor:
-    """log q - log p at `value`, or its expectation, with the event dimensions over which both factorize kept."""
+def _kl_terms(prior: Any, posterior: Any, value: Tensor, analytic: bool) -> Tensor:
+    """log q - log p at `value`, or its expectation where `analytic`; a term for each dimension if both factorize."""
     p, q = prior, posterior
     both = isinstance(p, Independent) and isinstance(q, Independent)
     if both and p.reinterpreted_batch_ndims == q.reinterpreted_batch_ndims:
@@ -165,8 +185,8 @@ def _divergence(prior: Any, posterior: Any, value: Tensor, analytic: bool) -> Te
     return q.log_prob(value) - p.log_prob(value)
 
 
-class _Reparameterized(Messenger):
-    """Refuses latents through which no gradient passes."""
+class _RequireReparameterized(Messenger):
+    """Refuses latents that are not reparameterized."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         latent = not msg["is_observed"] and not is_subsample(msg)
@@ -182,16 +202,15 @@ class ImportanceWeightedELBO(_Objective):
 
     $$ \sum_i \log \frac1K \sum_k \frac{p(x_i, z_{ik})}{q(z_{ik}|x_i)}, \quad z_{ik} \sim q(z|x_i) $$
 
-    The mean over draws is taken inside the logarithm for each datum, which is right where latents are local; with all
-    data's weights multiplied first, as `pyro.infer.RenyiELBO` does where sites sit outside the data plate, the bound is
-    the joint one.
+    The mean over draws is taken inside the logarithm for each datum, which is correct for local latents.
+    `pyro.infer.RenyiELBO` multiplies the weights of all data first where a site is outside the data plate: that is the
+    bound of the joint density.
 
     Args:
-        num_particles: K.
+        num_particles: K, 10 by default.
 
     Raises:
-        NoWeights: a latent sits outside the data plate.
-        ValueError: a latent is not reparameterized.
+        ValueError: `num_particles` is less than 1.
     """
 
     def __init__(self, num_particles: int = 10) -> None:
@@ -200,11 +219,26 @@ class ImportanceWeightedELBO(_Objective):
         super().__init__(num_particles=num_particles)
 
     def differentiable_loss(self, model: Runner, guide: Runner, *args: Any, **kwargs: Any) -> Tensor:
-        """Minus the bound, for the whole batch, as Pyro's ELBOs give it."""
+        """Minus the bound, to differentiate.
+
+        A latent outside the data plate is refused (`NoWeights`), and one that is not reparameterized (`ValueError`).
+
+        Args:
+            model: a function of a batch.
+            guide: a function of a batch.
+            args: one `Batch`.
+            kwargs: ignored.
+
+        Returns:
+            (), in nats of the whole data plate.
+
+        Raises:
+            TypeError: `args` is no batch.
+        """
         batch = args[0] if args else None
         if not isinstance(batch, Batch):
             raise TypeError(
                 "ImportanceWeightedELBO trains under pyrogen's fit; with stock SVI use pyro.infer.RenyiELBO"
             )
-        log_weights, scale = row_log_weights(model, _Reparameterized()(guide), batch, self.num_particles)
+        log_weights, scale = row_log_weights(model, _RequireReparameterized()(guide), batch, self.num_particles)
         return -scale * (torch.logsumexp(log_weights, 0) - math.log(self.num_particles)).sum()
