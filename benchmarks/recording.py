@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pyrogen.inference.persistence.run_directory import versions
+from pyrogen.inference.persistence.config import versions
 
 __all__ = ["RESULTS", "environment", "read", "record", "table"]
 

@@ -3,7 +3,7 @@
 from pyrogen import adversarial, autoregressive, data, diagnostics, distributions, inference, models, nn, plots
 from pyrogen.catalog import load
 from pyrogen.inference import fit
-from pyrogen.inference.persistence.run_directory import versions
+from pyrogen.inference.persistence.config import versions
 from pyrogen.story import Story
 
 __all__ = [

@@ -117,14 +117,13 @@ def fit(
         stack.enter_context(torch.enable_grad())
         dtype = stack.enter_context(run_precision(story, precision))
         story.to(options.device)
-        on_cpu = options.device.type == "cpu"
-        stack.enter_context(keep_freed_memory() if on_cpu else torch.device(options.device))
+        stack.enter_context(torch.device(options.device) if options.device.type != "cpu" else keep_freed_memory())
         stack.enter_context(story.param_store_scope())
         stack.enter_context(_without_pyro_warnings())
         trainer = Trainer(story, data, validation, options, dtype, _svi_step)
         with trainer.running() as loop:
             loop.run()
-        return trainer.fit
+    return trainer.fit
 
 
 def _svi_step(program: Program, objective: Any, options: Options, batches: RowBatches | LoaderBatches) -> SVIStep:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyrogen.inference.persistence.checkpoint import load_tree, save_tree, write_whole
 from pyrogen.inference.persistence.config import FORMAT
+from pyrogen.inference.persistence.former_format import current_names
 
 __all__ = ["RunDirectory"]
 
@@ -82,7 +83,7 @@ class RunDirectory:
                 f"{path} is damaged: expected JSON with a 'format' number; restore it, or train again"
             ) from None
         _check_version(path, version, config.get("pyrogen"))
-        return dict(config)
+        return {**config, "story": current_names(config["story"])} if version < FORMAT else dict(config)
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Add records to the history.
@@ -164,10 +165,18 @@ class RunDirectory:
 
         Returns:
             The state and the configuration of the run.
+
+        Raises:
+            ValueError: the checkpoint is of an older format.
         """
         path = self.path / "resume.safetensors"
         state, about = load_tree(path)
         _check_version(path, about.get("format", 0), None)
+        if about["format"] < FORMAT:
+            raise ValueError(
+                f"{path} is of format {about['format']}, by an older pyrogen, and cannot be resumed: load the run, and "
+                "fit its story into another folder"
+            )
         return state, about["config"]
 
     def restore_files(self, history: list[dict[str, Any]], config: Mapping[str, Any]) -> None:

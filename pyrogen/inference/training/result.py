@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.config import spec_from_json, spec_to_json
+from pyrogen.inference.persistence.config import FORMAT, spec_from_json, spec_to_json
+from pyrogen.inference.persistence.former_format import current_weights
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
@@ -89,19 +90,20 @@ class Fit:
         config = directory.config()
         weights, about = directory.weights(config)
         spec = spec_from_json(about["seen"]) if about["seen"] else None
-        _load_weights(story, weights, spec, directory.path)
+        _load_weights(story, weights, spec, directory.path, about["format"])
         story.training_spec = spec
         return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
 
 
-def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec | None, path: Path) -> None:
+def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec | None, path: Path, form: int) -> None:
     """Copy weights into a story in place; parameters that a first run makes are made by one on placeholders."""
     with story.param_store_scope(), torch.no_grad():
         if spec is not None:
             shape_lazy_parameters(Program(story), spec.placeholder)
-            if set(weights) - set(_live(story)):
+            if len(weights) > len(_live(story)):
                 _make_parameters(Program(story), spec)
         live = _live(story)
+        weights = weights if form == FORMAT else current_weights(weights, live, path)
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
             only = f"lacks '{missing[0]}'" if missing else f"has '{extra[0]}', which the story lacks"
