@@ -1,0 +1,73 @@
+"""Run directories of format 1, read with their names mapped to today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["current_names", "current_weights"]
+
+_CLASSES = {
+    "pyrogen.distributions.Categorical": "pyrogen.distributions.DiscretizedCategorical",
+    "pyrogen.distributions.EvenSchedule": "pyrogen.distributions.LinearLogSNRSchedule",
+    "pyrogen.distributions.LeaveOneOut": "pyrogen.distributions.LeaveOneOutBandwidth",
+    "pyrogen.distributions.LinearSchedule": "pyrogen.distributions.LinearBetaSchedule",
+    "pyrogen.distributions.Symbols": "pyrogen.distributions.Categorical",
+}
+
+_ARGUMENTS = {
+    "pyrogen.autoregressive.LanguageModel": {"places": "max_length"},
+}
+"""Arguments of constructors, by today's class."""
+
+_ATTRIBUTES = {
+}
+"""Parts of the names of parameters and buffers."""
+
+
+def current_names(value: Any) -> Any:
+    """The story of a configuration of format 1 in today's names.
+
+    Args:
+        value: classes with their arguments, lists of them, or plain values.
+
+    Returns:
+        The same with former classes and arguments renamed.
+    """
+    if isinstance(value, list):
+        return [current_names(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "class" not in value:
+        return {key: current_names(each) for key, each in value.items()}
+    cls = _CLASSES.get(value["class"], value["class"])
+    renamed = _ARGUMENTS.get(cls, {})
+    arguments = {renamed.get(key, key): current_names(each) for key, each in value.get("arguments", {}).items()}
+    return {**value, "class": cls, "arguments": arguments}
+
+
+def current_weights(saved: Mapping[str, Tensor], live: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Weights of format 1 under today's names: the order of parameters and buffers has not changed.
+
+    Args:
+        saved: by former names, in the order of the story that was saved.
+        live: of the story that receives them.
+        path: of the run directory, for the message.
+
+    Returns:
+        The saved weights by the names of `live`.
+
+    Raises:
+        ValueError: a name differs by more than the parts that were renamed.
+    """
+    if len(saved) != len(live):
+        return dict(saved)  # refused where names are compared
+    for former, name in zip(saved, live, strict=True):
+        parts, others = former.split("."), name.split(".")
+        same = len(parts) == len(others)
+        if not same or any(a != b and b not in _ATTRIBUTES.get(a, ()) for a, b in zip(parts, others, strict=True)):
+            raise ValueError(f"{path}: '{former}' of an older version of pyrogen has no counterpart: train again")
+    return dict(zip(live, saved.values(), strict=True))
