@@ -100,7 +100,7 @@ def objective_for(story: Story, objective: Any, recording: Recording | None) -> 
     """
     if objective is None:
         return elbo_for(recording)
-    if getattr(objective, "base_is_open", False):
+    if getattr(objective, "base_is_default", False):
         objective.base = elbo_for(recording)
     settings = (objective.beta, objective.warmup, objective.free_bits) if isinstance(objective, TemperedELBO) else None
     known = recording is not None and not is_auto(story) and not hasattr(story, "training_steps")
