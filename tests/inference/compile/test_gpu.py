@@ -31,7 +31,9 @@ def test_a_story_trains_and_resumes(tmp_path):
 @pytest.mark.parametrize("program", [Location, lambda: (schools_model, AutoNormal(schools_model))])
 def test_globals_and_pairs(program):
     data = schools() if program is not Location else torch.randn(50)
-    fit(program(), data, steps=5, device="cuda")
+    run = fit(program(), data, steps=5, device="cuda")
+    assert run.history[-1]["step"] == 5
+    assert {parameter.device.type for parameter in run.story.trainable().values()} == {"cuda"}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])

@@ -326,7 +326,8 @@ def test_types_of_options():
 
 def test_unused_columns_are_not_looked_at():
     x = torch.ones(6, 10)
-    fit(Topics(), {"x": x, "notes": ["a"] * 6, "nan": torch.full((6,), math.nan)}, steps=1)
+    run = fit(Topics(), {"x": x, "notes": ["a"] * 6, "nan": torch.full((6,), math.nan)}, steps=1)
+    assert list(run.story.training_spec.columns) == ["x"]
 
 
 def test_a_program_without_gradients():
