@@ -24,7 +24,7 @@ DATA_REQUIRED = os.environ.get("PYROGEN_REQUIRE_DATA") == "1"
 WORLD: dict[str, Any] = {}
 ADDED, UNTRACKED = pytest.StashKey[Callable[[], list[str]]](), pytest.StashKey[dict[str, str]]()
 LEFT = pytest.StashKey[list[str]]()
-SECONDS_TO_END = 5.0  # for a process or a thread that was told to end
+SECONDS_TO_END = 5.0  # of a process or a thread
 os.environ["MPLBACKEND"] = "Agg"
 os.environ[leftovers.MARK] = str(os.getpid())
 logging.getLogger("torch.__trace").propagate = False  # thousands of empty records for each compiled graph
@@ -134,7 +134,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _watch(config: pytest.Config) -> Callable[[], list[str]]:
-    """Notes what there is; called, says what was added since, and ends added processes."""
+    """Notes what there is; called, gives what was added since, and ends added processes."""
     folders = {config.rootpath, Path.cwd()}
     processes, threads, files = leftovers.children(), leftovers.threads(), leftovers.files(*folders)
 

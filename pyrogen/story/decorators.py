@@ -6,7 +6,6 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from pyrogen.story.module import ParamStoreModule
@@ -27,7 +26,7 @@ def in_own_store(method: Callable[..., Any], signature_of: Callable[..., Any] | 
 
     @functools.wraps(method)
     def run(self: ParamStoreModule, *args: Any, **kwargs: Any) -> Any:
-        with self._program_scope(), nullcontext() if self._initializing_lazy else self._pyro_context:
+        with self.program_scope():
             return method(self, *args, **kwargs)
 
     run.__wrapped__ = method if signature_of is None else signature_of

@@ -67,7 +67,7 @@ class Pair(Story):
         return functools.partial(self._run, self._programs["guide"])
 
     def bare_programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """The two functions as they were given.
+        """The two functions without the wrapper that enters the pair's own store.
 
         Returns:
             Model and guide.
@@ -151,17 +151,17 @@ class Pair(Story):
         return super()._apply(fn, recurse)
 
 
-def _find_modules(value: Any, name: str, found: dict[str, nn.Module], visited: set[int]) -> None:
+def _find_modules(value: Any, name: str, modules: dict[str, nn.Module], visited: set[int]) -> None:
     """Collect the modules that a value is, holds, belongs to or refers to, by the path that leads to them."""
     if id(value) in visited:
         return
     visited.add(id(value))
     if isinstance(value, nn.Module):
-        if not any(value is module for known in found.values() for module in known.modules()):
-            found[name] = value
+        if not any(value is module for known in modules.values() for module in known.modules()):
+            modules[name] = value
         return
     for part, child in _parts(value).items():
-        _find_modules(child, f"{name}.{part}", found, visited)
+        _find_modules(child, f"{name}.{part}", modules, visited)
 
 
 def _parts(value: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -99,7 +99,7 @@ class ParamStoreModule(PyroModule):
         """Work in the module's own parameter store, which keeps what `pyro.param` makes; Pyro's stays as it was.
 
         Yields:
-            Nothing.
+            None.
         """
         with ExitStack() as stack:
             if self._scope_depth == 0:
@@ -107,6 +107,16 @@ class ParamStoreModule(PyroModule):
                 stack.callback(self._keep, store)
                 stack.enter_context(store.activated())
             stack.enter_context(self._inside_scope())
+            yield
+
+    @contextmanager
+    def program_scope(self) -> Iterator[None]:
+        """Run a program in the module's own parameter store, `PyroSample` attributes drawn once.
+
+        Yields:
+            None.
+        """
+        with self._program_scope(), nullcontext() if self._initializing_lazy else self._pyro_context:
             yield
 
     @contextmanager

@@ -79,7 +79,7 @@ class Store:
         `.unconstrained` from tensors that are in use, so the three dictionaries are exchanged instead.
 
         Yields:
-            Nothing.
+            None.
         """
         store = pyro.get_param_store()
         former = Store.current()

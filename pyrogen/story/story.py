@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -161,16 +161,6 @@ class Story(ParamStoreModule):
             bare.append(program)
         return bare[0], bare[1]
 
-    @contextmanager
-    def program_scope(self) -> Iterator[None]:
-        """Run model or guide in the story's own parameter store, `PyroSample` attributes drawn once.
-
-        Yields:
-            None.
-        """
-        with self._program_scope(), nullcontext() if self._initializing_lazy else self._pyro_context:
-            yield
-
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.
 
@@ -193,7 +183,7 @@ class Story(ParamStoreModule):
         """Work in evaluation mode: no gradients, own parameter store, new tensors of the story's device and precision.
 
         Yields:
-            Nothing.
+            None.
         """
         modes = [(module, module.training) for module in self.all_modules()]
         device, default = self.device, torch.get_default_dtype()
@@ -215,7 +205,7 @@ class Story(ParamStoreModule):
         """Run programs to give lazy parameters their shapes: Pyro, which cannot hold them yet, does not see them.
 
         Yields:
-            Nothing.
+            None.
         """
         self._initializing_lazy = True
         try:

@@ -11,7 +11,7 @@ __all__ = ["assert_tighter_than_meanfield"]
 
 
 def assert_tighter_than_meanfield(family, rows, steps):
-    """A guide of two latents, told by four numbers and trained on the exact model, halves the best mean-field gap."""
+    """A guide of two latents with a linear encoder, trained on the exact model, halves the best mean-field gap."""
     oracle = PPCA(5, 2).double()
     with torch.no_grad():
         oracle.weight.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.9], [1.0, 1.1], [0.9, 1.0], [1.0, 1.0]]))

@@ -16,8 +16,8 @@ def assert_within(
     them can raise a false alarm: compare a few numbers, not thousands. A standard error that is not finite proves
     nothing and fails.
     """
-    found, wanted, spread = torch.broadcast_tensors(*map(_numbers, (estimate, exact, error)))
-    distance = (found - wanted).abs()
+    value, expected, spread = torch.broadcast_tensors(*map(_numbers, (estimate, exact, error)))
+    distance = (value - expected).abs()
     holds = (distance <= sigmas * spread) & spread.isfinite() & (spread >= 0)
     if holds.all():
         return
@@ -25,7 +25,7 @@ def assert_within(
     worst = tuple(int(i) for i in torch.unravel_index(off.argmax(), off.shape))
     place = f"{what}{list(worst)}" if worst else what
     raise AssertionError(
-        f"{place} is {found[worst]:.6g}, exactly {wanted[worst]:.6g}: {distance[worst]:.3g} apart, which is "
+        f"{place} is {value[worst]:.6g}, exactly {expected[worst]:.6g}: {distance[worst]:.3g} apart, which is "
         f"{off[worst]:.2f} standard errors of {spread[worst]:.3g}, and {sigmas} are allowed "
         f"({int((~holds).sum())} of {holds.numel()} outside)"
     )
@@ -36,14 +36,14 @@ def assert_frequencies(counts: object, probabilities: object, false_alarm: float
 
     Outcomes of fewer than 5 expected draws are taken together.
     """
-    found, chances = _numbers(counts), _numbers(probabilities)
+    counted, chances = _numbers(counts), _numbers(probabilities)
     assert abs(float(chances.sum()) - 1) < 1e-4, f"probabilities sum to {float(chances.sum())}"
-    expected = found.sum() * chances / chances.sum()
+    expected = counted.sum() * chances / chances.sum()
     rare = expected < 5
     if rare.any():
-        found = torch.cat([found[~rare], found[rare].sum()[None]])
+        counted = torch.cat([counted[~rare], counted[rare].sum()[None]])
         expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
-    p_value = float(chisquare(found.numpy(), expected.numpy()).pvalue)
+    p_value = float(chisquare(counted.numpy(), expected.numpy()).pvalue)
     assert p_value > false_alarm, f"chi-square: p = {p_value:.2g}, and {false_alarm} is allowed"
 
 

@@ -1,4 +1,4 @@
-"""Small stories and programs that several tests tell."""
+"""Small stories and programs that several tests use."""
 
 import pyro
 import pyro.distributions as dist

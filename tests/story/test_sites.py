@@ -39,11 +39,11 @@ def model(x):
 
 
 def test_latent_observed_and_subsample_sites():
-    found = sites(model, X)
-    assert set(latent_sites(found.values())) == {"mu", "raw", "k"}
-    assert set(observed_sites(found.values())) == {"x"}
-    assert [name for name, site in found.items() if is_subsample(site)] == ["data"]
-    assert [name for name, site in found.items() if enumerated(site)] == ["k"]
+    recorded = sites(model, X)
+    assert set(latent_sites(recorded.values())) == {"mu", "raw", "k"}
+    assert set(observed_sites(recorded.values())) == {"x"}
+    assert [name for name, site in recorded.items() if is_subsample(site)] == ["data"]
+    assert [name for name, site in recorded.items() if enumerated(site)] == ["k"]
 
 
 def test_the_subsample_message_of_a_handler_is_known_too():
