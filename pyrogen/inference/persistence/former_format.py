@@ -18,12 +18,45 @@ _CLASSES = {
     "pyrogen.distributions.Symbols": "pyrogen.distributions.Categorical",
 }
 
+_DIFFUSION = {
+    "depth": "num_timesteps",
+    "drawn": "timesteps_per_datum",
+    "simple": "simple_loss",
+    "withheld": "label_dropout",
+}
 _ARGUMENTS = {
     "pyrogen.autoregressive.LanguageModel": {"places": "max_length"},
+    "pyrogen.distributions.Autoregressive": {"for_draws": "inverse"},
+    "pyrogen.models.ConditionalDiffusion": _DIFFUSION,
+    "pyrogen.models.Diffusion": _DIFFUSION,
+    "pyrogen.models.SequenceAutoencoder": {"keep": "word_keep_prob"},
+    "pyrogen.models.SequenceVAE": {"keep": "word_keep_prob"},
 }
 """Arguments of constructors, by today's class."""
 
 _ATTRIBUTES = {
+    "_vectors": ("embedding",),
+    "above": ("vertical_conv",),
+    "across": ("vertical_to_horizontal",),
+    "beside": ("horizontal_conv", "skip_conv"),
+    "doubled": ("upsample",),
+    "end": ("last",),
+    "first": ("embedding",),
+    "go_on": ("state_conv",),
+    "go_on_right": ("state_conv_right",),
+    "grow": ("upsample",),
+    "halved": ("downsample",),
+    "hear": ("scale_shift",),
+    "hidden": ("mask_token",),
+    "look": ("qkv_proj", "attention", "input_conv"),
+    "look_right": ("input_conv_right",),
+    "out": ("output_conv",),
+    "past": ("shortcut",),
+    "places": ("position_embedding", "max_length"),
+    "reader": ("encoder",),
+    "shrink": ("downsample",),
+    "tell": ("out_proj", "output_conv"),
+    "told": ("context_proj", "embedding", "scale_shift", "context_embedding"),
 }
 """Parts of the names of parameters and buffers."""
 
