@@ -6,7 +6,6 @@ import itertools
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
 
 import torch
 from pyro.nn import PyroModule
@@ -170,8 +169,4 @@ class ParamStoreModule(PyroModule):
                 unique = f"{self.name}[{self._serial}].{name}"
                 outer.put(unique, parameter)
                 parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
-                effectful(_identity, type="param")(parameter, name=unique)
-
-
-def _identity(value: Any) -> Any:
-    return value
+                effectful(lambda value: value, type="param")(parameter, name=unique)

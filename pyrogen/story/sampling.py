@@ -189,7 +189,11 @@ def _trace_on_placeholders(
             raise ValueError(message) from failure
     for name in spec.sites:
         first, second = (trace.nodes[name] for trace in traces)
-        if first["value"].shape != second["value"].shape or not _same_draw(first, second):
+        value = first["value"]
+        # Draws of discrete distributions may be equal by chance, so that log densities are compared as well.
+        if not torch.equal(value, second["value"]) or not torch.equal(
+            first["fn"].log_prob(value), second["fn"].log_prob(value)
+        ):
             raise ValueError(message)
     return traces[1]
 
@@ -206,11 +210,3 @@ def _trace_unobserved(story: _Story, spec: TrainingSpec, batch: Batch) -> Any:
             conditioned = poutine.condition(program, data=_draw_global_latents(story, names))
             trace = poutine.trace(conditioned).get_trace(*args, **kwargs)
     return trace
-
-
-def _same_draw(first: Any, second: Any) -> bool:
-    """Whether two draws are the same, and from the same distribution: discrete ones may be the same by chance."""
-    value = first["value"]
-    if not torch.equal(value, second["value"]):
-        return False
-    return torch.equal(first["fn"].log_prob(value), second["fn"].log_prob(value))

@@ -155,7 +155,7 @@ class Story(ParamStoreModule):
         for role in _ROLES:
             method, program = inspect.getattr_static(type(self), role, None), getattr(self, role)
             if getattr(method, "_in_own_store", False):
-                program = functools.partial(method.__wrapped__, self)  # type: ignore[union-attr]
+                program = functools.partial(method.__wrapped__, self)
             elif getattr(getattr(program, "func", None), "_in_own_store", False):
                 program = program.func.__wrapped__
             bare.append(program)
