@@ -181,6 +181,9 @@ def build_datatree(
 
     Returns:
         A tree with a node for each group.
+
+    Raises:
+        ValueError: `coords` or `event_dims` name something that does not exist, or too few or too many labels.
     """
     from arviz_base import from_dict
     from xarray import DataTree

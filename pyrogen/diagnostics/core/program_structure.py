@@ -17,8 +17,6 @@ from pyrogen.story import Batch, Story, Unobserved, data_plate, enumerated, late
 
 __all__ = ["ProgramStructure", "analyze_program", "deterministic_sites", "value_and_dims"]
 
-Runner = Callable[[Batch], Any]
-
 
 @dataclass(frozen=True)
 class ProgramStructure:
@@ -39,8 +37,8 @@ class ProgramStructure:
         has_densities: log densities of a draw can be computed.
     """
 
-    model: Runner
-    guide: Runner
+    model: Callable[[Batch], Any]
+    guide: Callable[[Batch], Any]
     batch: Batch
     draws_per_run: int
     blank_batch: Batch | None
@@ -115,9 +113,7 @@ class ProgramStructure:
         """
         trace = self.trace_predictive()
         if missing := [name for name in self.latents if name not in trace.nodes]:
-            raise ValueError(
-                f"the model draws no '{missing[0]}' where it observes nothing: its prior has no such latent"
-            )
+            raise ValueError(f"the model draws no '{missing[0]}' where it observes nothing: its prior has no such site")
         return trace
 
     def with_simulated(self, observed: Any, simulated: Any) -> Batch:

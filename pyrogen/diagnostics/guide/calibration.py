@@ -75,12 +75,11 @@ class Calibration:
         # A rank stands for a cell of the unit interval, which a central interval may contain in part.
         cells = self.draws + 1
         ends = [((1 - level) / 2 * cells, (1 + level) / 2 * cells) for level in levels]
-        return {
-            name: Estimates.of_draws(
-                np.stack([np.clip(high - ranks, 0, 1) - np.clip(low - ranks, 0, 1) for low, high in ends], 1)
-            )
+        contained = {
+            name: [np.clip(high - ranks, 0, 1) - np.clip(low - ranks, 0, 1) for low, high in ends]
             for name, ranks in self.ranks.items()
         }
+        return {name: Estimates.of_draws(np.stack(shares, 1)) for name, shares in contained.items()}
 
     def tarp_coverage(self, levels: Sequence[float] = LEVELS) -> Estimates:
         """How often a ball around a random point contains the true value; `levels` if calibrated.

@@ -20,6 +20,7 @@ from pyrogen.inference import NoWeights, evaluation_context
 __all__ = ["Expectation", "Moments", "corrected_expectations", "shared_moments"]
 
 Draws = dict[str, Tensor]
+Functions = Mapping[str, Callable[[Draws], Tensor]]
 
 _MAX_LATENTS = 64
 """Number of latents up to which correlations of all pairs are computed."""
@@ -150,12 +151,7 @@ class Expectation:
 
 
 def corrected_expectations(
-    fitted: Any,
-    data: Any,
-    functions: Mapping[str, Callable[[Draws], Tensor]] | None = None,
-    num_samples: int = 1000,
-    *,
-    seed: int = 0,
+    fitted: Any, data: Any, functions: Functions | None = None, num_samples: int = 1000, *, seed: int = 0
 ) -> dict[str, Expectation]:
     r"""$E_{p(z|x)} f(z) \approx \sum_s \bar w_s f(z_s)$, with Pareto smoothed weights of draws from the guide.
 
@@ -202,9 +198,7 @@ def corrected_expectations(
     return {name: _joined([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _expectations(
-    draws: Draws, functions: Mapping[str, Callable[[Draws], Tensor]] | None, log_weights: Array
-) -> dict[str, Expectation]:
+def _expectations(draws: Draws, functions: Functions | None, log_weights: Array) -> dict[str, Expectation]:
     log_smooth, khat = pareto_smooth(log_weights)
     threshold = khat_threshold(len(log_weights))
     values = draws if functions is None else {name: function(draws) for name, function in functions.items()}

@@ -57,9 +57,8 @@ class InferenceGaps:
         return _difference(self.log_likelihood, self.refined)
 
     def __str__(self) -> str:
-        return (
-            f"amortization gap {self.amortization.mean()}, approximation gap {self.approximation.mean()} nats per datum"
-        )
+        amortization, approximation = self.amortization.mean(), self.approximation.mean()
+        return f"amortization gap {amortization}, approximation gap {approximation} nats per datum"
 
 
 def inference_gaps(

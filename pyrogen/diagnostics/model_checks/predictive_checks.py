@@ -115,9 +115,7 @@ def predictive_check(
 
 def _replicate(block: ProgramStructure, under: str) -> Any:
     """A trace of the model with new data."""
-    if under == "prior":
-        return block.trace_predictive()
-    return block.trace_predictive(poutine.trace(block.guide).get_trace(block.batch))
+    return block.trace_predictive(poutine.trace(block.guide).get_trace(block.batch) if under == "posterior" else None)
 
 
 def _values(statistics: Mapping[str, Statistic], sites: dict[str, Tensor]) -> dict[str, Array]:

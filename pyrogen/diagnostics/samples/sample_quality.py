@@ -80,9 +80,8 @@ class SampleQuality:
         return metrics
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.num_samples:,} samples against {self.num_data:,} held-out data in {self.features}, seed {self.seed}"
-        ]
+        n, total = self.num_samples, self.num_data
+        lines = [f"{n:,} samples against {total:,} held-out data in {self.features}, seed {self.seed}"]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Estimate):
