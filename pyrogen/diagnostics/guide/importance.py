@@ -68,7 +68,7 @@ class ImportanceWeights:
 
     Args:
         log_weights: (S, N), in nats, draws first. Never of several data together: their products are dominated by a few
-            draws, and the k-hat of the products says nothing of any datum.
+            draws, and the k-hat of the products holds for no datum.
 
     Raises:
         ValueError: `log_weights` is empty or no matrix.

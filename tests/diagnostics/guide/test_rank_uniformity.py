@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+from scipy.stats import norm
 
-from pyrogen.diagnostics.guide.rank_uniformity import rank_band, rank_p_values
+from pyrogen.diagnostics.guide.rank_uniformity import normal_scores, rank_band, rank_p_values
 from tests.helpers.statistics import assert_within
 
 
@@ -30,3 +31,7 @@ def test_the_band_is_that_of_arviz(seed):
     lower, upper = get_pointwise_confidence_band(pointwise, 500, cuts)
     assert np.abs(low - lower).max() < 2.5 / 500
     assert np.abs(high - upper).max() < 2.5 / 500
+
+
+def test_normal_scores_are_quantiles_of_the_middles_of_cells():
+    np.testing.assert_allclose(normal_scores(np.array([[2, 0], [1, 1]]), 3), norm.ppf([[5 / 6, 1 / 6], [0.5, 0.5]]))
