@@ -1,4 +1,4 @@
-"""Diffusion: one random level is the full chain on average, and with the optimal denoiser the bound is nearly tight."""
+"""Diffusion: a random timestep is the full chain on average; with the optimal denoiser the bound is nearly tight."""
 
 import math
 from collections.abc import Callable
@@ -51,9 +51,9 @@ class Optimal(nn.Module):
         return (gain @ z[..., None])[..., 0]
 
 
-def optimal(depth: int, schedule: NoiseSchedule, drawn: int | None = 1) -> Diffusion:
+def optimal(depth: int, schedule: NoiseSchedule) -> Diffusion:
     network = Optimal(schedule)
-    return Diffusion(2, depth, schedule=schedule, prediction=PredictX(), network=network, drawn=drawn).double()
+    return Diffusion(2, depth, schedule=schedule, prediction=PredictX(), network=network).double()
 
 
 def expected_bound(depth: int, schedule: NoiseSchedule) -> float:
@@ -72,7 +72,7 @@ def entropy() -> float:
 
 
 @pytest.mark.parametrize("schedule", [CosineSchedule, LinearBetaSchedule, LinearLogSNRSchedule])
-def test_bound_meets_the_exact_likelihood_of_gaussian_data_as_levels_grow(schedule: type[NoiseSchedule]) -> None:
+def test_bound_meets_the_exact_likelihood_of_gaussian_data_with_many_timesteps(schedule: type[NoiseSchedule]) -> None:
     """E log p(x) is minus the entropy, and the gap falls as 1 / T; the program's ELBO is the bound by hand.
 
     What of the gap does not fall is the first level's noise, which p(x | z_1) does not know to be small beside the
@@ -99,7 +99,7 @@ def test_bound_meets_the_exact_likelihood_of_gaussian_data_as_levels_grow(schedu
 
 
 def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
-    """The full chain, one level a step with the same weights, and data."""
+    """The full chain, one timestep a step with the same weights, and data."""
     torch.manual_seed(4)
     make: Callable[..., Diffusion]
     if kind == "vectors":
@@ -112,10 +112,10 @@ def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
     else:
         data = {"x": torch.randint(5, (60, 1, 3, 4)).double() / 4, "y": torch.randint(3, (60,))}
         network = UNet((1, 3, 4), (4,), labels=3, heads=2, width=8) if kind == "unet" else None
-        parts = {"likelihood": DiscretizedCategorical(5), "schedule": LinearLogSNRSchedule(5, -5), "withheld": 0.5}
+        parts = {"likelihood": DiscretizedCategorical(5), "schedule": LinearLogSNRSchedule(5, -5), "label_dropout": 0.5}
         parts |= {"network": network, "hidden": (16,)}
         make = partial(ConditionalDiffusion, (1, 3, 4), 3, 4, **parts)
-    full, one = make(drawn=None).double(), make(drawn=1).double()
+    full, one = make(timesteps_per_datum=None).double(), make(timesteps_per_datum=1).double()
     with torch.no_grad():
         for parameter in full.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -125,7 +125,7 @@ def stories(kind: str) -> tuple[Diffusion, Diffusion, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("kind", ["vectors", "binary", "conditional"])
-def test_one_levels_mean_is_the_full_chains_elbo(kind: str) -> None:
+def test_the_elbo_of_one_timestep_a_step_has_the_full_chains_mean(kind: str) -> None:
     full, one, data = stories(kind)
     args = (*(column.repeat(4, *[1] * (column.dim() - 1)) for column in data.values()), 240)
     runs = {}
@@ -143,28 +143,28 @@ def test_one_levels_mean_is_the_full_chains_elbo(kind: str) -> None:
         assert_within(runs[name][0], runs["chain"][0], error, what=name)
 
 
-def test_several_levels_have_the_same_mean_and_less_spread() -> None:
+def test_several_timesteps_have_the_same_mean_and_less_variance() -> None:
     _, one, data = stories("vectors")
-    several = Diffusion(2, 9, hidden=(16,), schedule=LinearBetaSchedule(5, -5), drawn=7).double()
+    several = Diffusion(2, 9, hidden=(16,), schedule=LinearBetaSchedule(5, -5), timesteps_per_datum=7).double()
     several.load_state_dict(one.state_dict())
     (a, error), (b, less) = (held_out_elbo(story, data["x"], 100) for story in (one, several))
     assert_within(b, a, math.hypot(error, less))
     assert less < 0.6 * error
 
 
-def test_every_level_is_drawn_evenly_for_every_datum() -> None:
+def test_every_timestep_is_drawn_equally_often_for_every_datum() -> None:
     story, x = Diffusion(1, 7, hidden=(4,)), torch.zeros(4, 1)
     counts = torch.zeros(4, 8)
     for _ in range(600):
-        t = _levels(story, x)
+        t = _timesteps(story, x)
         counts[torch.arange(4), t] += 1
-        assert len(set(t.tolist())) == 4  # a batch looks at different levels
+        assert len(set(t.tolist())) == 4  # a batch has different timesteps
     assert counts[:, :2].sum() == 0
     assert_within(counts[:, 2:], 100, math.sqrt(600 * 5 / 36))
 
 
-def _levels(story: Diffusion, x: Tensor) -> Tensor:
-    """The levels that one run of the guide drew, (n,): as far as its noise reaches."""
+def _timesteps(story: Diffusion, x: Tensor) -> Tensor:
+    """The timesteps that one run of the guide drew, (n,), by its noise."""
     trace = poutine.trace(story.guide).get_trace(x, len(x))
     scale = trace.nodes["z"]["fn"].base_dist.scale.reshape(len(x))
     return (scale[:, None] - story.noising.sigmas).abs().argmin(1) + 1
@@ -175,7 +175,7 @@ def test_full_chains_guide_is_the_one_that_adds_noise() -> None:
     full, _, data = stories("vectors")
     x, noising = data["x"], full.noising
     trace = poutine.trace(full.guide).get_trace(x, 60)
-    z = {0: full._scaled(x), **{t: trace.nodes[f"z{t}"]["value"] for t in range(1, 10)}}
+    z = {0: full._standardized(x), **{t: trace.nodes[f"z{t}"]["value"] for t in range(1, 10)}}
     alphas = torch.cat([torch.ones(1).double(), noising.alphas])
     sigmas = torch.cat([torch.zeros(1).double(), noising.sigmas])
     forward = torch.zeros(60).double()
@@ -188,7 +188,7 @@ def test_full_chains_guide_is_the_one_that_adds_noise() -> None:
     torch.testing.assert_close(backward, forward, rtol=1e-4, atol=1e-4)
 
 
-def test_full_chain_has_weights_and_one_level_has_none() -> None:
+def test_the_full_chain_has_importance_weights_and_single_timesteps_have_none() -> None:
     full, one, data = stories("vectors")
     found = log_likelihood(full, data["x"], 20, seed=0)
     assert found.kind == "importance-weighted"
@@ -198,7 +198,7 @@ def test_full_chain_has_weights_and_one_level_has_none() -> None:
         lambda: log_likelihood(one, data["x"], 3),
         lambda: fit(one, data["x"], steps=1, objective=ImportanceWeightedELBO(3), precision="float64"),
     ):
-        with pytest.raises(NoWeights, match=r"^plate 'levels' draws 1 of its 8 members .* Use the held-out ELBO$"):
+        with pytest.raises(NoWeights, match=r"^plate 'timesteps' draws 1 of its 8 members .* Use the held-out ELBO$"):
             act()
 
 
@@ -224,20 +224,20 @@ def test_schedules(schedule: NoiseSchedule) -> None:
         torch.testing.assert_close(angle.diff(), angle.diff().mean().expand(999), rtol=1e-2, atol=1e-6)
 
 
-def test_predictions_say_the_same() -> None:
+def test_predictions_agree_on_x() -> None:
     alpha, sigma, x, noise = torch.tensor(0.6), torch.tensor(0.8), torch.randn(5), torch.randn(5)
     z = alpha * x + sigma * noise
-    told = {PredictNoise(): noise, PredictV(): alpha * noise - sigma * x, PredictX(): x}
+    outputs = {PredictNoise(): noise, PredictV(): alpha * noise - sigma * x, PredictX(): x}
     for prediction in PREDICTIONS:
-        torch.testing.assert_close(prediction.outputs(x, z, alpha, sigma), told[prediction])
-        torch.testing.assert_close(prediction.x(told[prediction], z, alpha, sigma), x)
+        torch.testing.assert_close(prediction.outputs(x, z, alpha, sigma), outputs[prediction])
+        torch.testing.assert_close(prediction.x(outputs[prediction], z, alpha, sigma), x)
 
 
-def test_simple_weighs_noise_alike_in_training_alone() -> None:
+def test_the_simple_loss_weights_noise_equally_in_training_alone() -> None:
     """In training |e - e(z_t)|^2 / 2, which the zero function makes D / 2 on average; evaluated, the bound."""
     zero = UNet((1, 4, 4), (4,), heads=0, width=4)
     make = partial(Diffusion, (1, 4, 4), 50, prediction=PredictNoise(), network=zero)
-    simple, bound, x = make(simple=True).double(), make().double(), torch.randn(50, 1, 4, 4).double()
+    simple, bound, x = make(simple_loss=True).double(), make().double(), torch.randn(50, 1, 4, 4).double()
     runs = []
     for _ in range(40):
         guide = poutine.trace(simple.guide).get_trace(x, 50)
@@ -254,11 +254,13 @@ def test_ddim_is_a_function_of_where_it_starts() -> None:
     ends = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        ends.append([list(one.descend(z, steps, eta))[-1][1] for steps, eta in ((None, 0.0), (4, 0.0), (4, 1.0))])
+        ends.append(
+            [list(one.reverse_trajectory(z, steps, eta))[-1][1] for steps, eta in ((None, 0.0), (4, 0.0), (4, 1.0))]
+        )
     assert torch.equal(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
     assert not torch.equal(ends[0][2], ends[1][2])
-    assert [t for t, _ in one.descend(z, 4)] == [9, 7, 5, 3, 1]
+    assert [t for t, _ in one.reverse_trajectory(z, 4)] == [9, 7, 5, 3, 1]
 
 
 @pytest.mark.parametrize(("steps", "eta"), [(None, 1.0), (None, 0.0), (50, 0.0), (50, 0.5)])
@@ -266,10 +268,10 @@ def test_samplers_draw_from_gaussian_data_with_the_optimal_denoiser(steps: int |
     story = optimal(100, CosineSchedule(9.0, -9.0))
     x = story.draw(5000, steps, eta)
     error = ((1 + torch.tensor([[1.0, 0.36], [0.36, 1.0]])) / 5000).sqrt()
-    assert_within(x.T @ x / 5000, COVARIANCE, error + 0.004)  # of levels that are left out
+    assert_within(x.T @ x / 5000, COVARIANCE, error + 0.004)  # of timesteps that are left out
 
 
-def test_draw_with_every_level_is_sample() -> None:
+def test_draw_with_every_timestep_is_sample() -> None:
     full, one, _ = stories("vectors")
     draws = []
     for act in (lambda: one.sample(6), lambda: one.draw(6), lambda: full.draw(6)):
@@ -289,7 +291,7 @@ def test_samples_are_what_the_likelihood_gives() -> None:
             torch.testing.assert_close(x, x.round())
 
 
-def test_reading_is_bayes_rule_from_a_flat_prior() -> None:
+def test_the_reconstruction_distribution_is_bayes_rule_with_a_flat_prior() -> None:
     _, story, _ = stories("conditional")
     z = torch.randn(7, 1, 3, 4).double()
     grid = torch.linspace(0, 1, 5).double()
@@ -297,7 +299,7 @@ def test_reading_is_bayes_rule_from_a_flat_prior() -> None:
     near = torch.distributions.Normal(story.noising.alpha(1) * scaled, story.noising.sigma(1)).log_prob(z[..., None])
     for level, x in enumerate(grid):
         expected = near.log_softmax(-1)[..., level].sum((1, 2, 3))
-        torch.testing.assert_close(story.read(z).log_prob(x.expand(7, 1, 3, 4)), expected)
+        torch.testing.assert_close(story.reconstruction(z).log_prob(x.expand(7, 1, 3, 4)), expected)
 
 
 def test_guidance_goes_beyond_the_label_and_none_is_the_conditional() -> None:
@@ -307,28 +309,28 @@ def test_guidance_goes_beyond_the_label_and_none_is_the_conditional() -> None:
         story.network.embedding.label.weight.mul_(20)
         for y, w in ((0, 0.0), (1, 0.0), (0, 3.0)):
             label = story.label(torch.tensor([y] * 3))
-            visited = list(story.descend(z, 3, 0.0, label, w))
+            visited = list(story.reverse_trajectory(z, 3, 0.0, label, w))
             guided = (1 + w) * story.denoise(z, 4, label) - w * story.denoise(z, 4)
-            torch.testing.assert_close(visited[1][1], story.noising.back(z, 4, 3, guided, 0.0)[0])
+            torch.testing.assert_close(visited[1][1], story.noising.reverse_moments(z, 4, 3, guided, 0.0)[0])
             ends[y, w] = visited[-1][1]
     assert not torch.allclose(ends[0, 0.0], ends[1, 0.0], atol=0.01)
     assert not torch.allclose(ends[0, 0.0], ends[0, 3.0], atol=0.01)
     assert story.draw(4, y=torch.tensor([0, 1, 2, 0]), steps=3, eta=0, guidance=1.0).shape == (4, 1, 3, 4)
 
 
-def test_labels_are_withheld_in_training_alone() -> None:
+def test_labels_are_dropped_in_training_alone() -> None:
     _, story, data = stories("conditional")
     seen: list[Tensor] = []
     story.network.register_forward_hook(lambda _, args, __: seen.append(args[2].detach()))
     story.model(*data.values(), 60)
     story.eval().model(*data.values(), 60)
-    told = [label.sum(-1).mean() for label in seen]
-    assert_within(told[0], 0.5, math.sqrt(0.25 / 60))
-    assert told[1] == 1
+    shares = [label.sum(-1).mean() for label in seen]
+    assert_within(shares[0], 0.5, math.sqrt(0.25 / 60))
+    assert shares[1] == 1
 
 
 @pytest.mark.parametrize("kind", ["vectors", "unet"])
-def test_one_level_learns_resumes_exactly_and_is_rebuilt(kind: str, tmp_path, monkeypatch) -> None:
+def test_single_timesteps_learn_resume_exactly_and_are_rebuilt(kind: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: torch.compile(graph, backend="aot_eager"))
     histories = {}
     for out, stages in (("whole", (2,)), ("parts", (1, 2))):
@@ -352,7 +354,7 @@ def test_one_level_learns_resumes_exactly_and_is_rebuilt(kind: str, tmp_path, mo
 
 def test_learning_raises_the_bound() -> None:
     x = torch.randn(512, 1).sign() * 2 + 0.2 * torch.randn(512, 2)
-    story = Diffusion(2, 40, hidden=(32, 32), schedule=LinearLogSNRSchedule(5, -6), drawn=4)
+    story = Diffusion(2, 40, hidden=(32, 32), schedule=LinearLogSNRSchedule(5, -6), timesteps_per_datum=4)
     story.prepare({"x": x})
     before = held_out_elbo(story, x, 10)[0]
     run = fit(story, x, epochs=50, optimizer=adam(1e-2), compile=False)
@@ -361,21 +363,21 @@ def test_learning_raises_the_bound() -> None:
     assert (run.story.draw(500, 20, 0.0).mean(1).abs() - 2).abs().mean() < 0.4
 
 
-@pytest.mark.parametrize("drawn", [None, 1])
-def test_numbers_of_no_dimension(drawn: int | None) -> None:
+@pytest.mark.parametrize("timesteps_per_datum", [None, 1])
+def test_numbers_of_no_dimension(timesteps_per_datum: int | None) -> None:
     x = torch.randn(40) + 3
-    run = fit(Diffusion((), 6, hidden=(8,), drawn=drawn), x, steps=2)
+    run = fit(Diffusion((), 6, hidden=(8,), timesteps_per_datum=timesteps_per_datum), x, steps=2)
     assert run.story.sample(5).shape == run.story.draw(5, 2, 0.0).shape == (5,)
     assert math.isfinite(held_out_elbo(run, x, 2)[0])
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
-def test_the_first_level_tells_every_grey_level(levels: int) -> None:
+def test_the_first_timestep_distinguishes_every_grey_level(levels: int) -> None:
     likelihood = Bernoulli() if levels == 2 else DiscretizedCategorical(levels)
     x = torch.randint(levels, (2000, 12)).double() / (levels - 1)
     story = Diffusion(12, likelihood=likelihood, hidden=(4,)).double()
     story.prepare({"x": x})
-    lost = -story.read(story._noised(x, 1).sample()).log_prob(x).mean()
+    lost = -story.reconstruction(story._marginal(x, 1).sample()).log_prob(x).mean()
     assert 0 <= lost < 12 * 0.005
 
 
@@ -384,7 +386,7 @@ def test_takes_what_prepare_saw() -> None:
     x = torch.randn(500, 2, 3, 3) * torch.tensor([2.0, 5.0]).reshape(2, 1, 1) + 1
     story.prepare({"x": x})
     assert story.scale.shape == (2, 1, 1)
-    torch.testing.assert_close(story._scaled(x).std((0, 2, 3), correction=0), torch.ones(2))
+    torch.testing.assert_close(story._standardized(x).std((0, 2, 3), correction=0), torch.ones(2))
     flat = Diffusion(2, 10, hidden=(4,))
     flat.prepare({"x": torch.tensor([[1.0, 3.0], [1.0, 5.0]])})
     assert flat.scale.tolist() == [1.0, 1.0]
@@ -393,11 +395,20 @@ def test_takes_what_prepare_saw() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     for arguments, said in (
-        ({"depth": 2}, r"^a diffusion has a whole number of levels, at least 3, got depth=2$"),
-        ({"depth": 3.5}, r"at least 3, got depth=3.5$"),
-        ({"depth": 9, "drawn": 1.0}, r"^drawn is a number of levels .*got 1.0$"),
-        ({"depth": 9, "drawn": 8}, r"^drawn is a number of levels from 1 to 7, or None, .* all 9; got 8$"),
-        ({"depth": 9, "drawn": None, "simple": True}, r"^simple=True weighs levels that are drawn: set drawn=1"),
+        ({"num_timesteps": 2}, r"^num_timesteps is a whole number of at least 3, got num_timesteps=2$"),
+        ({"num_timesteps": 3.5}, r"at least 3, got num_timesteps=3.5$"),
+        (
+            {"num_timesteps": 9, "timesteps_per_datum": 1.0},
+            r"^timesteps_per_datum is a whole number .*got timesteps_per_datum=1.0$",
+        ),
+        (
+            {"num_timesteps": 9, "timesteps_per_datum": 8},
+            r"^timesteps_per_datum is a whole number from 1 to 7, or None .* all 9, got timesteps_per_datum=8$",
+        ),
+        (
+            {"num_timesteps": 9, "timesteps_per_datum": None, "simple_loss": True},
+            r"^simple_loss=True weights timesteps that are drawn: set timesteps_per_datum=1",
+        ),
         (
             {"likelihood": DiscretizedLogistic(17)},
             r"^Diffusion needs one of likelihood=Bernoulli.*likelihood=None, got DiscretizedLogistic$",
@@ -407,14 +418,14 @@ def test_refuses_what_does_not_fit() -> None:
             Diffusion(2, **arguments)
     with pytest.raises(ValueError, match=r"^CosineSchedule needs finite log-SNRs .*high=-1.0 and low=2$"):
         CosineSchedule(high=-1.0, low=2)
-    with pytest.raises(ValueError, match=r"^withheld is a probability of at least 0 and below 1, got withheld=1$"):
-        ConditionalDiffusion(2, 3, withheld=1)
+    with pytest.raises(ValueError, match=r"^label_dropout is a probability below 1, got label_dropout=1$"):
+        ConditionalDiffusion(2, 3, label_dropout=1)
     story = ConditionalDiffusion((1, 3, 4), 3, 9, likelihood=DiscretizedCategorical(5), hidden=(4,))
     with pytest.raises(ValueError, match=r"none of 0 to 2, such as 3"):
         story.check({"x": torch.zeros(2, 1, 3, 4), "y": torch.tensor([0, 3])})
     with pytest.raises(ValueError, match=r"2 labels for 4 rows"):
         story.draw(4, y=torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"^ConditionalDiffusion of 9 levels takes steps from 1 to 8, got steps=9$"):
+    with pytest.raises(ValueError, match=r"^a diffusion of 9 timesteps takes steps from 1 to 8, got steps=9$"):
         story.draw(4, y=0, steps=9)
     for ways, said in (
         ({"steps": 2.5}, r"takes steps from 1 to 8, got steps=2.5$"),
@@ -425,8 +436,11 @@ def test_refuses_what_does_not_fit() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             story.draw(4, y=0, **ways)
-    with pytest.raises(ValueError, match=r"^guidance=3 goes away from .*withheld=0 has not learned: train with"):
-        ConditionalDiffusion(2, 3, 9, withheld=0, hidden=(4,)).draw(4, y=0, guidance=3)
+    with pytest.raises(
+        ValueError,
+        match=r"^guidance=3 needs predictions without a label, .*label_dropout=0 has not learned: train with",
+    ):
+        ConditionalDiffusion(2, 3, 9, label_dropout=0, hidden=(4,)).draw(4, y=0, guidance=3)
     with pytest.raises(ValueError, match=r"the 5 grey levels"):
         story.check({"x": torch.full((2, 1, 3, 4), 0.3), "y": torch.tensor([0, 1])})
     with pytest.raises(ValueError, match=r"^ConditionalDiffusion takes .*got \(2, 12\)"):
@@ -440,19 +454,19 @@ GIVEN = {"event_shape": (1, 8, 8), "classes": 10, "levels": 17, "total": 100}
     "settings",
     [
         {},
-        {"conditional": True, "prediction": "noise", "schedule": "cosine", "simple": True},
+        {"conditional": True, "prediction": "noise", "schedule": "cosine", "simple_loss": True},
         {"network": "dense", "hidden": [16], "likelihood": "gaussian", "prediction": "x", "schedule": "linear"},
-        {"likelihood": "bernoulli", "drawn": None, "depth": 5, "channels": [8], "blocks": 2},
+        {"likelihood": "bernoulli", "timesteps_per_datum": None, "num_timesteps": 5, "channels": [8], "blocks": 2},
     ],
 )
-def test_every_setting_builds_a_story_that_a_run_folder_can_tell(settings, tmp_path) -> None:
+def test_every_setting_builds_a_story_that_a_run_folder_describes(settings, tmp_path) -> None:
     story = CATALOG["diffusion"].make(settings, **GIVEN)
-    told = describe_story(story)
-    assert "opaque" not in str(told)
-    assert describe_story(rebuild(told, tmp_path)) == told
+    described = describe_story(story)
+    assert "opaque" not in str(described)
+    assert describe_story(rebuild(described, tmp_path)) == described
 
 
-def test_settings_begin_where_levels_can_be_told() -> None:
+def test_settings_start_where_grey_levels_are_distinguished() -> None:
     firsts = {}
     for name in ("categorical", "bernoulli", "gaussian"):
         firsts[name] = CATALOG["diffusion"].make({"likelihood": name}, **GIVEN).noising.log_snr[0]

@@ -278,9 +278,7 @@ def test_no_rows_have_no_density() -> None:
 
 
 def test_refuses_what_does_not_fit() -> None:
-    with pytest.raises(
-        TypeError, match=r"a flow needs transforms, such as Coupling\(\) or those of .*, got Linear"
-    ):
+    with pytest.raises(TypeError, match=r"a flow needs transforms, such as Coupling\(\) or those of .*, got Linear"):
         Flow(2, torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"needs a base of event shape \(2,\), got \(3,\), which is transformed to"):
         Flow(2, Coupling(Affine()), base=StandardNormal(3))

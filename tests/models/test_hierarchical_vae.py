@@ -198,7 +198,7 @@ def test_ladder_on_a_chain_of_orthogonal_directions_is_exact() -> None:
 def test_sites_are_a_chain_in_the_data_plate(story: HierarchicalVAE) -> None:
     x = binary(6)
     model, guide = traces(story, x)
-    names = [f"z{t}" for t in range(1, story.depth + 1)]
+    names = [f"z{t}" for t in range(1, story.num_layers + 1)]
     for name, shape in zip(["x", *names], story.shapes, strict=True):
         for site in [trace.nodes[name] for trace in (model, guide) if name in trace.nodes]:
             assert [(f.name, f.dim, f.size) for f in site["cond_indep_stack"]] == [("data", -1, 6)]
@@ -237,4 +237,4 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"Bernoulli has support \{0, 1\}"):
         story.check({"x": torch.full((5, *EVENT), 0.5)})
     assert isinstance(story.likelihood, Bernoulli)
-    assert len(list(itertools.pairwise(story.shapes))) == story.depth == 2
+    assert len(list(itertools.pairwise(story.shapes))) == story.num_layers == 2

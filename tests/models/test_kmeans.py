@@ -38,7 +38,9 @@ def test_digits_are_partitioned_as_well_as_by_scikit_learn() -> None:
 def test_codes_are_one_hot_and_reconstructions_are_the_nearest_centres() -> None:
     x, _ = blobs()
     story = fit(KMeans(2, 3), {"x": x}).story
-    z = story.encode(x)
+    code = story.encode(x)
+    assert (code.batch_shape, code.event_shape) == ((90,), (3,))
+    z = code.mean
     assert z.shape == (90, 3)
     assert set(z.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(z.argmax(-1), story.assign(x))

@@ -31,7 +31,7 @@ def test_axes_codes_and_reconstructions_are_scikit_learns() -> None:
     axes = theirs.components_.T * np.sign((theirs.components_.T * story.axes.detach().numpy()).sum(0))
     np.testing.assert_allclose(story.axes.detach().numpy(), axes, atol=1e-10)
     codes = (x.numpy() - theirs.mean_) @ axes
-    np.testing.assert_allclose(story.encode(x).detach().numpy(), codes, atol=1e-9)
+    np.testing.assert_allclose(story.encode(x).mean.detach().numpy(), codes, atol=1e-9)
     again = theirs.inverse_transform(theirs.transform(x.numpy()))
     np.testing.assert_allclose(story.reconstruct(x).numpy(), again, atol=1e-9)
     assert (story.axes.gather(0, story.axes.abs().argmax(0, keepdim=True)) > 0).all()
@@ -40,7 +40,7 @@ def test_axes_codes_and_reconstructions_are_scikit_learns() -> None:
 def test_digits_with_constant_pixels() -> None:
     x = load("digits").train["x"]
     story = fit(PCA((1, 8, 8), 64), {"x": x}).story
-    assert story.encode(x).shape == (len(x), 64)
+    assert story.encode(x).mean.shape == (len(x), 64)
     torch.testing.assert_close(story.reconstruct(x), x, rtol=0, atol=1e-5)
 
 
@@ -60,18 +60,20 @@ def test_probabilistic_pca_projects_as_pca_does_as_sigma_tends_to_0() -> None:
     np.testing.assert_allclose(np.divide(differences[:-1], differences[1:]), 100, rtol=0.02)
     assert differences[-1] < 1e-5
     # The latents themselves tend to PCA's codes, each in units of its column's length.
-    codes = pca.encode(x) / story.weight.norm(dim=0)
+    codes = pca.encode(x).mean / story.weight.norm(dim=0)
     torch.testing.assert_close(posterior.mean, codes, rtol=0, atol=1e-5)
 
 
-def test_shapes_and_doors() -> None:
+def test_shapes_and_refusals() -> None:
     x = data()
     story, flat = fitted(x.reshape(-1, 1, 2, 3), 2, (1, 2, 3)), fitted(x, 2)
-    assert torch.equal(story.encode(x.reshape(4, 50, 1, 2, 3)), flat.encode(x).reshape(4, 50, 2))
+    assert torch.equal(story.encode(x.reshape(4, 50, 1, 2, 3)).mean, flat.encode(x).mean.reshape(4, 50, 2))
     assert story.reconstruct(x.reshape(-1, 1, 2, 3)).shape == (200, 1, 2, 3)
     with pytest.raises(ValueError, match="PCA takes at most as many latents as features, got latent=7 of 6"):
         PCA(6, 7)
     with pytest.raises(ValueError, match=r"PCA has no sample: .* defines no distribution over x; see ppca"):
         flat.sample(3)
-    with pytest.raises(ValueError, match=r"PCA has no density: PCA projects x onto a plane"):
+    with pytest.raises(
+        ValueError, match=r"PCA has no density: PCA projects x onto a plane and defines no density there"
+    ):
         flat.model(x, len(x))

@@ -57,7 +57,7 @@ def test_the_elbo_is_the_sum_over_labels_by_hand(seed):
     x, y = rows["x"], rows["y"]
     each, errors = bound(story, x, torch.arange(3)[:, None])
     with story.predicting():
-        q, prior = story.guess(x).probs.T, torch.full((3, 1), 1 / 3)
+        q, prior = story.classify(x).probs.T, torch.full((3, 1), 1 / 3)
     missing = (q * (each + prior.log() - q.log())).sum(0)
     exact = torch.where(y < 0, missing, each.gather(0, y.clamp(min=0)[None])[0]).sum()
     with story.predicting():
@@ -86,7 +86,7 @@ def test_known_labels_teach_the_guide_in_training_alone():
     story, rows = small(), data(40)
     story.prepare(rows)
     known = int((rows["y"] >= 0).sum())
-    assert float(story.taught) == pytest.approx(1.0 * 40 / known)
+    assert float(story.label_weight) == pytest.approx(1.0 * 40 / known)
     counts = rows["y"][rows["y"] >= 0].bincount(minlength=3) + 1
     torch.testing.assert_close(story.frequencies, counts / counts.sum())
     x, y = rows["x"], rows["y"]
@@ -96,8 +96,8 @@ def test_known_labels_teach_the_guide_in_training_alone():
         torch.manual_seed(1)
         losses.append(TraceEnum_ELBO(max_plate_nesting=1).loss(story.model, story.guide, x, y, 40))
     with torch.no_grad():
-        lesson = (story.taught * story.guess(x).log_prob(y.clamp(min=0)) * (y >= 0)).sum()
-    assert losses[1] - losses[0] == pytest.approx(float(lesson), rel=1e-4)
+        log_prob = (story.label_weight * story.classify(x).log_prob(y.clamp(min=0)) * (y >= 0)).sum()
+    assert losses[1] - losses[0] == pytest.approx(float(log_prob), rel=1e-4)
 
 
 def test_samples_with_and_without_a_label():
@@ -108,7 +108,7 @@ def test_samples_with_and_without_a_label():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="SemiSupervisedVAE learns from labels, and all 9 are missing"):
+    with pytest.raises(ValueError, match="SemiSupervisedVAE needs known labels, and all 9 in column .y. are missing"):
         fit(small(), data(9, missing=1.1), steps=1)
     with pytest.raises(ValueError, match=r"labels 'y' are none of 0 to 2 or -1 where it is not known, such as 7"):
         fit(small(), {"x": data(2)["x"], "y": torch.tensor([-1, 7])}, steps=1)

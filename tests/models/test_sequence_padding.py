@@ -17,7 +17,7 @@ TEXT = {"symbols": 3, "width": 8}
 STORIES = {
     "recurrent": (lambda: SequenceVAE((5, 2), 2, **FLOATS), 9.97e36),  # what NetCDF fills with
     "transformer": (lambda: SequenceVAE((5, 2), 2, network="transformer", **FLOATS), 9.97e36),
-    "hidden": (lambda: SequenceVAE((5, 2), 2, keep=0.5, **FLOATS), 1e20),
+    "hidden": (lambda: SequenceVAE((5, 2), 2, word_keep_prob=0.5, **FLOATS), 1e20),
     "shared-scale": (lambda: SequenceVAE((5, 2), 2, likelihood=SharedScaleGaussian(), **FLOATS), 1e3),
     "vamp": (lambda: SequenceVAE((5, 2), 2, prior=VampPrior((5, 2), 3), **FLOATS), 1e3),
     "binary": (lambda: SequenceVAE((5, 2), 2, likelihood=Bernoulli(), **FLOATS), -1.0),

@@ -64,7 +64,7 @@ def words():
 def test_what_elements_have_in_common_goes_through_the_latent_where_the_decoder_sees_none(network):
     """By themselves, elements that do not know of each other are 1.4 nats short: all but 0.3 of that must be in z."""
     torch.manual_seed(0)
-    run, test = trained(SequenceVAE((6, 1), 3, network=network, width=24, keep=0.0), 6, 1e-2)
+    run, test = trained(SequenceVAE((6, 1), 3, network=network, width=24, word_keep_prob=0.0), 6, 1e-2)
     found, exact = log_likelihood(run, test, 20), kalman(test)
     assert_near(found.value.double() - exact, 0.3)
     assert_near(found.elbo.double() - exact, 0.3)
@@ -104,7 +104,7 @@ def test_the_autoencoder_is_the_noiseless_form_and_gives_back_what_it_read():
         assert float((made == data["x"]).all(-1).double().mean()) > 0.75  # draws, of at least exp(-0.1) each
     with pytest.raises(ValueError, match="without a prior over codes"):
         run.story.sample(3, length=torch.tensor([3, 3, 3]))
-    with pytest.raises(ValueError, match="no prior says how likely"):
+    with pytest.raises(ValueError, match="there is no prior over codes"):
         log_likelihood(run, data, 3)
 
 
@@ -142,7 +142,7 @@ def test_a_text_may_hide_symbols_and_still_tell_each_of_them():
     """A hidden symbol is none of the text's: what the decoder makes of it, it makes of no text."""
     torch.manual_seed(0)
     story, x, z = (
-        SequenceVAE(4, 1, symbols=3, width=8, keep=0.0),
+        SequenceVAE(4, 1, symbols=3, width=8, word_keep_prob=0.0),
         torch.tensor([[0] * 4, [1, 2, 0, 1]]),
         torch.ones(2, 1),
     )
@@ -179,23 +179,25 @@ def test_lengths_that_are_none_are_refused_wherever_they_come_in(network):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"series \(places, features\), or text .* symbols=5: reshape"):
+    with pytest.raises(ValueError, match=r"series \(max_length, features\), or text .* symbols=5: reshape"):
         SequenceVAE((8, 2), 2, symbols=5)
     with pytest.raises(ValueError, match=r"event_shape=\(8,\) and symbols=0"):
         SequenceVAE(8, 2)
-    with pytest.raises(ValueError, match="0 <= keep <= 1, got keep=2"):
-        SequenceVAE((8, 2), 2, keep=2)
+    with pytest.raises(ValueError, match="a probability from 0 to 1, got word_keep_prob=2"):
+        SequenceVAE((8, 2), 2, word_keep_prob=2)
     with pytest.raises(ValueError, match="'recurrent' or 'transformer', got 'conv'"):
         SequenceVAE((8, 2), 2, network="conv")
     with pytest.raises(
-        ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\); got Categorical\(count=5\)"
+        ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\), got Categorical\(count=5\)"
     ):
         SequenceVAE(4, 2, symbols=3, likelihood=Categorical(5))
-    with pytest.raises(ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\); got Bernoulli"):
+    with pytest.raises(ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\), got Bernoulli"):
         SequenceVAE(4, 2, symbols=3, likelihood=Bernoulli())
-    with pytest.raises(ValueError, match="of symbols=0 takes as likelihood one of numbers, as series have no symbols"):
+    with pytest.raises(
+        ValueError, match="of symbols=0 takes as likelihood a family of numbers, as series have no symbols"
+    ):
         SequenceVAE((4, 1), 2, likelihood=Categorical(5))
-    with pytest.raises(ValueError, match="VampPrior learns pseudo-inputs by their gradient, and symbols have none"):
+    with pytest.raises(ValueError, match="VampPrior learns pseudo-inputs by gradients, which symbols do not have"):
         SequenceVAE(4, 2, symbols=3, prior=VampPrior(4, 3))
     with pytest.raises(ValueError, match="symbols are whole numbers from 0 to 2"):
         fit(SequenceVAE(4, 2, symbols=3), {"x": torch.full((9, 4), 3)}, steps=1)

@@ -46,7 +46,7 @@ def learned(story, x, steps):
     """The codebook after so many averages over whole data; nothing else is to be learned here."""
     story.prepare({"x": x})
     for _ in range(steps):
-        near = story.encode(x)
+        near = story.encodings(x)
         story.codebook.update(near, story.codebook.nearest(near))
     return story
 
@@ -88,10 +88,10 @@ def test_with_a_linear_encoder_held_fixed_the_codebook_is_as_good_as_that_of_k_m
         told = {"likelihood": Gaussian(scale=1.0), "prior": "uniform", "hidden": (), "decay": 0.8}
         story = VQVAE((1, 8, 8), 1, codes=8, features=2, **told)
         with torch.no_grad():
-            before = story.encode(x)
+            before = story.encodings(x)
         fit(story, {"x": x}, steps=50, batch_size=len(x), freeze="encoder", seed=start)
         with torch.no_grad():
-            near = story.encode(x)
+            near = story.encodings(x)
         assert torch.equal(near, before)
         inertias.append(float((near - story.codebook(story.codebook.nearest(near))).square().sum()))
     best = KMeans(8, n_init=10, random_state=0).fit(near.flatten(1).numpy()).inertia_
@@ -119,7 +119,7 @@ def test_dead_codes_live_again():
     story.codebook.initialize(x[:1])  # all at one point of the first group
     story.codebook.vectors[1:] = 1e3
     for _ in range(30):
-        near = story.encode(x)
+        near = story.encodings(x)
         story.codebook.update(near, story.codebook.nearest(near))
     assert story.usage(x).used == 4
 
@@ -131,7 +131,7 @@ def test_the_elbo_bounds_the_exact_likelihood(prior):
     x = bits(20)
     with torch.no_grad():
         codes = torch.cartesian_prod(*[torch.arange(3)] * 2)
-        prior = story.symbols().log_prob(codes)
+        prior = story.code_prior().log_prob(codes)
         joint = prior + story.decode(story.codebook(codes)).log_prob(x[:, None])
     assert float(prior.exp().sum()) == pytest.approx(1, abs=1e-5)
     exact, bound = joint.logsumexp(1), log_likelihood(story, {"x": x}, 3)
@@ -181,7 +181,7 @@ def test_usage_tells_codes_and_perplexity():
 def test_refusals():
     with pytest.raises(ValueError, match="prior is one of transformer, pixelcnn, uniform or a network, got 'normal'"):
         VQVAE(EVENT, 2, prior="normal")
-    with pytest.raises(ValueError, match=r"prior='pixelcnn' is over codes on a grid .* got grid=\(8,\): set such as"):
+    with pytest.raises(ValueError, match=r"prior='pixelcnn' needs a grid .* got grid=\(8,\): set grid="):
         VQVAE(EVENT, 8, prior="pixelcnn")
     with pytest.raises(ValueError, match=r"commitment of at least 0, got -1"):
         VQVAE(EVENT, 2, commitment=-1)
@@ -195,7 +195,7 @@ def test_any_network_serves_as_a_prior():
     prior = CausalTransformer(2, symbols=3, outputs=3, width=8, heads=2, layers=1)
     story = VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
     assert story.sample(4).shape == (4, *EVENT)
-    assert story.symbols().support.check(torch.tensor([0, 2]))
+    assert story.code_prior().support.check(torch.tensor([0, 2]))
     assert Categorical(3).size((2,)) == (6,)
 
 
@@ -211,7 +211,7 @@ def test_any_network_serves_as_a_prior():
 )
 def test_a_prior_for_other_codes_or_fewer_places_is_refused(network, places, wrong, remedy):
     prior = network(places, **{"symbols": 3, "outputs": 3, **wrong})
-    who = rf"VQVAE has 3 codes in 2 places, and its prior is a {network.__name__} of {remedy}"
+    who = rf"VQVAE has 3 codes in 2 positions, and its prior is a {network.__name__} with {remedy}"
     with pytest.raises(ValueError, match=who):
         VQVAE(EVENT, 2, codes=3, features=2, hidden=(8,), prior=prior)
 
