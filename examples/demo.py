@@ -1,4 +1,4 @@
-"""A first look: train a variational autoencoder on small digits, say how likely unseen ones are, and draw pictures.
+"""A first example: train a variational autoencoder on small digits, estimate the likelihood of unseen ones, and plot.
 
     python examples/demo.py [--out demo] [--epochs 150]
 
@@ -61,7 +61,7 @@ def train(splits: Splits, folder: Path, epochs: int) -> Fit:
 
 
 def evaluate(run: Fit, splits: Splits) -> None:
-    """Say how likely the test split is, and how sure that figure is."""
+    """Print the log-likelihood of the test split with its Monte Carlo error."""
     found = log_likelihood(run.story, splits.test, DRAWS, seed=SEED)
     print(f"On the test split of {splits.name} ({splits.test.rows} images, {splits.binarize} binarization), nats each:")
     print("  log p(x) {:.3f} +- {:.3f}".format(*found.mean()), f"({found.kind}, k = {found.k}, seed {SEED})")

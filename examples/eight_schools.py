@@ -1,11 +1,11 @@
 """An existing Pyro program, unchanged: eight schools, fitted by two guides and handed to ArviZ.
 
 Eight schools tried a coaching programme (Rubin 1981). School j measured an effect y_j with a known standard error
-sigma_j. Are the schools different, or is it all noise? The model lets them share what they know:
+sigma_j. Are the schools different, or is it all noise? The model pools their estimates:
 
     mu ~ N(0, 5),  tau ~ HalfCauchy(5),  theta_j = mu + tau * eta_j,  eta_j ~ N(0, 1),  y_j ~ N(theta_j, sigma_j)
 
-Model and guide are plain Pyro functions; nothing in them knows of pyrogen. `fit` trains the pair in a parameter store
+Model and guide are plain Pyro functions without any reference to pyrogen. `fit` trains the pair in a parameter store
 of its own, and `to_datatree` gives draws, predictions and likelihoods in the format that ArviZ reads.
 """
 
@@ -63,9 +63,9 @@ def main(steps: int = 2000, draws: int = 500, seed: int = 0) -> dict:
         found[name] = {s: (float(tree.posterior[s].mean()), float(tree.posterior[s].std())) for s in REFERENCE}
         print(f"guide {name:13}" + "".join(f"{mean:7.2f} ({sd:.2f})" for mean, sd in found[name].values()))
     print(
-        "\nBoth guides treat the latents as independent, and so miss how tau and the effects move together: mu is\n"
-        "met, while tau comes out too small and too certain. That is the known shortfall of mean-field guides, and\n"
-        "more steps do not mend it. The schools' effects, as ArviZ sums them up:\n"
+        "\nBoth guides treat the latents as independent, and so miss the dependence of tau and the effects: mu is\n"
+        "right, while tau is too small and too certain. This is the known limitation of mean-field guides, and more\n"
+        "steps do not change it. The schools' effects, summarized by ArviZ:\n"
     )
     print(arviz_stats.summary(trees["AutoNormal"], var_names=["theta"], kind="stats"))
     return {"trees": trees, "found": found}

@@ -3,10 +3,10 @@
 The ELBO is E_q [log p(x | z)] - KL(q(z | x) || p(z)): codes must tell the data apart, and codes must look like the
 prior's draws, from which new data are made. Here a VAE of handwritten digits, with two latents, learns by halves:
 
-1. The decoder alone, against the prior: the guide is p(z) for every digit and stays so. Codes then say nothing of the
-   digit that they are decoded into, and the best that a decoder can do is the mean of all digits, whatever the code.
+1. The decoder alone, against the prior: the guide is p(z) for every digit and stays so. Codes are then
+   independent of the digit, and the best that a decoder can do is the mean of all digits, whatever the code.
 2. The prior alone, against a fixed encoder: p(z) becomes the cloud of the codes, and the KL term all but vanishes. But
-   nothing learns what the codes mean: draws of the prior are decoded into noise.
+   the decoder is untrained: draws of the prior are decoded into noise.
 3. Both halves together.
 
 Writes demo/elbo_by_halves.png: a row for each, codes of real digits in the colour of their class over draws of the
@@ -26,7 +26,7 @@ from pyrogen.plots import latent_planes
 
 
 def made(event_shape: tuple[int, ...], seed: int, guide: str = "any") -> VAE:
-    """A VAE that has learned nothing, whose guide is like the prior, N(0, I), for every datum, or sure of its codes."""
+    """An untrained VAE, whose guide is the prior, N(0, I), for every datum, or has small standard deviations."""
     torch.manual_seed(seed)
     prior = StandardNormal(2) if guide == "like the prior" else NormalMixture(2, components=10)
     story = VAE(event_shape, 2, prior=prior, hidden=(200,))
@@ -41,7 +41,7 @@ def made(event_shape: tuple[int, ...], seed: int, guide: str = "any") -> VAE:
 
 
 def terms(story: VAE, x: torch.Tensor) -> tuple[float, float]:
-    """What the ELBO is made of, in nats per datum: E_q [log p(x | z)], and KL(q || p), by a draw for each datum."""
+    """The terms of the ELBO, in nats per datum: E_q [log p(x | z)], and KL(q || p), from one draw for each datum."""
     with story.predicting():
         q = story.encode(x)
         z = q.sample()
@@ -50,7 +50,7 @@ def terms(story: VAE, x: torch.Tensor) -> tuple[float, float]:
 
 
 def main(epochs: int = 120, out: str | Path = "demo/elbo_by_halves.png", seed: int = 0) -> dict:
-    """Learn by halves and together, print what the ELBO is made of, draw the picture; gives the figures."""
+    """Train the halves and both together, print the terms of the ELBO, draw the picture; returns the results."""
     digits = load("digits", binarize="static")
     x, rows = digits.event_shape, {}
     stories = {
@@ -66,7 +66,7 @@ def main(epochs: int = 120, out: str | Path = "demo/elbo_by_halves.png", seed: i
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     latent_planes({name: story for name, (story, _) in stories.items()}, digits.validation).savefig(out)
     print(
-        f"see {out}: decoded from codes that tell nothing, all digits are one; a prior alone learns codes, not digits"
+        f"see {out}: codes without information decode to one image; a prior alone learns codes, not digits"
     )
     return {"rows": rows, "stories": {name: story for name, (story, _) in stories.items()}}
 

@@ -1,10 +1,10 @@
 """Why the ELBO holds the guide's entropy: a VAE that learns without it, and with it.
 
-The ELBO is E_q [log p(x, z)] + H[q(z | x)]. Without the second term what is left looks like sense: put each code where
-the datum and the prior agree, and let the decoder learn. But nothing keeps a code from being a point: the guide's scale
-shrinks for ever, and as the prior's density is highest in the middle, all codes crowd there, as close as the decoder
-can still tell apart. Draws of the prior fall outside of that crowd, where the decoder was never asked. What is left is
-an autoencoder with a penalty on its codes, and no longer a density of digits: new ones are scored and made badly.
+The ELBO is E_q [log p(x, z)] + H[q(z | x)]. Without the second term the objective looks reasonable: put each code where
+datum and prior agree, and train the decoder. But nothing keeps a code from being a point: the guide's scale shrinks
+without limit, and as the prior's density is highest in the middle, all codes crowd there, as close as the decoder can
+distinguish. Draws of the prior fall outside of that crowd, where the decoder was never trained. What is left is an
+autoencoder with a penalty on its codes, and no longer a density of digits: new ones are scored and made badly.
 
 The entropy pays for every nat of precision that a code claims: the codes become clouds that fill the prior together.
 
@@ -35,7 +35,7 @@ class WithoutEntropy(Trace_ELBO):
 
 
 def main(epochs: int = 120, out: str | Path = "demo/elbo_without_entropy.png", seed: int = 0) -> dict:
-    """Learn without and with the entropy, print scales and likelihoods, draw the picture; gives the figures."""
+    """Train without and with the entropy, print scales and likelihoods, draw the picture; returns the results."""
     digits = load("digits", binarize="static")
     stories, rows = {}, {}
     print("On validation data            spread of codes    scale of a code    ELBO (nats per digit)")

@@ -1,7 +1,7 @@
-"""A story of one's own, from nothing: word counts in which each document mixes a few hidden themes.
+"""A story of one's own: word counts in which each document mixes a few hidden themes.
 
 A document's mix z is standard normal; each word's rate is log-linear in it; counts are Poisson. We plant three themes,
-write 2,000 documents with them, and see whether a story that knows nothing of them finds them again.
+write 2,000 documents with them, and see whether a story recovers them from the counts alone.
 """
 
 import pyro
@@ -45,19 +45,19 @@ def plant(documents: int, words: int, themes: int, seed: int) -> tuple[torch.Ten
 def similarity(found: torch.Tensor, planted: torch.Tensor) -> float:
     """Mean cosine of the angles between the spaces that two sets of themes span: 1 for the same space.
 
-    Turning all mixes z alike changes nothing in the data, so no method can tell themes apart further than this.
+    A rotation of all mixes z leaves the data's distribution unchanged, so that themes are identified only up to one.
     """
     bases = [torch.linalg.qr(loadings).Q for loadings in (found, planted)]
     return float(torch.linalg.svdvals(bases[0].T @ bases[1]).mean())
 
 
 def main(documents: int = 2000, epochs: int = 30, seed: int = 0) -> dict:
-    """Plant, fit, and look at what was found; gives the figures that were printed."""
+    """Plant, fit and compare; returns the numbers that were printed."""
     counts, planted = plant(documents + 500, words=50, themes=3, seed=seed)
     train, test = {"x": counts[:documents]}, {"x": counts[documents:]}
     steps = epochs * -(-documents // 128)
     run = fit(Topics(50, 3), train, epochs=epochs, optimizer=adam(0.02), schedule=cosine(steps), seed=seed)
-    # The guide is no exact posterior, so log p(x) is estimated from 200 weighted draws, and says how well.
+    # The guide is not the exact posterior, so log p(x) is estimated from 200 importance-weighted draws, with its error.
     held_out = log_likelihood(run.story, test, 200, seed=seed)
     value, error = held_out.mean()
     alike = similarity(run.story.decoder.weight.detach(), planted)

@@ -1,8 +1,8 @@
 """Probabilistic PCA against PCA: the same subspace, and besides it a density.
 
-pPCA says x = W z + mu + noise with z ~ N(0, I). Its maximum-likelihood W spans the space of the leading principal
-components (Tipping and Bishop 1999), so three ways must meet on the handwritten digits: pPCA in closed form, pPCA
-trained by SVI as if nothing were known of it, and PCA of scikit-learn, which scores data by the same density.
+pPCA is x = W z + mu + noise with z ~ N(0, I). Its maximum-likelihood W spans the space of the leading principal
+components (Tipping and Bishop 1999), so three methods must agree on the handwritten digits: pPCA in closed form, pPCA
+trained by SVI, and PCA of scikit-learn, which scores data by the same density.
 """
 
 import torch
@@ -23,7 +23,7 @@ def largest_angle(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def main(latent: int = 8, epochs: int = 80, seed: int = 0) -> dict:
-    """Fit all three, print the table, and give its rows."""
+    """Fit all three, print the table, and return its rows."""
     digits = load("digits")
     train, test = digits.train, digits.test
     pca = PCA(latent, svd_solver="full").fit(train["x"].flatten(1).numpy())
@@ -45,7 +45,7 @@ def main(latent: int = 8, epochs: int = 80, seed: int = 0) -> dict:
         print(f"{name:30} {angle:18.4f} deg {on_train:20.3f} {on_test:9.3f}")
     print(
         "\nThe closed form and scikit-learn are one model, but for a covariance over N or N - 1. SVI, which sees 128\n"
-        "images at a time, finds space and density without being told of eigenvectors."
+        "images at a time, finds space and density without an eigendecomposition."
     )
 
     # pPCA's reconstruction W E[z|x] = U diag(1 - sigma^2 / l_k) U' (x - mu) shrinks PCA's, axis by axis.

@@ -108,7 +108,7 @@ def test_elbo_without_entropy(tmp_path):
 
 
 def test_diffusion_as_a_chain(tmp_path):
-    _, found = run("diffusion_as_a_chain", depth=12, epochs=8, runs=12, out=tmp_path / "chain.png")
+    _, found = run("diffusion_as_a_chain", num_timesteps=12, epochs=8, runs=12, out=tmp_path / "chain.png")
     (chain, error, slow), (one, wider, fast) = found["found"].values()
     assert_within(one, chain, math.hypot(error, wider))
     assert fast < slow
