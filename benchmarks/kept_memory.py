@@ -1,4 +1,4 @@
-"""Time of a training step on the CPU, with freed memory kept between steps as `fit` does, and without.
+"""Time of a training step on the CPU, with freed memory kept between steps, as `fit` does, and without.
 
     python benchmarks/kept_memory.py
 
@@ -36,14 +36,14 @@ def seconds(name: str, kept: bool) -> list[float]:
     if not kept:
         sys.modules[fit.__module__].keep_freed_memory = contextlib.nullcontext  # type: ignore[attr-defined]
     torch.set_num_threads(1)
-    settings, taken = RUNS[name], []
+    settings, times = RUNS[name], []
     splits = data.load("mnist", seed=0, **settings.pixels())
     step = SVIStep.__call__
 
     def timed(self: SVIStep, *args: Any) -> Any:
         began = time.process_time()
         loss = step(self, *args)
-        taken.append(time.process_time() - began)
+        times.append(time.process_time() - began)
         return loss
 
     SVIStep.__call__ = timed  # type: ignore[method-assign]
@@ -51,18 +51,18 @@ def seconds(name: str, kept: bool) -> list[float]:
     options: dict[str, Any] = {"batch_size": settings.batch_size, "precision": settings.precision, "progress": False}
     torch.manual_seed(0)
     fit(settings.story(), columns, steps=CASES[name], compile=True, **options)
-    return taken[len(taken) // 2 :]
+    return times[len(times) // 2 :]
 
 
 def measured(name: str, rounds: int) -> Row:
     """The median step in each way."""
-    found: dict[bool, list[float]] = {True: [], False: []}
+    seconds_by_way: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(2 * rounds):
         kept = turn % 2 == 0
         command = [sys.executable, __file__, "--one", name, *(["--kept"] if kept else [])]
-        found[kept] += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    ways = {"kept": statistics.median(found[True]), "returned": statistics.median(found[False])}
-    return {"run": name, "batch_size": RUNS[name].batch_size, "steps": len(found[True]), "seconds": ways}
+        seconds_by_way[kept] += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    ways = {way: statistics.median(seconds_by_way[kept]) for way, kept in (("kept", True), ("returned", False))}
+    return {"run": name, "batch_size": RUNS[name].batch_size, "steps": len(seconds_by_way[True]), "seconds": ways}
 
 
 def render(rows: list[Row]) -> str:

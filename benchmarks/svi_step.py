@@ -75,8 +75,8 @@ def render(rows: list[Row]) -> str:
     for device, threads in dict.fromkeys((row["device"], row["threads"]) for row in rows):
         mine = [row for row in rows if (row["device"], row["threads"]) == (device, threads)]
         versions = {name: version for row in mine for name, version in row["versions"].items()}
-        told = ", ".join(f"{name} {version}" for name, version in versions.items())
-        pages.append(f"## {device}, threads: {threads}\n\n{told}; {mine[0]['date']}.\n\n{by_case(mine)}")
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+        pages.append(f"## {device}, threads: {threads}\n\n{listed}; {mine[0]['date']}.\n\n{by_case(mine)}")
     return (
         "# Time of one SVI step\n\n"
         "Written by `benchmarks/svi_step.py` from the JSON file beside it, which holds the rest: quartiles, forms,\n"
@@ -103,7 +103,7 @@ def by_case(rows: list[Row]) -> str:
     return table(cases, columns)
 
 
-def told(timings: list[Timing]) -> str:
+def timing_table(timings: list[Timing]) -> str:
     """A case's timings, for the terminal."""
     lines = []
     ms = {timing.variant: timing.ms for timing in timings}
@@ -165,7 +165,7 @@ def main() -> None:
             timings = measured(name, CASES[name], variants, setting)
         new = rows_of(name, timings, options.threads, device.type)
         rows += new
-        print(f"{name}\n{told(timings)}", file=sys.stderr if options.json else sys.stdout, flush=True)
+        print(f"{name}\n{timing_table(timings)}", file=sys.stderr if options.json else sys.stdout, flush=True)
         if options.keep:
             keep(new, timings, f"svi_step_{slug}", device, setting.rounds)
     if options.json:

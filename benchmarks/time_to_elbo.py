@@ -103,7 +103,7 @@ def by_pyrogen(job: Job, train: Columns, validation: Columns, seed: int, reached
 
 
 def one(name: str, way: str, seed: int, folder: str | None, quick: bool, epochs: int | None) -> Row:
-    """One job: seconds to the target, None where it was not met, and what the last validation told."""
+    """One job: seconds to the target, None where it was not met, and the last validation ELBO."""
     job = dataclasses.replace(JOBS[name], epochs=epochs or JOBS[name].epochs)
     train, validation = job.columns(folder, quick)
     target, seen, began = job.target[quick], [(0.0, -math.inf)], 0.0
@@ -118,11 +118,11 @@ def one(name: str, way: str, seed: int, folder: str | None, quick: bool, epochs:
     if way.startswith("pyrogen"):
         by = functools.partial(by_pyrogen, compile="auto" if way == "pyrogen" else False)
     began = time.perf_counter()
-    told = by(job, train, validation, seed, reached)
+    outcome = by(job, train, validation, seed, reached)
     seconds, elbo = seen[-1]
     later = [b - a for (a, _), (b, _) in itertools.pairwise(seen[1:])]
     return {
-        **told,
+        **outcome,
         "seconds": round(seconds, 3) if elbo >= target else None,
         "epochs": len(seen) - 1,
         "validation_elbo": elbo,
@@ -144,7 +144,7 @@ def in_a_process(name: str, way: str, seed: int, options: argparse.Namespace) ->
     return row
 
 
-def together(name: str, way: str, runs: list[Row], quick: bool) -> Row:
+def summarize(name: str, way: str, runs: list[Row], quick: bool) -> Row:
     """A row of results from repeated runs: medians."""
     reached = [run["seconds"] for run in runs if run["seconds"] is not None]
     return {
@@ -232,11 +232,11 @@ def main() -> None:
         for seed in range(options.runs or (1 if options.quick else 3)):
             for way in ways[seed % len(ways) :] + ways[: seed % len(ways)]:
                 runs[way].append(in_a_process(name, way, seed, options))
-                told = ", ".join(f"{key} {value}" for key, value in runs[way][-1].items())
-                print(f"{name}, {way}: {told}", file=sys.stderr, flush=True)
+                row = ", ".join(f"{key} {value}" for key, value in runs[way][-1].items())
+                print(f"{name}, {way}: {row}", file=sys.stderr, flush=True)
         rows += [
-            {**together(name, way, found, options.quick), **environment(torch.device("cpu"))}
-            for way, found in runs.items()
+            {**summarize(name, way, results, options.quick), **environment(torch.device("cpu"))}
+            for way, results in runs.items()
         ]
     print(render(rows))
     for row in rows if options.keep else []:

@@ -21,10 +21,10 @@ from svi.with_torch import Captured, Torch, compiled_forms
 
 __all__ = ["ON_CUDA", "VARIANTS", "Setting", "Timing", "measured"]
 
-ON_CUDA = ("torch_captured", "pyrogen_captured")
+ON_CUDA = ("torch_captured",)
 VARIANTS = (
     "pyro", "pyro_novalidate", "torch", "torch_compiled", "torch_captured", "pyrogen_eager", "pyrogen_compiled",
-    "pyrogen_captured", "numpyro",
+    "numpyro",
 )  # fmt: skip
 BURST_SECONDS = 0.025
 WARM_SECONDS = 0.3

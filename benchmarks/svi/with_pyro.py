@@ -11,12 +11,10 @@ import pyro
 import torch
 from pyro.infer import SVI
 
-from pyrogen.inference.compile import dispatch
-from pyrogen.inference.compile.input_signature import signature_key
 from pyrogen.inference.optim.optimizer import Optimization, adam
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.svi.svi_step import SVIStep
-from pyrogen.inference.training.loop import TOGETHER
+from pyrogen.inference.training.loop import MAX_STEPS_PER_CALL
 from pyrogen.story import Batch, Store, as_story
 from svi.case import RATE, Case, Parameters
 from svi.variant import NotPossibleError, Variant
@@ -55,10 +53,10 @@ class Pyro(Variant):
 
 
 class Pyrogen(Variant):
-    """pyrogen's own step, set up as `fit` does; the first is an ordinary one in every mode.
+    """pyrogen's own step, set up as `fit` does; the first is eager in both modes.
 
     Args:
-        name: "pyrogen_eager", "pyrogen_compiled" or "pyrogen_captured": the mode that must be reached.
+        name: "pyrogen_eager" or "pyrogen_compiled": the mode that must be reached.
         case: what is stepped.
         start: the values that parameters start from.
         device: where.
@@ -67,7 +65,6 @@ class Pyrogen(Variant):
     def __init__(self, name: str, case: Case, start: Parameters, device: torch.device) -> None:
         super().__init__(name, device)
         mode = name.removeprefix("pyrogen_")
-        dispatch.CAPTURES = mode == "captured"
         self._start = start
         columns: Any = {column: values.to(device) for column, values in case.data().items()}
         rows = len(next(iter(columns.values())))
@@ -78,10 +75,7 @@ class Pyrogen(Variant):
         self._step = SVIStep(Program(self.story), case.objective(), optimization, compile=mode != "eager")
         try:
             with self.around():
-                self.step()
-                if name == "pyrogen_compiled" and device.type == "cuda":
-                    self._do_not_capture()
-                self.step()
+                self.run(2)
         except (ValueError, RuntimeError) as error:
             raise NotPossibleError(str(error)) from error
         if self._step.compiler.mode != mode:
@@ -90,7 +84,7 @@ class Pyrogen(Variant):
 
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
-        """At home in the story's store, validation off, new tensors on the device."""
+        """The story's store, validation off, new tensors on the device."""
         with (
             self.story.param_store_scope(),
             pyro.validation_enabled(False),
@@ -100,29 +94,18 @@ class Pyrogen(Variant):
             warnings.simplefilter("ignore")
             yield
 
-    def _do_not_capture(self) -> None:
-        """Compile as a run does that goes on from a checkpoint whose steps were compiled."""
-        key = (signature_key(self.batch), *(module.training for module in self._step.modules))
-        self._step.compiler.known[repr(key)] = "compiled"
-
-    def step(self) -> Any:
-        """Take a step; as the training loop does, read its loss on the CPU at once, on CUDA later."""
-        loss = self._step(self.batch)
-        return float(loss) if self.device.type == "cpu" else loss
+    def step(self) -> float:
+        """Take a step."""
+        return self._step(self.batch)
 
     def run(self, steps: int) -> None:
         """Take steps; as the training loop does on whole data, several at a time where a step is one compiled call."""
         left = steps
         while left:
-            taken = len(self._step.run_steps(self.batch, min(TOGETHER, left)))
+            taken = len(self._step.run_steps(self.batch, min(MAX_STEPS_PER_CALL, left)))
             if not taken:
                 self.step()
             left -= taken or 1
-
-    def wait(self) -> None:
-        """Until the device is done and all losses were looked at."""
-        self._step.synchronize()
-        super().wait()
 
     def losses(self, draws: int) -> tuple[float, float]:
         """As for all; a step tells nats per datum."""

@@ -22,7 +22,7 @@ def run(script, *options):
 
 
 def test_svi_step_prints_rows_and_nothing_else():
-    variants = ["pyro", "torch", "pyrogen_eager", "pyrogen_captured"]
+    variants = ["pyro", "torch", "pyrogen_eager", "torch_captured"]
     told = run("svi_step.py", "--cases", "eight_schools", "--variants", ",".join(variants), "--rounds", "2", "--json")
     rows = {row["variant"]: row for row in json.loads(told)}
     assert sorted(rows) == sorted(variants)
@@ -33,7 +33,7 @@ def test_svi_step_prints_rows_and_nothing_else():
     for name in ("pyro", "torch", "pyrogen_eager"):
         assert rows[name]["ratio_to_pyro"] == pytest.approx(rows[name]["ms"] / rows["pyro"]["ms"], rel=1e-3)
         assert rows[name]["ratio_to_torch"] == pytest.approx(rows[name]["ms"] / rows["torch"]["ms"], rel=1e-3)
-    assert rows["pyrogen_captured"]["ms"] is None  # there is no CUDA graph on a CPU
+    assert rows["torch_captured"]["ms"] is None  # there is no CUDA graph on a CPU
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ def inputs():
 
 
 def test_products_by_onednn_are_equal():
-    given = inputs()
-    graph = trace(layers, given)
-    expected = layers(*given)
-    actual = onednn.use_onednn(graph.module)(*given)
+    tensors = inputs()
+    graph = trace(layers, tensors)
+    expected = layers(*tensors)
+    actual = onednn.use_onednn(graph.module)(*tensors)
     for one, other in zip(actual, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
     targets = [str(node.target) for node in graph.module.graph.nodes]
@@ -31,8 +31,8 @@ def test_products_by_onednn_are_equal():
 
 
 def test_products_of_other_types_are_not_replaced():
-    given = [tensor.double() for tensor in inputs()]
-    graph = trace(layers, given)
+    tensors = [tensor.double() for tensor in inputs()]
+    graph = trace(layers, tensors)
     assert "pyrogen.linear.default" not in {str(n.target) for n in onednn.use_onednn(graph.module).graph.nodes}
 
 

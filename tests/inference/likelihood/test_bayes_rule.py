@@ -51,25 +51,25 @@ def exact(x, prior):
 def test_exact_likelihoods_give_the_exact_rule():
     x, prior = 3 * torch.randn(50, 2), torch.tensor([0.5, 0.3, 0.2]).double()
     joint, evidence = exact(x, prior)
-    found = classify(Exact(), x, prior=10 * prior)
-    torch.testing.assert_close(found.log_evidence, evidence, rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.log_prob, joint - evidence[:, None], rtol=0, atol=1e-5)
-    assert torch.equal(found.label, joint.argmax(1))
-    assert found.p_value is None
-    assert (found.error == 0).all()
+    result = classify(Exact(), x, prior=10 * prior)
+    torch.testing.assert_close(result.log_evidence, evidence, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result.log_prob, joint - evidence[:, None], rtol=0, atol=1e-5)
+    assert torch.equal(result.label, joint.argmax(1))
+    assert result.p_value is None
+    assert (result.error == 0).all()
     uniform = classify(Exact(), {"x": x, "y": torch.zeros(50).long()})
     torch.testing.assert_close(uniform.log_evidence, exact(x, torch.ones(3).double() / 3)[1], rtol=0, atol=1e-5)
 
 
 def test_weighted_likelihoods_come_with_their_error(seed):
     x, prior = 2 * torch.randn(400, 2), torch.ones(3).double() / 3
-    found = classify(Clouds(), x, num_samples=400, seed=seed)
-    z = (found.log_evidence - exact(x, prior)[1]) / found.error
+    result = classify(Clouds(), x, num_samples=400, seed=seed)
+    z = (result.log_evidence - exact(x, prior)[1]) / result.error
     assert_within(z.mean(), 0.0, 1 / math.sqrt(400))
     assert 0.7 < z.square().mean() < 1.3
 
 
-def test_data_that_are_like_no_class_are_told_so():
+def test_data_like_no_class_get_the_label_minus_one():
     """At the stated rate for data like the reference; always for far ones; for those in an empty middle, too."""
     story = Exact()
 
@@ -124,11 +124,11 @@ def test_a_density_given_a_label_from_a_classifier_and_a_density(seed):
         story.raw_scales.zero_()
     x, y = torch.linspace(-2, 2, 9)[:, None], torch.arange(9) % 2
     component = torch.stack([story.component(k).log_prob(x) for k in range(2)], 1).detach()
-    found = conditional_likelihood(Posterior(story), story, {"x": x, "y": y}, num_samples=4000, seed=seed)
-    assert (found.error > 0).all()
+    result = conditional_likelihood(Posterior(story), story, {"x": x, "y": y}, num_samples=4000, seed=seed)
+    assert (result.error > 0).all()
     # One error for each of the two labels, shared by the data that have it.
-    assert_within(found.value, component.gather(1, y[:, None])[:, 0], found.error)
-    assert found.elbo.isnan().all()
+    assert_within(result.value, component.gather(1, y[:, None])[:, 0], result.error)
+    assert result.elbo.isnan().all()
 
 
 def test_the_label_s_frequency_may_come_of_data():
@@ -140,9 +140,9 @@ def test_the_label_s_frequency_may_come_of_data():
             return torch.full((len(x),), 0.5).log()
 
     for reference in (None, x, {"x": x}):
-        found = conditional_likelihood(Fair(), story, {"x": x, "y": y}, reference=reference)
-        torch.testing.assert_close(found.value, story.log_prob(x).detach().double())
-        assert (found.error < 1e-9).all()
+        result = conditional_likelihood(Fair(), story, {"x": x, "y": y}, reference=reference)
+        torch.testing.assert_close(result.value, story.log_prob(x).detach().double())
+        assert (result.error < 1e-9).all()
     with pytest.raises(ValueError, match="takes columns 'x' and 'y'"):
         conditional_likelihood(Fair(), story, x)
 
@@ -154,8 +154,8 @@ def test_digits_are_classified_by_a_conditional_vae():
     run = fit(story, digits.train, steps=300, optimizer=adam(3e-3), compile=False)
     test, reference = digits.test["x"][:60], digits.validation["x"][:120]
     known = classify(run, reference, num_samples=10, seed=0)
-    found = classify(run, test, num_samples=10, reference=known, false_alarm=0.02, seed=0)
-    assert (found.log_prob.argmax(1) == digits.test["y"][:60]).double().mean() > 0.75
+    result = classify(run, test, num_samples=10, reference=known, false_alarm=0.02, seed=0)
+    assert (result.log_prob.argmax(1) == digits.test["y"][:60]).double().mean() > 0.75
     inverted = classify(run, 1 - test, num_samples=10, reference=known, false_alarm=0.02, seed=0)
     assert (inverted.label == -1).double().mean() > 0.9
-    assert (found.label == -1).double().mean() < 0.1
+    assert (result.label == -1).double().mean() < 0.1

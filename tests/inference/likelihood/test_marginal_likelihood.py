@@ -133,12 +133,12 @@ def test_a_guide_that_is_a_point_gives_a_bound():
                 pyro.sample("z", dist.Delta(x / 2))
 
     x = torch.tensor([0.0, 2.0])
-    found = log_likelihood(Point(), x, 10)
-    assert (found.kind, found.k) == ("elbo", 1)
+    result = log_likelihood(Point(), x, 10)
+    assert (result.kind, result.k) == ("elbo", 1)
     bound = dist.Normal(0.0, 1.0).log_prob(x / 2) + dist.Normal(x / 2, 1.0).log_prob(x)
-    assert torch.allclose(found.value, bound.double())
-    assert torch.equal(found.value, found.elbo)
-    assert not found.error.any()
+    assert torch.allclose(result.value, bound.double())
+    assert torch.equal(result.value, result.elbo)
+    assert not result.error.any()
 
 
 def test_without_latents_the_density_is_exact():
@@ -150,9 +150,9 @@ def test_without_latents_the_density_is_exact():
         def guide(self, x, n):
             pass
 
-    found = log_likelihood(Numbers(), torch.zeros(3), 10)
-    assert (found.kind, found.k, found.error.tolist()) == ("exact", 0, [0.0] * 3)
-    assert torch.allclose(found.value, torch.full((3,), -0.5 * math.log(2 * math.pi)).double())
+    result = log_likelihood(Numbers(), torch.zeros(3), 10)
+    assert (result.kind, result.k, result.error.tolist()) == ("exact", 0, [0.0] * 3)
+    assert torch.allclose(result.value, torch.full((3,), -0.5 * math.log(2 * math.pi)).double())
 
 
 def test_an_enumerated_latent_is_summed_out():

@@ -1,4 +1,4 @@
-"""How many rows are taken at once, by the tensors that programs make for each."""
+"""The number of rows in a run, by the tensors that programs allocate for each row."""
 
 from contextlib import nullcontext
 
@@ -27,24 +27,24 @@ def at_once(story, x):
     return max_rows(story, log_weight_run(Program(story)), rows)
 
 
-class Watched(VAE):
-    """Notes how many rows its guide is run on."""
+class RowCountingVAE(VAE):
+    """Records the largest number of rows that its guide is run on."""
 
     def guide(self, x, n):
-        self.met = max(getattr(self, "met", 0), n)
+        self.max_rows = max(getattr(self, "max_rows", 0), n)
         super().guide(x, n)
 
 
 @pytest.mark.parametrize("width", [300, 5000])
-def test_the_widest_layer_counts_and_weights_do_not(width):
+def test_the_widest_layer_counts_and_parameters_do_not(width):
     assert at_once(VAE(10, 2, hidden=(width,)), torch.zeros(100, 10)) == ELEMENTS // width
 
 
-def test_narrow_rows_count_for_some_numbers_all_the_same():
+def test_narrow_rows_count_for_a_minimum_of_elements():
     assert at_once(VAE(10, 2, hidden=(5,)), torch.zeros(100, 10)) == ELEMENTS // 256
 
 
-def test_columns_count_where_a_program_takes_none_but_all_rows():
+def test_columns_count_where_a_program_accepts_only_all_rows():
     class Fixed(VAE):
         def guide(self, x, n):
             assert n == 6
@@ -53,7 +53,7 @@ def test_columns_count_where_a_program_takes_none_but_all_rows():
     assert at_once(Fixed(1000, 2, hidden=(5000,)), torch.zeros(6, 1000)) == ELEMENTS // 1000
 
 
-def test_a_program_that_goes_another_way_for_more_rows():
+def test_a_program_with_other_operations_for_more_rows():
     class Uneven(VAE):
         def model(self, x, n):
             for i in range(n):
@@ -64,15 +64,15 @@ def test_a_program_that_goes_another_way_for_more_rows():
     assert at_once(Uneven(784, 2, hidden=(40,)), torch.zeros(600, 784)) == ELEMENTS // 784
 
 
-def test_the_scores_count():
+def test_log_densities_count():
     assert at_once(VAE(10, 2, prior=NormalMixture(2, 500), hidden=(20,)), torch.zeros(100, 10)) < ELEMENTS // 900
 
 
-def test_fewer_rows_than_are_looked_at():
+def test_fewer_rows_than_the_measurement_uses():
     assert at_once(VAE(10, 2, hidden=(5000,)), torch.zeros(1, 10)) == ELEMENTS // 5000
 
 
-def test_a_sparse_tensor_is_passed_over():
+def test_a_sparse_tensor_is_ignored():
     class Sparse(VAE):
         def model(self, x, n):
             torch.eye(n).to_sparse().coalesce()
@@ -81,7 +81,7 @@ def test_a_sparse_tensor_is_passed_over():
     assert at_once(Sparse(10, 2, hidden=(5000,)), torch.zeros(100, 10)) == ELEMENTS // 5000
 
 
-def test_an_autoguide_is_set_up_by_all_rows():
+def test_an_autoguide_is_initialized_with_all_rows():
     class OfEach(Story):
         def __init__(self):
             super().__init__()
@@ -96,7 +96,7 @@ def test_an_autoguide_is_set_up_by_all_rows():
     assert log_weights(OfEach(), torch.randn(20), 3).shape == (3, 20)
 
 
-def test_looking_leaves_no_trace():
+def test_measuring_has_no_side_effects():
     encoder = nn.Sequential(nn.LazyLinear(8), nn.BatchNorm1d(8), nn.Linear(8, 4))
     story, x = VAE(10, 2, encoder=encoder), torch.rand(100, 10)
     encoder(x)
@@ -110,37 +110,37 @@ def test_no_run_takes_more_rows(monkeypatch):
     x = torch.bernoulli(torch.full((100, 10), 0.5))
     monkeypatch.setattr(memory_budget, "ELEMENTS", 20 * 500)
     for ask in (lambda s: log_weights(s, x, 1), lambda s: log_likelihood(s, x, 3), lambda s: codes(s, x)):
-        story = Watched(10, 2, hidden=(500,))
+        story = RowCountingVAE(10, 2, hidden=(500,))
         ask(story)
-        assert story.met == 20
+        assert story.max_rows == 20
 
 
-def test_an_exact_density_is_had_some_rows_at_a_time(monkeypatch):
-    class Told(Flow):
+def test_an_exact_density_is_computed_in_chunks_of_rows(monkeypatch):
+    class RowCountingFlow(Flow):
         def log_prob(self, x):
-            self.met = max(getattr(self, "met", 0), len(x))
+            self.max_rows = max(getattr(self, "max_rows", 0), len(x))
             return super().log_prob(x)
 
-    story, x = Told(2), torch.randn(100, 2)
+    story, x = RowCountingFlow(2), torch.randn(100, 2)
     whole = log_likelihood(story, x, 0).value
     monkeypatch.setattr(memory_budget, "ELEMENTS", 256 * 20)
-    story.met = 0
+    story.max_rows = 0
     assert torch.allclose(log_likelihood(story, x, 0).value, whole, atol=1e-5)
-    assert story.met <= 20
+    assert story.max_rows <= 20
 
 
-def test_a_held_out_elbo_looks_at_some_rows_alone():
+def test_a_held_out_elbo_takes_batches_of_rows():
     class RowCountingDiffusion(Diffusion):
         def guide(self, x, n):
-            self.met = max(getattr(self, "met", 0), n)
+            self.max_rows = max(getattr(self, "max_rows", 0), n)
             super().guide(x, n)
 
     story, x = RowCountingDiffusion(2, num_timesteps=5), torch.randn(1000, 2)
     with pytest.raises(NoWeights):
         log_likelihood(story, x)
-    story.met = 0
+    story.max_rows = 0
     held_out_elbo(story, x, 1)
-    assert story.met == 256
+    assert story.max_rows == 256
 
 
 @pytest.mark.parametrize("local", [False, True])

@@ -24,17 +24,17 @@ def small_chunks(monkeypatch):
         (Mixture, torch.linspace(-2, 2, 40)),
     ],
 )
-def test_compiled_weights_are_the_programs(make, data, monkeypatch):
-    story, made = make(), []
+def test_compiled_weights_are_the_eager_ones(make, data, monkeypatch):
+    story, traced = make(), []
     plain = log_weights(story, data, 60, seed=1)
     monkeypatch.setattr(weights, "MIN_CHUNKS_TO_COMPILE", 2)
-    monkeypatch.setattr(weights, "trace", lambda *given: made.append(1) or tracing.trace(*given))
+    monkeypatch.setattr(weights, "trace", lambda *args: traced.append(1) or tracing.trace(*args))
     fast = log_weights(story, data, 60, seed=1)
-    assert made
+    assert traced
     assert torch.allclose(fast, plain, rtol=1e-5, atol=1e-5)
 
 
-def test_what_cannot_be_traced_is_weighed_all_the_same(monkeypatch):
+def test_what_cannot_be_traced_is_evaluated_eagerly(monkeypatch):
     class Reads(Topics):
         def model(self, x, n):
             return super().model(x, n) if self.decoder.weight.sum() > -1e6 else None

@@ -1,4 +1,4 @@
-"""What is frozen stays: parameters, and buffers that training would move in passing."""
+"""Frozen parameters, and buffers of frozen modules, do not change."""
 
 import pyro
 import pyro.distributions as dist
@@ -46,8 +46,8 @@ class Normed(Story):
             pyro.sample("z", dist.Normal(mean, log_scale.exp()).to_event(1))
 
 
-def moved(freeze, **options):
-    """The parts whose parameters or buffers move in a few steps."""
+def changed(freeze, **options):
+    """The names of parameters and buffers that change in a few steps."""
     story = Normed()
     before = {name: value.clone() for name, value in story.state_dict().items()}
     fit(story, torch.randn(32, 3) + 1, steps=4, freeze=freeze, **options)
@@ -78,23 +78,23 @@ ALL = {*CENTRE, *NORMS["encoder"], *ENCODER, *NORMS["decoder"], *DECODER}
     ],
     ids=["a buffer alone", "a submodule", "a part of one", "guide", "model", "two", "nothing"],
 )
-def test_neither_parameters_nor_buffers_of_what_is_frozen_move(freeze, still):
-    assert moved(freeze) == ALL - still
+def test_neither_parameters_nor_buffers_of_frozen_parts_change(freeze, still):
+    assert changed(freeze) == ALL - still
 
 
 @pytest.mark.parametrize(("freeze", "still"), [("centre", CENTRE), ("guide", CENTRE | ENCODER | NORMS["encoder"])])
-def test_nor_do_they_in_compiled_steps(freeze, still, monkeypatch):
+def test_nor_do_they_change_in_compiled_steps(freeze, still, monkeypatch):
     monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
-    assert moved(freeze, compile=True) == ALL - still
+    assert changed(freeze, compile=True) == ALL - still
 
 
-def test_what_has_no_buffers_keeps_its_mode():
+def test_modules_without_buffers_keep_their_mode():
     story = Normed()
     fit(story, torch.randn(32, 3), steps=1, freeze="guide", compile=False)
     assert story.modes[-1] == (True, False, True)  # the story itself, batch normalization, dropout
 
 
-def test_modes_come_back_after_a_loss_that_fails():
+def test_modes_are_restored_after_a_loss_that_raises():
     story = Normed()
     story.decoder[2].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -102,7 +102,7 @@ def test_modes_come_back_after_a_loss_that_fails():
     assert all(module.training for module in story.modules())
 
 
-def test_what_names_nothing_is_refused_and_submodules_without_parameters_are_known():
+def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match=r"freeze: 'center' names no submodule or parameter; did you mean 'centre'"):
         fit(Normed(), torch.randn(32, 3), steps=1, freeze="center")
     with pytest.raises(ValueError, match="freeze: '' names no submodule"):

@@ -1,0 +1,85 @@
+"""The self-check of compiled steps finds programs that change, and accepts rounding."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyrogen import Story, fit
+from pyrogen.inference import adam
+from pyrogen.inference.compile import compiled_step
+from tests.helpers.compiled_runs import counts, run
+from tests.helpers.stories import Topics
+
+
+class Counts(Topics):
+    """A scale that a Python counter turns."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def model(self, x, n):
+        self.calls += 1
+        with pyro.poutine.scale(scale=1.0 + self.calls / 100):
+            return super().model(x, n)
+
+
+class Turns(Topics):
+    """Another scale from the 6th call on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def model(self, x, n):
+        self.calls += 1
+        with pyro.poutine.scale(scale=1.0 if self.calls < 6 else 2.0):
+            return super().model(x, n)
+
+
+def test_a_program_that_reads_changing_python_state_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"the compiled step differs from the eager one: .*Python state"):
+        run(Counts, counts, True)
+    with pytest.raises(
+        RuntimeError, match=r"at step \d+ the compiled step differs from the eager one: the loss is .*compile=False"
+    ):
+        run(Turns, counts, True, steps=100)
+
+
+class Cancelling(Story):
+    """Two terms whose gradients, of some 10^6, cancel but for 1: a last digit of them is a tenth of what is left."""
+
+    def __init__(self, large):
+        super().__init__()
+        self.large, self.weight = large, nn.Parameter(torch.linspace(1, 2, 50))
+
+    def model(self, x, n):
+        up, down = (self.weight * 3.1) ** 2 * (self.large / 9.61), self.weight**2 * self.large
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        pyro.factor("terms", (up - down + self.weight).sum())
+
+    def guide(self, x, n):
+        pass
+
+
+@pytest.mark.parametrize(("large", "accepted"), [(1e6, True), (1.0, False)])
+def test_rounding_is_distinguished_from_a_wrong_program(monkeypatch, large, accepted):
+    monkeypatch.setattr("pyrogen.inference.optim.optimizer.MAX_FLAT_PARAMETERS", 0)
+
+    def off(graph, *_):
+        def call(*inputs):
+            loss, *gradients = graph(*inputs)
+            return [loss, *(gradient * 1.2 for gradient in gradients)]
+
+        return call
+
+    monkeypatch.setattr(compiled_step, "COMPILER", off)
+    options = {"steps": 3, "optimizer": adam(1e-6), "progress": False}
+    if accepted:
+        assert fit(Cancelling(large), {"x": torch.zeros(20)}, compile=True, **options).mode == "compiled"
+    else:
+        with pytest.raises(ValueError, match="differs from the eager one: the gradient of 'weight'"):
+            fit(Cancelling(large), {"x": torch.zeros(20)}, compile=True, **options)
