@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pyrogen.distributions.family import without_autocast
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
@@ -80,14 +81,21 @@ class ZukoFlow(BijectionConfig):
         Raises:
             ValueError: zuko's class does not take the arguments.
         """
-        import zuko
-
         size = math.prod(event_shape)
         try:
-            flow = getattr(zuko.flows, self.name)(size, context, **self.arguments)
+            flow = getattr(import_zuko().flows, self.name)(size, context, **self.arguments)
         except TypeError as error:
             raise ValueError(f"zuko.flows.{self.name} does not take these arguments: {error}") from None
         return Chain([Flatten(event_shape), Actnorm((size,)), _ZukoTransform(size, flow.transform, self.inverse)])
+
+
+def import_zuko() -> Any:
+    """Import zuko, and undo that its import switches the validation of torch's distributions off."""
+    validated = Distribution._validate_args
+    import zuko
+
+    Distribution.set_default_validate_args(validated)
+    return zuko
 
 
 def _is_plain(value: Any) -> bool:
