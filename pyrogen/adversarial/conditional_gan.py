@@ -19,21 +19,22 @@ __all__ = ["ConditionalGAN"]
 
 
 class ConditionalGAN(Labelled, Adversarial):
-    """z ~ prior,  x = G(z, y), which a critic that is told y holds against data of the same label.
+    """z ~ prior,  x = G(z, y), trained with a critic that receives y too; see `Adversarial`.
 
-    As z is drawn apart from y, what is left to it is what y does not tell of x. See `Adversarial` for how it trains.
+    As z is independent of y, it carries what y does not determine of x.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28) or 2.
         latent: number of latents, or their shape.
-        classes: y is one of so many classes, int64 (n,).
-        condition: in place of `classes`: y is a vector of so many numbers, or of that shape, float (n, *condition).
-        prior: p(z); None: standard normal.
+        classes: number of classes, y is int64 (n,); None by default.
+        condition: in place of `classes`: size or shape of a vector y, float (n, *condition); None by default.
+        prior: p(z); None, the default: standard normal.
         generator: (batch, latents + C) -> (batch, *event_shape), for the latents and, behind them, C numbers of the
-            label (one for each class, 0 or 1; or y's own); None: dense.
-        critic: (batch, *event_shape), label (batch, C) -> (batch,), a score; None: a dense projection critic.
-        hidden: widths of the dense generator; backwards, those of the dense critic.
-        bounded: whether data lie between 0 and 1; None: those of three dimensions, as images have them, do.
+            label (one for each class, 0 or 1; or y's own); None, the default: dense.
+        critic: (batch, *event_shape), label (batch, C) -> (batch,), a score; None, the default: a dense projection
+            critic.
+        hidden: widths of the dense generator, reversed those of the dense critic; (128, 128) by default.
+        bounded: whether data lie between 0 and 1; None, the default: those of three dimensions, such as images, do.
 
     Raises:
         ValueError: both or neither of `classes` and `condition`; the prior is for other latents; by `check`, x or y has
@@ -62,32 +63,63 @@ class ConditionalGAN(Labelled, Adversarial):
         bounded: bool | None = None,
     ) -> None:
         label = Label(classes, condition)
-        told = math.prod(as_shape(latent)) + label.size
+        inputs = math.prod(as_shape(latent)) + label.size
         super().__init__(
             event_shape,
             latent,
             prior=prior,
-            generator=Generator(told, event_shape, hidden) if generator is None else generator,
+            generator=Generator(inputs, event_shape, hidden) if generator is None else generator,
             critic=Critic(event_shape, hidden[::-1], labels=label.size) if critic is None else critic,
             bounded=bounded,
         )
         self.label, self.classes = label, classes
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
-        """p(z), and x = G(z, y)."""
+        """p(z), and x = G(z, y).
+
+        Args:
+            x: (n, *event_shape), or None to draw.
+            y: (n,) labels, or (n, *condition) vectors.
+            n: number of rows.
+
+        Returns:
+            x, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior(self._encode))
             return pyro.sample("x", dist.Delta(self.decode(z, y), event_dim=len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, y: Tensor, n: int) -> None:
-        """None: see `unsupported`."""
+        """No latents: see `unsupported`.
+
+        Args:
+            x: (n, *event_shape).
+            y: (n,) labels, or (n, *condition) vectors.
+            n: number of rows.
+        """
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
-        """G(z, y), (..., *event_shape), for `z` (..., *latent_shape) and labels `y` (...)."""
+        """Generated data G(z, y).
+
+        Args:
+            z: (..., *latent_shape).
+            y: (...) labels, or (..., *condition) vectors.
+
+        Returns:
+            (..., *event_shape).
+        """
         beside = torch.cat([flatten(z, self.latent_shape, self.name), self.label(y)], -1)
         return self._made(flatten_batch(self.generator, beside, (beside.shape[-1],)))
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
-        """The critic's scores (n,) of `x` (n, *event_shape), told labels `y` (n,)."""
+        """The critic's scores of data and labels.
+
+        Args:
+            x: (n, *event_shape).
+            y: (n,) labels, or (n, *condition) vectors.
+
+        Returns:
+            (n,).
+        """
         scores: Tensor = self.critic(self.scaled(x), self.label(y))
         return scores

@@ -1,4 +1,4 @@
-"""Health of a game in training: how diverse what the generator makes is, and what to do where something ails."""
+"""Failures of adversarial training: mode collapse, and a critic that wins."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from torch import Tensor
 __all__ = ["detect_failures", "diversity", "effective_number"]
 
 COLLAPSED = 0.5
-"""Diversity below which a generator has collapsed: it makes less than half of what there is."""
+"""Diversity below which a generator has collapsed: it covers less than half of the data."""
 WON = 0.99
-"""Accuracy above which a critic has won: less than one generated datum in a hundred passes for real."""
+"""Accuracy above which a critic has won: less than one generated datum in a hundred passes as real."""
 
 
 def diversity(generated: Tensor, data: Tensor) -> float:
-    """How many different data there are among the generated ones, over how many there are among real ones.
+    """The effective number of different generated data over that of real data.
 
-    Each number is effective: see `effective_number`, with a third of the median distance between real data as what
-    counts as a difference. It is about 1 for samples of the data's own distribution, 1/2 where they cover one of two
-    separate modes, near 0 where they are all alike, and above 1 where they are scattered more than data are. How good
-    samples are it does not tell.
+    See `effective_number`; its scale is a third of the median distance between real data. The ratio is about 1 for
+    samples of the data's own distribution, 1/2 where they cover one of two separate modes, near 0 where they are all
+    alike, and above 1 where they are more scattered than data. It does not measure the quality of samples.
 
     Args:
         generated: (n, ...).
-        data: (n, ...), as many.
+        data: (n, ...).
+
+    Returns:
+        The ratio; 1 where all data are alike.
 
     Example:
         >>> x = torch.randn(64, 2)
@@ -36,7 +38,7 @@ def diversity(generated: Tensor, data: Tensor) -> float:
     made, real = generated.reshape(len(generated), -1), data.reshape(len(data), -1)
     scale = float(torch.pdist(real).median()) / 3 if len(real) > 1 else 0.0
     if scale == 0.0:
-        return 1.0  # data all alike have no more to offer
+        return 1.0
     return effective_number(made, scale) / effective_number(real, scale)
 
 
@@ -48,7 +50,10 @@ def effective_number(points: Tensor, scale: float) -> float:
 
     Args:
         points: (n, d).
-        scale: s, the distance from which on points differ.
+        scale: s, the distance from which on points count as different.
+
+    Returns:
+        The effective number.
 
     Example:
         >>> round(effective_number(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), 1.0), 6)
@@ -64,7 +69,13 @@ def effective_number(points: Tensor, scale: float) -> float:
 
 
 def detect_failures(record: Mapping[str, Any]) -> list[str]:
-    """What ails a game by one record of its history, and what to do; nothing where nothing does.
+    """Failures by one record of the history, each with what to do.
+
+    Args:
+        record: with `diversity` and `critic_accuracy`, where they were measured.
+
+    Returns:
+        A sentence for each failure.
 
     Example:
         >>> detect_failures({"diversity": 0.9, "critic_accuracy": 0.6})
@@ -74,7 +85,7 @@ def detect_failures(record: Mapping[str, Any]) -> list[str]:
     if record.get("diversity", 1.0) < COLLAPSED:
         found.append(
             f"mode collapse: generated data are {record['diversity']:.0%} as diverse as real ones; raise r1= of the "
-            "objective, lower the rate, or take larger batches"
+            "objective, lower the learning rate, or use larger batches"
         )
     if record.get("critic_accuracy", 0.0) > WON:
         found.append(

@@ -16,16 +16,16 @@ __all__ = ["GAN"]
 
 
 class GAN(Adversarial):
-    """z ~ prior,  x = G(z), which a critic holds against data; see `Adversarial` for how it trains.
+    """z ~ prior,  x = G(z), trained with a critic; see `Adversarial`.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28) or 2.
         latent: number of latents, or their shape.
-        prior: p(z); None: standard normal.
-        generator: (batch, *latent shape) -> (batch, *event_shape); None: dense.
-        critic: (batch, *event_shape) -> (batch,), a score, high for what it takes for real; None: dense.
-        hidden: widths of the dense generator; backwards, those of the dense critic.
-        bounded: whether data lie between 0 and 1; None: those of three dimensions, as images have them, do.
+        prior: p(z); None, the default: standard normal.
+        generator: (batch, *latent shape) -> (batch, *event_shape); None, the default: dense.
+        critic: (batch, *event_shape) -> (batch,), a score, high for data that seem real; None, the default: dense.
+        hidden: widths of the dense generator, reversed those of the dense critic; (128, 128) by default.
+        bounded: whether data lie between 0 and 1; None, the default: those of three dimensions, such as images, do.
 
     Raises:
         ValueError: the prior is for other latents; by `check`, x has another event shape, or leaves its bounds.
@@ -61,18 +61,45 @@ class GAN(Adversarial):
         )
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(z), and x = G(z)."""
+        """p(z), and x = G(z).
+
+        Args:
+            x: (n, *event_shape), or None to draw.
+            n: number of rows.
+
+        Returns:
+            x, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior(self._encode))
             return pyro.sample("x", dist.Delta(self.decode(z), event_dim=len(self.event_shape)), obs=x)
 
     def guide(self, x: Tensor, n: int) -> None:
-        """None: see `unsupported`."""
+        """No latents: see `unsupported`.
+
+        Args:
+            x: (n, *event_shape).
+            n: number of rows.
+        """
 
     def decode(self, z: Tensor) -> Tensor:
-        """G(z), (..., *event_shape), for `z` (..., *latent_shape)."""
+        """Generated data G(z).
+
+        Args:
+            z: (..., *latent_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         return self._made(flatten_batch(self.generator, z, self.latent_shape))
 
     def score(self, x: Tensor) -> Tensor:
-        """The critic's scores (...) of `x` (..., *event_shape)."""
+        """The critic's scores.
+
+        Args:
+            x: (..., *event_shape).
+
+        Returns:
+            (...).
+        """
         return flatten_batch(self.critic, self.scaled(x), self.event_shape)

@@ -1,4 +1,4 @@
-"""The VAE/GAN: a variational autoencoder whose errors are measured in what a critic sees."""
+"""The VAE/GAN: a variational autoencoder whose errors are measured in a critic's features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyrogen.adversarial.gan import GAN
-from pyrogen.adversarial.steps import GeneratorLoss
+from pyrogen.adversarial.rivals import GeneratorLoss
 from pyrogen.distributions import DiagonalNormal, Family, Prior
 from pyrogen.inference.program.program import Program
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
@@ -21,7 +21,7 @@ from pyrogen.story import Batch
 
 __all__ = ["VAEGAN"]
 
-_LOOKED_AT = 1000
+_ROWS_FOR_SCALE = 1000
 """Training data from which the scale of the features is taken."""
 
 
@@ -32,23 +32,23 @@ class VAEGAN(GAN):
 
     E_q [log N(f(x); f(G(z)), s^2 I)] - KL(q(z | x) || p(z)), in nats per datum,
 
-    which leaves out of x what the critic does not look at, such as where each pixel of a stroke lies. The generator
-    besides plays against the critic, which is shown data, draws G(z) of the prior, and reconstructions G(z) for z of
-    the guide; the encoder has no part in that. History tells the ELBO (`train_elbo`, `validation_elbo`). As the
-    features change with the critic, it does not compare between epochs, and chooses no weights. See `Adversarial` for
-    how the two train.
+    which ignores details of x that the critic ignores, such as where each pixel of a stroke lies. The generator also
+    minimizes the adversarial loss of draws G(z) from the prior and of reconstructions G(z) for z from the guide; the
+    encoder does not. The history holds the ELBO (`train_elbo`, `validation_elbo`). As the features change with the
+    critic, it is not comparable between epochs, and does not select weights. See `Adversarial`.
 
     Args:
         event_shape: shape of one datum, such as (1, 28, 28) or 2.
         latent: number of latents, or their shape.
-        weight: of the generator's loss in the game, where a hundredth says much, beside the ELBO, a sum over features.
-        prior: p(z); None: standard normal.
-        posterior: family of q(z | x).
-        encoder: (batch, *event_shape) -> (batch, *posterior.size(latent shape)); None: dense.
-        generator: (batch, *latent shape) -> (batch, *event_shape); None: dense.
-        critic: (batch, *event_shape) -> (batch,), a score, with a method `features(x)` (..., F); None: dense.
-        hidden: widths of the dense generator; backwards, those of the dense encoder and critic.
-        bounded: whether data lie between 0 and 1; None: those of three dimensions, as images have them, do.
+        weight: of the adversarial loss beside the ELBO, which is a sum over features; 10,000 by default.
+        prior: p(z); None, the default: standard normal.
+        posterior: family of q(z | x); `DiagonalNormal()` by default.
+        encoder: (batch, *event_shape) -> (batch, *posterior.size(latent shape)); None, the default: dense.
+        generator: (batch, *latent shape) -> (batch, *event_shape); None, the default: dense.
+        critic: (batch, *event_shape) -> (batch,), a score, with a method `features(x)` (..., F); None, the
+            default: dense.
+        hidden: widths of the dense generator, reversed those of dense encoder and critic; (128, 128) by default.
+        bounded: whether data lie between 0 and 1; None, the default: those of three dimensions, such as images, do.
 
     Raises:
         ValueError: a weight that is not positive; the prior is for other latents, or does not suit the posterior; by
@@ -92,7 +92,15 @@ class VAEGAN(GAN):
         self.encoder = Dense(self.event_shape, size, hidden[::-1]) if encoder is None else encoder
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
-        """p(z), x = G(z), which is not scored, and where there are data, their features given z."""
+        """p(z), x = G(z), which is not scored, and, where there are data, their features given z.
+
+        Args:
+            x: (n, *event_shape), or None to draw.
+            n: number of rows.
+
+        Returns:
+            x, (n, *event_shape).
+        """
         with pyro.plate("data", n, dim=-1):
             z = pyro.sample("z", self.prior(self.encode))
             made = self.decode(z)
@@ -103,36 +111,83 @@ class VAEGAN(GAN):
         return drawn
 
     def guide(self, x: Tensor, n: int) -> None:
-        """q(z | x)."""
+        """q(z | x).
+
+        Args:
+            x: (n, *event_shape).
+            n: number of rows.
+        """
         with pyro.plate("data", n, dim=-1):
             pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> TorchDistribution:
-        """q(z | x) for `x` (..., *event_shape)."""
+        """The distribution q(z | x).
+
+        Args:
+            x: (..., *event_shape).
+
+        Returns:
+            Of batch shape (...) and event shape (*latent_shape).
+        """
         return self.posterior(flatten_batch(self.encoder, self.scaled(x), self.event_shape), self.latent_shape)
 
     def features(self, x: Tensor) -> Tensor:
-        """The critic's features f(x), (..., F), of `x` (..., *event_shape)."""
+        """The critic's features f(x).
+
+        Args:
+            x: (..., *event_shape).
+
+        Returns:
+            (..., F).
+        """
         critic: Any = self.critic
         return flatten_batch(critic.features, self.scaled(x), self.event_shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """G at the mean z of q(z | x), (..., *event_shape)."""
+        """G at the mean z of q(z | x).
+
+        Args:
+            x: (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
         with self.predicting():
             return self.decode(self.posterior.point(self.encode(x.to(self.device))))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
-        """Take the scale of unbounded data, and that of the features, from the training columns."""
+        """Take the scale of unbounded data, and that of the features, from the training columns.
+
+        Args:
+            data: the columns.
+        """
         super().prepare(data)
-        self.log_noise.copy_(self.features(data["x"][:_LOOKED_AT]).std(0).square().mean().sqrt().log())
+        self.log_noise.copy_(self.features(data["x"][:_ROWS_FOR_SCALE]).std(0).square().mean().sqrt().log())
 
     def generated(self, program: Program, batch: Batch) -> Tensor:
-        """Draws of the model, and behind them reconstructions, (2n, *event_shape); no gradient reaches the encoder."""
+        """Draws of the model, and reconstructions; no gradient reaches the encoder.
+
+        Args:
+            program: the story's.
+            batch: n rows.
+
+        Returns:
+            (2n, *event_shape), reconstructions last.
+        """
         with torch.no_grad():
             z = self.encode(batch.columns["x"])()
         return torch.cat([super().generated(program, batch), self.decode(z)])
 
-    def generator_loss(self, program: Program, batch: Batch, judge: GeneratorLoss) -> tuple[Tensor, Tensor]:
-        """Minus the ELBO of the features, and the game; the first of them is told."""
+    def generator_loss(self, program: Program, batch: Batch, adversarial: GeneratorLoss) -> tuple[Tensor, Tensor]:
+        """Minus the ELBO of the features plus the weighted adversarial loss.
+
+        Args:
+            program: the story's.
+            batch: n rows.
+            adversarial: from generated data to the adversarial loss.
+
+        Returns:
+            The loss, and minus the ELBO, in nats per datum.
+        """
         minus_elbo = Trace_ELBO().differentiable_loss(program.model, program.guide, batch) / batch.n
-        return minus_elbo + self.weight * judge(self.generated(program, batch)), minus_elbo.detach()
+        return minus_elbo + self.weight * adversarial(self.generated(program, batch)), minus_elbo.detach()

@@ -69,8 +69,8 @@ class Stuck(torch.nn.Module):
 @pytest.fixture
 def hasty(monkeypatch):
     """Figures that forget fast, and detect_failures told from the 20th step on."""
-    monkeypatch.setattr(steps, "BEGUN", 20)
-    monkeypatch.setattr(steps, "MEMORY", 0.5)
+    monkeypatch.setattr(steps, "MIN_STEPS_TO_DIAGNOSE", 20)
+    monkeypatch.setattr(steps, "RUNNING_MEAN_WEIGHT", 0.5)
 
 
 def stuck(data, steps, **options):

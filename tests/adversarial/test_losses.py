@@ -1,4 +1,4 @@
-"""What the players minimize, held against formulas with known answers."""
+"""Adversarial losses, compared with formulas with known answers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Two players in turn: who moves when, what a run tells, and that it goes on exactly."""
+"""Alternating updates: which network changes when, what is recorded, and exact resume."""
 
 import math
 
@@ -74,7 +74,7 @@ class Turns:
 
 @pytest.mark.parametrize("game", [NonSaturating(), Wasserstein(critic_steps=1)], ids=lambda game: type(game).__name__)
 @pytest.mark.parametrize("name", STORIES)
-def test_a_turn_changes_its_own_player_alone_to_the_bit(name, game):
+def test_an_update_changes_one_network_alone_to_the_bit(name, game):
     """Parameters, running statistics of batch normalization, vectors of spectral normalization."""
     story = STORIES[name]()
     turns = Turns(story)
@@ -176,7 +176,7 @@ def test_averaged_weights_of_the_generator_alone_are_kept():
     assert all(name.startswith("generator.") for name in moved)
 
 
-def test_history_tells_of_both_players():
+def test_history_holds_metrics_of_both_networks():
     record = train(GAN(2, 3, hidden=(8,)), validation=data()).history[-1]
     means = {"critic_loss", "critic_gradient", "critic_accuracy", "generator_loss", "generator_gradient"}
     assert set(record) == {"epoch", "step", "seconds", "lr", "diversity", "validation_accuracy"} | means
@@ -233,8 +233,8 @@ def test_a_run_that_diverges_stops_with_the_last_good_checkpoint_kept(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"objective": Trace_ELBO()}, "GAN has no svi: two players minimize a loss each"),
-        ({"compile": True}, "the turns of two players are not compiled"),
+        ({"objective": Trace_ELBO()}, "GAN has no svi: critic and generator minimize a loss each"),
+        ({"compile": True}, "alternating updates of critic and generator are not compiled"),
         ({"patience": 2, "validation": data()}, "patience waits for a better validation ELBO"),
         ({"freeze": ("critic", "generator")}, "leaves no parameter to train"),
         ({"freeze": "criticc"}, "did you mean 'critic'"),

@@ -10,7 +10,7 @@ from torch import nn
 from pyrogen import fit
 from pyrogen.adversarial import GAN, VAEGAN, ConditionalGAN, NonSaturating
 from pyrogen.distributions import FlowPrior, NormalMixture, VampPrior
-from pyrogen.inference import adam, decode, encode, posterior, prior, reconstruct
+from pyrogen.inference import adam, decode, codes, posterior, prior, reconstruct
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch
 
@@ -33,7 +33,7 @@ def test_codes_of_a_gan():
     story = fit(GAN(2, latent=3, **SMALL), torch.randn(20, 2), epochs=1, progress=False).story
     z = prior(story, {"x": torch.zeros(4, 2)}, 1)["z"][0]
     assert torch.equal(decode(story, z), story.decode(z).detach())
-    with pytest.raises(ValueError, match="GAN has no guide: a generator does not say which z"):
+    with pytest.raises(ValueError, match="GAN has no guide: a generator does not infer the latents of a datum"):
         posterior(story, {"x": torch.zeros(4, 2)})
 
 
@@ -41,7 +41,7 @@ def test_codes_of_a_vae_gan():
     x = torch.randn(20, 2)
     story = fit(VAEGAN(2, latent=3, **SMALL), x, epochs=1, progress=False).story
     assert posterior(story, {"x": x}, 5)["z"].shape == (5, 20, 3)
-    assert torch.allclose(reconstruct(story, x), decode(story, encode(story, x)))
+    assert torch.allclose(reconstruct(story, x), decode(story, codes(story, x)))
 
 
 def test_unbounded_data_have_any_scale():
@@ -75,7 +75,7 @@ def test_images_stay_within_their_bounds():
     assert torch.allclose(story.unscaled(u), x)
 
 
-def test_the_label_reaches_both_players():
+def test_the_label_reaches_generator_and_critic():
     """Two clusters, each of a label: samples of a label lie in its cluster."""
     torch.manual_seed(0)
     y = torch.arange(400) % 2

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["current_names", "current_weights"]
 
-_CLASSES = {
+_CLASSES: dict[str, str] = {
     "pyrogen.distributions.Categorical": "pyrogen.distributions.DiscretizedCategorical",
     "pyrogen.distributions.EvenSchedule": "pyrogen.distributions.LinearLogSNRSchedule",
     "pyrogen.distributions.LeaveOneOut": "pyrogen.distributions.LeaveOneOutBandwidth",
@@ -76,7 +76,7 @@ def current_names(value: Any) -> Any:
         return value
     if "class" not in value:
         return {key: current_names(each) for key, each in value.items()}
-    cls = _CLASSES.get(value["class"], value["class"])
+    cls = str(_CLASSES.get(value["class"], value["class"]))
     renamed = _ARGUMENTS.get(cls, {})
     arguments = {renamed.get(key, key): current_names(each) for key, each in value.get("arguments", {}).items()}
     return {**value, "class": cls, "arguments": arguments}

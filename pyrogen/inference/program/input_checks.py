@@ -227,10 +227,10 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
         return error
     columns = ", ".join(_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
     first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
-    readable = ValueError(f"{story.name} cannot take these columns ({columns}): {first}")
+    explained = ValueError(f"{story.name} cannot take these columns ({columns}): {first}")
     if "\n" in text:  # Pyro appends the shapes of all sites
-        readable.add_note(text)
-    return readable
+        explained.add_note(text)
+    return explained
 
 
 def _raised_in(error: Exception) -> str:
