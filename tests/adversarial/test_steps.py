@@ -222,7 +222,7 @@ def test_a_run_that_diverges_stops_with_the_last_good_checkpoint_kept(tmp_path, 
     monkeypatch.setattr(loop, "EPOCH_END_SECONDS", 0.0)
     calls.clear()
     story = GAN(2, 3, hidden=(8,))
-    with pytest.raises(FloatingPointError, match="GAN: the generator's loss is nan at step 7: lower the rate"):
+    with pytest.raises(FloatingPointError, match="GAN: the generator's loss is nan at step 7: lower the learning rate"):
         train(story, steps=30, out=tmp_path / "run", objective=Diverging())
     kept, state = load(tmp_path / "run").story, load_tree(tmp_path / "run" / "resume.safetensors")[0]
     assert state["step"] == 6
