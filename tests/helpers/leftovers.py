@@ -18,9 +18,9 @@ WORKERS = {
 """Processes that libraries keep until this one ends, by a part of their command line, and why."""
 
 THREADS = {
-    "tqdm._monitor": "the progress bars of Pyro's NUTS keep it",
+    "tqdm._monitor": "tqdm, by which torch and Pyro show progress, keeps one for all of its bars",
     "torch._inductor": "inductor reads from its compilers as long as they live",
-    "concurrent.futures.thread": "the executors of inductor keep their idle threads",
+    "concurrent.futures.thread": "inductor's executors keep their idle threads",
 }
 """Threads that libraries keep until the process ends, by the module of their function, and why."""
 
