@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pyrogen.catalog import CATALOG
-from pyrogen.cli.data_protocol import needed, preparation, prepared
+from pyrogen.cli.data_protocol import describe_preparation, prepare, required_preparation
 from pyrogen.cli.parsing import parse_objective
 from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import adam, encode, fit
@@ -39,7 +39,7 @@ def trained(name: str, seed: int) -> tuple[Any, Splits]:
     with seeded(seed):
         told = {"event_shape": raw.event_shape, "classes": raw.classes, "levels": raw.levels}
         story = entry.make({}, **told, total=raw.train.rows)
-    splits = prepared(raw, needed(story, raw))
+    splits = prepare(raw, required_preparation(story, raw))
     options = dict(entry.training)
     options["optimizer"] = adam(options.pop("lr", 1e-3))
     if "objective" in options:
@@ -83,7 +83,7 @@ def measure(name: str, seed: int) -> Row | None:
         "accuracy": probe(codes[0], y[0], codes[1], y[1]),
         "pixels": probe(pixels[0], y[0], pixels[1], y[1]),
         "told": "y" in run.story.signatures()[1].columns,
-        "protocol": preparation(splits),
+        "protocol": describe_preparation(splits),
         "rows": [len(y[0]), len(y[1])],
         "seconds": run.history[-1]["seconds"] if run.history else 0.0,
         **environment(torch.device("cpu")),

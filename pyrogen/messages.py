@@ -1,11 +1,15 @@
-"""Phrases that error messages share."""
+"""Errors and phrases that the parts of pyrogen share."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean"]
+__all__ = ["UsageError", "did_you_mean"]
+
+
+class UsageError(ValueError):
+    """A name that does not exist, or a setting that cannot be as it is given; the command line exits with status 2."""
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -1,137 +1,246 @@
-"""Components by the names that `--set` knows them by: covariances, likelihoods, posteriors, priors, networks."""
+"""Components by their names in `--set`, such as likelihoods and networks, and the types that settings share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval, Len
 from torch.nn import Module
 
 from pyrogen import distributions, nn
-from pyrogen.catalog.entry import chosen, sizes
+from pyrogen.catalog.settings import UsedIf
 from pyrogen.distributions import Covariance, Family, Prior
+from pyrogen.nn import as_shape
 
 __all__ = [
+    "Channels",
+    "Classes",
+    "Components",
+    "Count",
     "CovarianceName",
+    "ElementLikelihood",
+    "GreyLevels",
+    "Hidden",
+    "Levels",
     "Likelihood",
     "Network",
     "Networks",
+    "NonNegative",
+    "Positive",
     "Posterior",
     "PriorName",
+    "Probability",
+    "Share",
+    "Size",
     "Sizes",
+    "SizesOrNone",
+    "Width",
     "covariance_of",
     "likelihood_of",
+    "number_of_labels",
     "posterior_of",
     "prior_of",
 ]
 
+Size = Annotated[int, Interval(ge=1, le=16_384)]
+"""Of a layer, a latent space, a codebook."""
+Count = Annotated[int, Interval(ge=1, le=256)]
+"""Of layers, blocks, heads."""
+GreyLevels = Annotated[int, Interval(ge=2, le=65_536)]
+Sizes = Size | Annotated[Sequence[Size], Len(1, 64)]
+"""Of several layers; one number is a list of one."""
+SizesOrNone = Size | Annotated[Sequence[Size], Len(0, 64)]
+"""Of several layers, or of none: a linear map."""
+Positive = Annotated[float, Interval(gt=0, le=1_000_000)]
+NonNegative = Annotated[float, Interval(ge=0, le=1_000_000)]
+Probability = Annotated[float, Interval(ge=0, le=1)]
+Share = Annotated[float, Interval(ge=0, lt=1)]
+
 Likelihood = Literal[
     "bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical", "pixelcnn"
 ]
+ElementLikelihood = Literal["bernoulli", "gaussian", "gaussian-shared", "logistic", "categorical"]
+"""Of one element at a time."""
 CovarianceName = Literal["full", "diagonal", "spherical"]
 Posterior = Literal["diagonal", "full", "unit", "flow"]
 PriorName = Literal["normal", "mixture", "vamp", "flow"]
 Network = Literal["dense", "conv", "resnet", "recurrent", "transformer"]
-Sizes = int | Sequence[int]
 
-_MAPS = 4
-"""Numbers that a decoder tells each pixel of an autoregressive likelihood."""
+Hidden = Annotated[SizesOrNone, UsedIf(network=("dense", "recurrent", "transformer"))]
+Channels = Annotated[Sizes, UsedIf(network=("conv", "resnet"))]
+Width = Annotated[Size, UsedIf(network=("recurrent", "transformer"))]
+Components = Annotated[Size, UsedIf(prior=("mixture", "vamp"))]
+Levels = Annotated[GreyLevels | None, UsedIf(likelihood=("logistic", "categorical"))]
+Classes = Annotated[Size | None, UsedIf(conditional=True)]
+
+_CONTEXT_MAPS = 4
+"""Numbers that a decoder gives each pixel of an autoregressive likelihood."""
 
 
-def covariance_of(name: str, floor: float) -> Covariance:
-    """The covariance called `name`, no standard deviation below `floor`."""
+def covariance_of(name: CovarianceName, floor: float) -> Covariance:
+    """The covariance of a name.
+
+    Args:
+        name: the name.
+        floor: smallest standard deviation.
+
+    Returns:
+        The covariance.
+    """
     table = {"full": distributions.Full, "diagonal": distributions.Diagonal, "spherical": distributions.Spherical}
-    return chosen("covariance", name, table)(floor)
+    return table[name](floor)
 
 
-def likelihood_of(name: str, event_shape: tuple[int, ...], levels: int | None) -> Family:
-    """The likelihood called `name`, over events of `event_shape` with so many grey levels."""
-    needs_levels = {"logistic": distributions.DiscretizedLogistic, "categorical": distributions.DiscretizedCategorical}
-    if name in needs_levels:
+def likelihood_of(name: Likelihood, event_shape: tuple[int, ...], levels: int | None) -> Family:
+    """The likelihood of a name.
+
+    Args:
+        name: the name.
+        event_shape: of a datum.
+        levels: number of grey levels, which `logistic` and `categorical` need; None where the data have none.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: a likelihood of grey levels, and `levels` is None.
+    """
+    if name in ("logistic", "categorical"):
         if levels is None:
             raise ValueError(
-                f"likelihood={name} is of grey levels, and the data tell no number of them: --set levels=256"
+                f"likelihood={name} needs the number of grey levels, and the data have none: --set levels=256"
             )
-        return needs_levels[name](levels)
-    table = {
+        return (
+            distributions.DiscretizedLogistic(levels)
+            if name == "logistic"
+            else distributions.DiscretizedCategorical(levels)
+        )
+    table: dict[str, Callable[[], Family]] = {
         "bernoulli": distributions.Bernoulli,
         "gaussian": distributions.Gaussian,
         "gaussian-pixel": lambda: distributions.SharedScaleGaussian(event_shape),
         "gaussian-shared": distributions.SharedScaleGaussian,
         "pixelcnn": lambda: _pixelcnn(event_shape),
     }
-    return chosen("likelihood", name, table | needs_levels)()
+    return table[name]()
 
 
 def _pixelcnn(event_shape: tuple[int, ...]) -> Family:
-    """Binary pixels, each told of its neighbours before and of a map that the decoder makes; what is far, of z."""
-    context = (_MAPS, *event_shape[1:])
+    """Binary pixels given their neighbours before them and a feature map of the decoder."""
+    context = (_CONTEXT_MAPS, *event_shape[1:])
     network = nn.PixelCNN(event_shape, width=16 * event_shape[0], blocks=2, kernel=5, context=context)
     return distributions.AutoregressiveLikelihood(network)
 
 
-def posterior_of(name: str, latent: int) -> Family:
-    """The posterior called `name`, over so many latents."""
-    table = {
+def posterior_of(name: Posterior, latent: int) -> Family:
+    """The posterior of a name.
+
+    Args:
+        name: the name.
+        latent: number of latents.
+
+    Returns:
+        The posterior's family.
+    """
+    table: dict[str, Callable[[], Family]] = {
         "diagonal": distributions.DiagonalNormal,
         "full": distributions.FullNormal,
         "unit": lambda: distributions.DiagonalNormal(scale=1.0),
         "flow": lambda: distributions.InverseAutoregressiveFlow(latent, hidden=(max(128, 2 * latent),)),
     }
-    return chosen("posterior", name, table)()
+    return table[name]()
 
 
-def prior_of(name: str, latent: int, event_shape: tuple[int, ...], components: int) -> Prior:
-    """The prior called `name`, over so many latents; `components` is for those that have any."""
-    table = {
+def prior_of(name: PriorName, latent: int, event_shape: tuple[int, ...], components: int) -> Prior:
+    """The prior of a name.
+
+    Args:
+        name: the name.
+        latent: number of latents.
+        event_shape: of a datum.
+        components: number of components of `mixture` and `vamp`.
+
+    Returns:
+        The prior.
+    """
+    table: dict[str, Callable[[], Prior]] = {
         "normal": lambda: distributions.StandardNormal(latent),
         "mixture": lambda: distributions.NormalMixture(latent, components),
         "vamp": lambda: distributions.VampPrior(event_shape, components),
         "flow": lambda: distributions.FlowPrior(latent),
     }
-    return chosen("prior", name, table)()
+    return table[name]()
+
+
+def number_of_labels(conditional: bool, classes: int | None) -> int:
+    """How many labels a story is given.
+
+    Args:
+        conditional: whether it is given labels.
+        classes: number of classes of the data; None where they have no labels.
+
+    Returns:
+        The number of classes; 0 where the story is given none.
+
+    Raises:
+        ValueError: the story is to be given labels, and the data have none.
+    """
+    if not conditional:
+        return 0
+    if classes is None:
+        raise ValueError("conditional=true needs labels y, and the data have none: leave it out")
+    return classes
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Encoders and decoders of one kind, which `network` names.
+    """Encoders and decoders of one kind.
 
     Args:
         kind: `dense`, `conv`, `resnet` (convolutional, two residual blocks at each size), `recurrent` or `transformer`
-            (both read an image row by row; their decoders are dense).
-        hidden: widths of dense networks from the data on; none: linear.
-        channels: of convolutions from the data on.
-        width: of a recurrent network's state or a transformer's tokens.
+            (both read an image row by row; their decoders are dense). `dense` by default.
+        hidden: widths of dense networks from the data on; an empty list: linear. (400,) by default.
+        channels: of convolutions from the data on; (32, 64) by default.
+        width: of a recurrent network's state or a transformer's tokens; 64 by default.
     """
 
-    kind: str = "dense"
-    hidden: Sizes = (400,)
+    kind: Network = "dense"
+    hidden: SizesOrNone = (400,)
     channels: Sizes = (32, 64)
     width: int = 64
 
     def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Module:
-        """From events of `event_shape` to `out_shape`."""
-        table = {
-            "dense": lambda: nn.Dense(event_shape, out_shape, self._hidden),
-            "conv": lambda: nn.ConvEncoder(event_shape, out_shape, self._channels),
-            "resnet": lambda: nn.ConvEncoder(event_shape, out_shape, self._channels, blocks=2),
+        """An encoder.
+
+        Args:
+            event_shape: of a datum.
+            out_shape: of the outputs.
+
+        Returns:
+            A network from (..., *event_shape) to (..., *out_shape).
+        """
+        table: dict[str, Callable[[], Module]] = {
+            "dense": lambda: nn.Dense(event_shape, out_shape, as_shape(self.hidden)),
+            "conv": lambda: nn.ConvEncoder(event_shape, out_shape, as_shape(self.channels)),
+            "resnet": lambda: nn.ConvEncoder(event_shape, out_shape, as_shape(self.channels), blocks=2),
             "recurrent": lambda: nn.RecurrentEncoder(event_shape, out_shape, self.width),
             "transformer": lambda: nn.TransformerEncoder(event_shape, out_shape, self.width),
         }
-        return chosen("network", self.kind, table)()
+        return table[self.kind]()
 
     def decoder(self, in_shape: tuple[int, ...], event_shape: tuple[int, ...]) -> Module:
-        """From `in_shape` to events of `event_shape`."""
-        blocks: dict[Any, int] = {"conv": 0, "resnet": 2}
-        if self.kind in blocks:
-            return nn.ConvDecoder(in_shape, event_shape, self._channels[::-1], blocks[self.kind])
-        return nn.Dense(in_shape, event_shape, self._hidden[::-1])
+        """A decoder.
 
-    @property
-    def _hidden(self) -> tuple[int, ...]:
-        return () if self.hidden == [] or self.hidden == () else sizes("hidden", self.hidden)
+        Args:
+            in_shape: of the latents.
+            event_shape: of the outputs.
 
-    @property
-    def _channels(self) -> tuple[int, ...]:
-        return sizes("channels", self.channels)
+        Returns:
+            A network from (..., *in_shape) to (..., *event_shape).
+        """
+        if self.kind in ("conv", "resnet"):
+            blocks = 2 if self.kind == "resnet" else 0
+            return nn.ConvDecoder(in_shape, event_shape, as_shape(self.channels)[::-1], blocks)
+        return nn.Dense(in_shape, event_shape, as_shape(self.hidden)[::-1])

@@ -1,21 +1,22 @@
-"""One line of the catalog, and how settings are read."""
+"""One line of the catalog: a story by name, and what builds it from settings."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from torch import Tensor
 
-from pyrogen.messages import did_you_mean
+from pyrogen.catalog.settings import Setting, check_settings, format_value, settings_of
+from pyrogen.messages import UsageError
 from pyrogen.story import Story
 
-__all__ = ["GIVEN", "Entry", "chosen", "sizes"]
+__all__ = ["FROM_DATA", "Entry"]
 
-GIVEN = ("event_shape", "classes", "levels", "symbols", "missing_labels", "total")
-"""What a story's constructor receives from the data where it asks for it."""
+FROM_DATA = ("event_shape", "classes", "levels", "symbols", "missing_labels", "total")
+"""Arguments that a story receives from the data where it asks for them."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,11 @@ class Entry:
     Args:
         name: what `train` and `list` call the story.
         summary: one line for `list`.
-        build: from settings to a story; its parameters are the settings, those of `GIVEN` come from the data.
-        training: options of `fit` that suit it: epochs, batch_size, lr, ...; `adam`: further options of Adam.
-        tiny: a small instance and data for the exam.
+        build: a function or class that makes the story; its parameters are the settings, those of `FROM_DATA` come from
+            the data, and its annotations say what each takes.
+        training: options of `fit` that suit the story: epochs, batch_size, lr, ...; `adam`: further options of Adam.
+            Empty by default.
+        tiny: makes a small instance and data for the exam; None by default.
     """
 
     name: str
@@ -37,51 +40,52 @@ class Entry:
     tiny: Callable[[], tuple[Story, dict[str, Tensor]]] | None = None
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The settings with their defaults, for those that have one."""
-        parameters = inspect.signature(self.build).parameters.values()
-        return {p.name: p.default for p in parameters if p.name not in GIVEN}
+    def settings(self) -> dict[str, Setting]:
+        """The settings by name."""
+        return {name: setting for name, setting in settings_of(self.build).items() if name not in FROM_DATA}
 
-    @property
-    def choices(self) -> dict[str, tuple[str, ...]]:
-        """What there is to choose from, by settings that name one of a few."""
-        hints = get_type_hints(self.build)
-        named = {name: get_args(hints[name]) for name in self.settings if get_origin(hints.get(name)) is Literal}
-        return {name: tuple(map(str, values)) for name, values in named.items()}
+    def make(self, settings: Mapping[str, Any], **from_data: Any) -> Story:
+        """Build the story.
 
-    def make(self, settings: Mapping[str, Any], **given: Any) -> Story:
-        """Build the story from settings and what the data tells.
+        Args:
+            settings: values by name, as JSON has them.
+            **from_data: what the data determine, by the names of `FROM_DATA`; None where they do not.
+
+        Returns:
+            The story.
 
         Raises:
-            ValueError: an unknown setting, or one that must be set.
+            UsageError: a setting is unknown, missing, of the wrong type, out of range or without effect, or the story
+                cannot be built with it.
+            ValueError: the data do not determine what the story needs, or are not such as it takes.
         """
-        parameters = inspect.signature(self.build).parameters
-        for name in settings:
-            if name not in parameters:
-                hint = did_you_mean(name, self.settings)
-                raise ValueError(
-                    f"{self.name} has no setting '{name}'{hint} (it has: {', '.join(self.settings) or 'none'})"
-                )
-        told = {name: value for name, value in given.items() if name in parameters and value is not None}
-        arguments = {**told, **settings}
-        for name, parameter in parameters.items():
-            needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-            if needed and name not in arguments:
-                remedy = "the data does not tell it" if name in GIVEN else f"pass --set {name}=..."
-                raise ValueError(f"{self.name} needs '{name}': {remedy}")
-        return self.build(**arguments)
+        schema = settings_of(self.build)
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.build).parameters.values())
+        known = {name: value for name, value in settings.items() if name in schema or not takes_any}
+        check_settings(known, schema, self.name, unlisted=FROM_DATA)
+        arguments = {name: value for name, value in from_data.items() if name in schema and value is not None}
+        arguments |= settings
+        for name in (name for name, setting in schema.items() if setting.required and name not in arguments):
+            if name in FROM_DATA:
+                raise ValueError(f"{self.name} needs '{name}', which the data do not determine")
+            raise UsageError(f"{self.name} needs the setting '{name}': pass --set {name}=...")
+        values = {name: setting.default for name, setting in schema.items()} | arguments
+        for name, setting in schema.items():
+            if setting.auto is not None and values[name] == setting.default:
+                arguments[name] = values[name] = setting.auto.value(values)
+        for name in known:
+            if unused := schema[name].why_unused(values):
+                raise UsageError(f"{self.name}: {name} {unused}")
+        return self._built(arguments, settings)
 
-
-def chosen(setting: str, value: Any, table: Mapping[str, Any]) -> Any:
-    """What `value` names in `table`; a ValueError says what there is."""
-    if value not in table:
-        raise ValueError(f"{setting} is one of {', '.join(table)}, got {value!r}")
-    return table[value]
-
-
-def sizes(setting: str, value: Any) -> tuple[int, ...]:
-    """Widths, from a whole number or a list of them."""
-    widths = (value,) if isinstance(value, int) else tuple(value)
-    if not widths or any(not isinstance(width, int) or width < 1 for width in widths):
-        raise ValueError(f"{setting} is a list of widths of at least 1, such as [400, 400], got {value!r}")
-    return widths
+    def _built(self, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Story:
+        """The story; an error of its constructor is reported with the settings that led to it."""
+        try:
+            return self.build(**arguments)
+        except Exception as error:
+            chosen = ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
+            kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+            text = (
+                f"{self.name} cannot be built{' with ' if chosen else ''}{chosen}: {kind}{' '.join(str(error).split())}"
+            )
+            raise (UsageError if settings else ValueError)(text) from error

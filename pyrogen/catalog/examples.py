@@ -9,13 +9,21 @@ __all__ = ["images", "labelled_images", "labelled_points", "points", "series", "
 
 
 def points() -> Tensor:
-    """Correlated points (96, 6)."""
+    """Correlated points.
+
+    Returns:
+        (96, 6).
+    """
     generator = torch.Generator().manual_seed(1)
     return torch.randn(96, 2, generator=generator) @ torch.randn(2, 6, generator=generator)
 
 
 def images() -> Tensor:
-    """Binary 4 by 4 images of horizontal or vertical bars."""
+    """Binary images of horizontal or vertical bars.
+
+    Returns:
+        (96, 1, 4, 4).
+    """
     generator = torch.Generator().manual_seed(2)
     bars = torch.rand(96, 1, 4, 1, generator=generator).expand(96, 1, 4, 4) < 0.4
     upright = torch.rand(96, 1, 1, 1, generator=generator) < 0.5
@@ -23,26 +31,42 @@ def images() -> Tensor:
 
 
 def labelled_images() -> dict[str, Tensor]:
-    """The images, and whether more than half of their pixels are set."""
+    """The images, and whether more than half of their pixels are set.
+
+    Returns:
+        Columns x (96, 1, 4, 4) and y (96,).
+    """
     x = images()
     return {"x": x, "y": (x.mean((1, 2, 3)) > 0.5).long()}
 
 
 def labelled_points() -> dict[str, Tensor]:
-    """The points, and whether the first number of each is positive."""
+    """The points, and whether the first number of each is positive.
+
+    Returns:
+        Columns x (96, 6) and y (96,).
+    """
     x = points()
     return {"x": x, "y": (x[:, 0] > 0).long()}
 
 
 def series() -> dict[str, Tensor]:
-    """Random walks of two numbers, of three to five steps."""
+    """Random walks of two numbers, of three to five steps.
+
+    Returns:
+        Columns x (96, 5, 2) and length (96,).
+    """
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(96, 5, 2, generator=generator).cumsum(1)
     return {"x": x, "length": torch.randint(3, 6, (96,), generator=generator)}
 
 
 def text() -> dict[str, Tensor]:
-    """Three symbols in turn, of two to four of them."""
+    """Three symbols in turn, of two to four of them.
+
+    Returns:
+        Columns x (96, 4) and length (96,).
+    """
     generator = torch.Generator().manual_seed(4)
     x = (torch.randint(3, (96, 1), generator=generator) + torch.arange(4)) % 3
     length = torch.randint(2, 5, (96,), generator=generator)

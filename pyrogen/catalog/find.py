@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pyrogen.catalog.entry import Entry
@@ -21,7 +22,7 @@ from pyrogen.catalog.stories import (
     mixtures,
     sequences,
 )
-from pyrogen.messages import did_you_mean
+from pyrogen.messages import UsageError, did_you_mean
 from pyrogen.story import Story
 
 __all__ = ["CATALOG", "find"]
@@ -44,16 +45,22 @@ CATALOG: dict[str, Entry] = {entry.name: entry for group in _GROUPS for entry in
 
 
 def find(name: str) -> Entry:
-    """The entry of that name; `path/to/file.py:Class` makes one of a user's own story.
+    """The entry of a story.
+
+    Args:
+        name: its name in the catalog, or `path/to/file.py:Class` for a user's own story.
+
+    Returns:
+        The entry.
 
     Raises:
-        ValueError: no such name, file, or class.
+        UsageError: the catalog has no such story.
     """
     if ".py:" in name or name.endswith(".py"):
         return _from_file(name)
     if name not in CATALOG:
         hint = did_you_mean(name, CATALOG)
-        raise ValueError(
+        raise UsageError(
             f"no story is called '{name}'{hint} (have: {', '.join(CATALOG)}; your own: path/to/file.py:Class)"
         )
     return CATALOG[name]
@@ -64,6 +71,16 @@ def _from_file(name: str) -> Entry:
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"story file '{file}' does not exist")
+    module = _import(path)
+    stories = [name for name, value in vars(module).items() if _is_story(value) and value.__module__ == module.__name__]
+    cls = getattr(module, attribute, None)
+    if not _is_story(cls):
+        problem = f"has no Story called '{attribute}'" if attribute else "needs the story's class after a colon"
+        raise UsageError(f"'{file}' {problem}: write {file}:Class (stories in it: {', '.join(stories) or 'none'})")
+    return Entry(attribute, (inspect.getdoc(cls) or "").split("\n")[0], cls)
+
+
+def _import(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -73,13 +90,7 @@ def _from_file(name: str) -> Entry:
         spec.loader.exec_module(module)
     finally:
         sys.path.pop(0)
-    own = [n for n, c in vars(module).items() if _is_story(c) and c.__module__ == module.__name__]
-    if not attribute or not _is_story(getattr(module, attribute, None)):
-        what = f"has no Story called '{attribute}'" if attribute else "needs the story's class after a colon"
-        raise ValueError(f"'{file}' {what}: write {file}:Class (stories in it: {', '.join(own) or 'none'})")
-    cls = getattr(module, attribute)
-    summary = (inspect.getdoc(cls) or "").split("\n")[0]
-    return Entry(attribute, summary, cls)
+    return module
 
 
 def _is_story(candidate: Any) -> bool:

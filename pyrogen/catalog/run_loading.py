@@ -1,98 +1,155 @@
-"""Trained stories from run folders, rebuilt from what `config.json` tells."""
+"""Trained stories from run directories, rebuilt from what `config.json` describes."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pyrogen import adversarial, autoregressive, distributions, models, nn
 from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import settings_of
 from pyrogen.inference import Fit, RunDirectory
-from pyrogen.inference.persistence.run_directory import describe_story
+from pyrogen.inference.persistence.config import describe_story
+from pyrogen.messages import did_you_mean
 from pyrogen.story import Story, as_story
 
 __all__ = ["load", "rebuild", "rebuild_as"]
 
+_PACKAGES = {"adversarial": adversarial, "autoregressive": autoregressive, "distributions": distributions}
+_PACKAGES |= {"models": models, "nn": nn}
+
+
+class _ForeignError(Exception):
+    """A class that is not pyrogen's own, by its name."""
+
 
 def load(directory: str | Path, into: Any = None) -> Fit:
-    """Read a run folder: the trained story, with its history.
+    """Read a run directory: the trained story, with its history.
 
     Args:
-        directory: a folder that `fit(out=...)`, `Fit.save` or `pyrogen train` wrote.
+        directory: a directory that `fit(out=...)`, `Fit.save` or `pyrogen train` wrote.
         into: a story instance, built as the saved one was, or a pair of Pyro functions, for what is not pyrogen's own:
-            loading never imports code that the folder names.
+            loading never imports code that the directory names. None by default: the story is built from config.json.
+
+    Returns:
+        The run.
 
     Raises:
-        FileNotFoundError: there is no run.
-        ValueError: the folder is damaged, of another story or of a newer version, or `into` is needed.
+        ValueError: `into` is another story than the saved one.
     """
     folder = RunDirectory(directory)
     config = folder.config()
-    story = rebuild(config["story"], folder.path) if into is None else as_story(into)
-    told = describe_story(story)["class"]
-    if told != config["story"]["class"] and told.split(".")[-1] != config["story"]["class"].split(".")[-1]:
-        raise ValueError(f"{folder.path} is a run of {config['story']['class']}, and into= is {told}")
+    story = rebuild(config.get("story"), folder.path) if into is None else as_story(into)
+    saved, actual = config["story"]["class"], describe_story(story)["class"]
+    if actual.split(".")[-1] != saved.split(".")[-1]:
+        raise ValueError(f"{folder.path} is a run of {saved}, and into= is {actual}")
     return Fit.read(folder, story)
 
 
-def rebuild(told: Mapping[str, Any], path: Path) -> Story:
-    """Build the story that a config tells of, from pyrogen's own classes alone.
+def rebuild(description: Any, path: Path) -> Story:
+    """Build the story that config.json describes, from pyrogen's own classes alone.
+
+    Args:
+        description: its entry `story`: the class, and the arguments of its constructor.
+        path: the run directory, for messages.
+
+    Returns:
+        The story, with weights as its constructor draws them.
 
     Raises:
-        ValueError: it is not one of pyrogen's, or one of its arguments is not.
+        ValueError: the description is damaged, or it or one of its arguments is not pyrogen's.
     """
+    name, _ = _class_and_arguments(description, _field(path))
     try:
-        story = _decoded(told)
-    except KeyError as error:
+        story = _decode(description, _field(path))
+    except _ForeignError as error:
         raise ValueError(
-            f"{path} is a run of {told['class']}, which needs {error.args[0]}, no part of pyrogen: pass the class as "
+            f"{path} is a run of {name}, which needs {error}, no part of pyrogen: pass the class as "
             "--story path/to/file.py:Class, or an instance as load(dir, into=story)"
         ) from None
     if not isinstance(story, Story):
-        raise ValueError(f"{path} is a run of {told['class']}, which is no story")
+        raise ValueError(f"{path} is a run of {name}, which is no story")
     return story
 
 
-def rebuild_as(entry: Entry, told: Mapping[str, Any], path: Path) -> Story:
-    """Build the story that a config tells of as a class of the caller's own, which `find` read from a file.
+def rebuild_as(entry: Entry, description: Any, path: Path) -> Story:
+    """Build the story that config.json describes as a class of the user's own, which `find` read from a file.
+
+    Args:
+        entry: the entry of that class.
+        description: the entry `story` of config.json.
+        path: the run directory, for messages.
+
+    Returns:
+        The story, with weights as its constructor draws them.
 
     Raises:
-        ValueError: the config tells of another class, or of an argument that it cannot tell how to build.
+        ValueError: the description is damaged, of another class, or has an argument that config.json cannot describe.
     """
-    if told["class"].split(".")[-1] != entry.name:
-        raise ValueError(f"{path} is a run of {told['class']}, and the class given is {entry.name}")
+    name, encoded = _class_and_arguments(description, _field(path))
+    if name.split(".")[-1] != entry.name:
+        raise ValueError(f"{path} is a run of {name}, and the class given is {entry.name}")
     try:
-        arguments = {key: _decoded(value) for key, value in told["arguments"].items()}
-    except KeyError as error:
+        story: Story = _construct(entry.build, encoded, _field(path))
+    except _ForeignError as error:
         raise ValueError(
-            f"{path} is a run of {told['class']}, built with a {error.args[0]}, which config.json cannot tell how to "
-            "build: build the story in Python and pass it as load(dir, into=story)"
+            f"{path} is a run of {name}, built with a {error}, which config.json cannot describe: build the story in "
+            "Python and pass it as load(dir, into=story)"
         ) from None
-    return entry.build(**arguments)
+    return story
 
 
-def _decoded(value: Any) -> Any:
+def _field(path: Path) -> str:
+    return f"{path / 'config.json'}: story"
+
+
+def _class_and_arguments(description: Any, field: str) -> tuple[str, Mapping[str, Any]]:
+    match description:
+        case {"class": str(name), "arguments": {**arguments}}:
+            return name, arguments
+    raise ValueError(f"{field} is damaged: expected a class and its arguments; restore the file, or train again")
+
+
+def _decode(value: Any, field: str) -> Any:
+    """An argument of a constructor, from JSON."""
     if isinstance(value, list):
-        return tuple(_decoded(v) for v in value)
+        return tuple(_decode(each, f"{field}[{i}]") for i, each in enumerate(value))
     if not isinstance(value, dict):
         return value
     if "opaque" in value:
-        raise KeyError(value["opaque"])
-    if "dict" in value:
-        return {key: _decoded(v) for key, v in value["dict"].items()}
-    return _own(value["class"])(**{key: _decoded(v) for key, v in value["arguments"].items()})
+        raise _ForeignError(value["opaque"])
+    if isinstance(value.get("dict"), dict):
+        return {key: _decode(each, f"{field}.{key}") for key, each in value["dict"].items()}
+    name, encoded = _class_and_arguments(value, field)
+    package, _, attribute = name.removeprefix("pyrogen.").partition(".")
+    if not name.startswith("pyrogen.") or attribute not in getattr(_PACKAGES.get(package), "__all__", ()):
+        raise _ForeignError(name)
+    cls = getattr(_PACKAGES[package], attribute)
+    missing = [key for key in settings_of(cls) if key not in encoded]
+    if missing:
+        raise ValueError(f"{field}.arguments lacks '{missing[0]}', which {attribute} takes: restore the file")
+    return _construct(cls, encoded, field)
 
 
-def _own(path: str) -> Any:
-    package, _, name = path.removeprefix("pyrogen.").partition(".")
-    modules = {
-        "adversarial": adversarial,
-        "autoregressive": autoregressive,
-        "distributions": distributions,
-        "models": models,
-        "nn": nn,
-    }
-    if not path.startswith("pyrogen.") or package not in modules or name not in modules[package].__all__:
-        raise KeyError(path)
-    return getattr(modules[package], name)
+def _construct(build: Any, encoded: Mapping[str, Any], field: str) -> Any:
+    """An instance of a class, its arguments checked against the annotations of the constructor."""
+    signature, schema = inspect.signature(build), settings_of(build)
+    for name in encoded:
+        if name not in signature.parameters:
+            hint = did_you_mean(name, schema)
+            raise ValueError(f"{field}.arguments has '{name}', which {build.__name__} does not take{hint}")
+    arguments = {name: _decode(value, f"{field}.arguments.{name}") for name, value in encoded.items()}
+    for name, setting in schema.items():
+        if name in arguments and (problem := setting.problem(arguments[name])):
+            raise ValueError(f"{field}.arguments.{name} {problem}")
+        if name not in arguments and setting.required:
+            raise ValueError(f"{field}.arguments lacks '{name}', which {build.__name__} needs: restore the file")
+    bound = inspect.BoundArguments(
+        signature, {name: arguments[name] for name in signature.parameters if name in arguments}
+    )
+    try:
+        return build(*bound.args, **bound.kwargs)
+    except Exception as error:
+        raise ValueError(f"{field}: {build.__name__} cannot be built: {' '.join(str(error).split())}") from error

@@ -1,4 +1,4 @@
-"""The command `pyrogen`, and how its errors are told."""
+"""The command `pyrogen`: its sub-commands, exit statuses, and errors in one line."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from pyrogen import __version__
 from pyrogen.cli.diagnose import diagnose_run
-from pyrogen.cli.errors import UsageError, one_line, usage_line
+from pyrogen.cli.errors import ParserError, one_line, usage_line
 from pyrogen.cli.evaluate import evaluate
 from pyrogen.cli.listing import list_all
 from pyrogen.cli.sample import sample
 from pyrogen.cli.train import train
+from pyrogen.messages import UsageError
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="pyrogen",
-    help="Deep generative models as probabilistic programs: train them, and know whether to believe them.",
+    help="Deep generative models as probabilistic programs: train, evaluate and diagnose them.",
     epilog="Exit status: 0 done, 1 failed with one line on standard error, 2 wrong usage, 130 interrupted.",
     add_completion=False,
     rich_markup_mode=None,
@@ -43,8 +43,8 @@ app.command("list")(list_all)
 @app.callback(invoke_without_command=True)
 def pyrogen(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="On an error show the traceback; show warnings.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show warnings, and the traceback of an error.")] = False,
 ) -> None:
     if version:
         print(f"pyrogen {__version__}")
@@ -56,14 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: what follows `pyrogen`; None: the process's own arguments.
+        argv: what follows `pyrogen`; None, the default: the process's own arguments.
 
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     arguments, debug = _without_debug(sys.argv[1:] if argv is None else argv)
     try:
-        with _warnings(shown=debug):
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")  # those of libraries are for developers
             command = typer.main.get_command(app)
             # Not command.main(), which exits, prints on several lines and swallows interrupts.
             with command.make_context("pyrogen", list(arguments)) as ctx:
@@ -71,18 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except typer.Exit as stopped:
         return stopped.exit_code
-    except UsageError as error:
-        return _told(usage_line(error), WRONG_USAGE)
     except BrokenPipeError:
-        # Whoever read standard output has left: nothing more to say, and nothing to say it to at exit.
+        # The reader of standard output has left; at exit Python must have something to flush it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
-        return _told(f"interrupted{_resuming(arguments)}", INTERRUPTED)
+        return _print_error(f"interrupted{_how_to_resume(arguments)}", INTERRUPTED)
+    except ParserError as error:
+        return _print_error(usage_line(error), WRONG_USAGE)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        return _told(one_line(error), FAILED)
+        return _print_error(one_line(error), WRONG_USAGE if isinstance(error, UsageError) else FAILED)
     return DONE
 
 
@@ -94,23 +96,13 @@ def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
-def _resuming(arguments: list[str]) -> str:
-    """How to go on with what was interrupted."""
+def _how_to_resume(arguments: list[str]) -> str:
     if arguments[:1] != ["train"]:
         return ""
-    again = [] if "--resume" in arguments else ["--resume"]
-    return f"; to go on: {shlex.join(['pyrogen', *arguments, *again])}"
+    option = [] if "--resume" in arguments else ["--resume"]
+    return f"; to resume: {shlex.join(['pyrogen', *arguments, *option])}"
 
 
-@contextmanager
-def _warnings(shown: bool) -> Iterator[None]:
-    """Warnings of the libraries below are for developers: hidden, unless asked for."""
-    with warnings.catch_warnings():
-        if not shown:
-            warnings.simplefilter("ignore")
-        yield
-
-
-def _told(line: str, status: int) -> int:
+def _print_error(line: str, status: int) -> int:
     print(f"pyrogen: {line}", file=sys.stderr)
     return status

@@ -1,4 +1,4 @@
-"""Data as a likelihood needs them, and how a run folder remembers them."""
+"""Data as a likelihood needs them, and their protocol in a run directory."""
 
 from __future__ import annotations
 
@@ -13,42 +13,66 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrogen.data import Columns, Splits, data_root, describe, load
-from pyrogen.inference.program.program import Program, isolated_run
+from pyrogen.inference.program.isolation import isolated_run
+from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story
 
-__all__ = ["mode_of", "needed", "preparation", "prepared", "protocol_of", "rebuilt", "support_of"]
+__all__ = [
+    "DEQUANTIZED",
+    "build_protocol",
+    "describe_preparation",
+    "likelihood_support",
+    "preparation_mode",
+    "prepare",
+    "reload_data",
+    "required_preparation",
+]
 
 DEQUANTIZED = "dequantized"
-_LABELS = 10_000
+"""The mode of preparation beside those of `Splits.binarized`."""
+_MAX_LABEL = 10_000
 """Columns of whole numbers up to here are labels, whose frequencies are kept."""
 
 
-def needed(story: Story, splits: Splits) -> str:
-    """What the story's likelihood needs of grey values: `static`, `dequantized` or `none`.
+def required_preparation(story: Story, splits: Splits) -> str:
+    """How a story's likelihood needs grey values to be prepared.
 
     Args:
-        story: runs a few times; lazy parameters are made.
+        story: runs on two rows; lazy parameters are made.
         splits: the data as loaded.
+
+    Returns:
+        `static`, `dequantized` or `none`.
     """
-    scored = "density" not in story.unsupported and "x" in splits.train  # squared error takes grey values as they are
-    support = support_of(story, splits.train) if scored else None
+    has_density = (
+        "density" not in story.unsupported and "x" in splits.train
+    )  # squared error takes grey values as they are
+    support = likelihood_support(story, splits.train) if has_density else None
     if support is None:
         return "none"
     if isinstance(support, type(constraints.boolean)):
         x = splits.train["x"]
         binary = bool(((x == 0) | (x == 1)).all())
-        # Values outside [0, 1] are no grey values: the story's own check says what is wrong with them.
+        # Values outside [0, 1] are no grey values; the story's own check explains what is wrong with them.
         return "none" if binary or not bool(((x >= 0) & (x <= 1)).all()) else "static"
     return "none" if support.is_discrete or splits.levels is None else DEQUANTIZED
 
 
-def support_of(story: Story, columns: Columns) -> Any:
-    """The constraint on each number of `x` under the likelihood, from a run on two rows; None if there is none."""
+def likelihood_support(story: Story, columns: Columns) -> Any:
+    """The support of each element of `x` under the likelihood, from a run on two rows.
+
+    Args:
+        story: the story.
+        columns: data with a column `x`.
+
+    Returns:
+        The constraint; None if the story does not run, or has no likelihood of `x`.
+    """
     rows = columns.take(slice(0, 2))
     program = Program(story)
     for x in (rows["x"], None):
-        drawn: dict[str | int, Any] = {name: x if name == "x" else c for name, c in rows.items()}
-        batch = Batch(drawn, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
+        batch_columns: dict[str | int, Any] = {name: x if name == "x" else column for name, column in rows.items()}
+        batch = Batch(batch_columns, rows.rows, columns.rows, torch.arange(rows.rows)).to(story.device)
         with suppress(Exception), isolated_run(story), torch.device(story.device):
             trace = poutine.trace(program.model).get_trace(batch)
             support = _site_of_x(trace.nodes, batch.columns["x"])["fn"].support
@@ -65,19 +89,42 @@ def _site_of_x(sites: Mapping[str, Any], x: Tensor | None) -> Any:
     return next(s for s in sites.values() if s["type"] == "sample" and x is not None and s["value"] is x)
 
 
-def prepared(splits: Splits, mode: str, seed: int = 0) -> Splits:
-    """The data binarized or dequantized by a mode, one of the seed's draws where it takes any."""
+def prepare(splits: Splits, mode: str, seed: int = 0) -> Splits:
+    """Binarize or dequantize data.
+
+    Args:
+        splits: the data as loaded.
+        mode: `static`, `dynamic`, `threshold`, `dequantized` or `none`.
+        seed: of the draws of `static`, `dynamic` and `dequantized`; 0 by default.
+
+    Returns:
+        The prepared data.
+    """
     return splits.dequantized(seed) if mode == DEQUANTIZED else splits.binarized(mode, seed)
 
 
-def mode_of(protocol: Mapping[str, Any]) -> str:
-    """How data of a protocol were prepared: `static`, `dynamic`, `threshold`, `dequantized` or `none`."""
+def preparation_mode(protocol: Mapping[str, Any]) -> str:
+    """How data of a protocol were prepared.
+
+    Args:
+        protocol: that of `Splits.protocol`, or of config.json.
+
+    Returns:
+        `static`, `dynamic`, `threshold`, `dequantized` or `none`.
+    """
     return DEQUANTIZED if protocol.get("dequantize") else protocol.get("binarize") or "none"
 
 
-def preparation(splits: Splits) -> str:
-    """How data were prepared, in words."""
-    mode, seed = mode_of(splits.protocol()), f"seed {splits.seed}"
+def describe_preparation(splits: Splits) -> str:
+    """How data were prepared, in words.
+
+    Args:
+        splits: the prepared data.
+
+    Returns:
+        The words, with the seed of the draws.
+    """
+    mode, seed = preparation_mode(splits.protocol()), f"seed {splits.seed}"
     draws = {
         "static": f"{seed}: our own draw",
         "dynamic": f"held-out data static, {seed}",
@@ -87,56 +134,63 @@ def preparation(splits: Splits) -> str:
     return f"{kind} ({draws[mode]})" if mode in draws else kind
 
 
-def protocol_of(splits: Splits, source: str, root: Path | None) -> dict[str, Any]:
+def build_protocol(splits: Splits, source: str, root: Path | None) -> dict[str, Any]:
     """What config.json keeps of data: their protocol, where they come from, and how often each label occurs.
 
     Args:
         splits: the data.
-        source: what `--data` was.
-        root: what `--data-dir` was.
+        source: the option `--data`.
+        root: the option `--data-dir`.
+
+    Returns:
+        The protocol, ready for JSON.
     """
     return {
         **splits.protocol(),
-        "source": _lasting(source),
+        "source": _absolute(source),
         "root": None if root is None else str(root.expanduser().absolute()),
         "label_frequencies": {name: counts for name, column in splits.train.items() if (counts := _counts(column))},
     }
 
 
-def _lasting(source: str) -> str:
-    """A file's path in full, so that it is found from another folder as well; a name as it is."""
+def _absolute(source: str) -> str:
+    """A file's absolute path, so that it can be read from another directory; the name of a data set as it is."""
     known = {name for name, _ in describe()}
     path = Path(source).expanduser()
-    named = source.lower() in known or source.lower().replace("_", "-") in known or not path.exists()
-    return source if named else str(path.absolute())
+    is_name = source.lower() in known or source.lower().replace("_", "-") in known or not path.exists()
+    return source if is_name else str(path.absolute())
 
 
 def _counts(column: Tensor) -> list[int] | None:
-    if column.dtype != torch.int64 or column.dim() != 1 or int(column.min()) < -1 or int(column.max()) > _LABELS:
+    """How often each label occurs, if the column is of labels; -1 is a missing label."""
+    if column.dtype != torch.int64 or column.dim() != 1 or int(column.min()) < -1 or int(column.max()) > _MAX_LABEL:
         return None
-    return column[column >= 0].bincount().tolist() or None  # -1: the label is missing
+    return column[column >= 0].bincount().tolist() or None
 
 
-def rebuilt(story: Story, config: Mapping[str, Any], source: str | None, root: Path | None) -> Splits:
-    """The data that a run was trained on, or others prepared alike.
+def reload_data(story: Story, config: Mapping[str, Any], source: str | None, root: Path | None) -> Splits:
+    """Load the data that a run was trained on, or others, and prepare them as in training.
 
     Args:
         story: the trained story.
         config: the run's.
         source: other data; None: the run's own.
-        root: the folder of data sets; None: `PYROGEN_DATA`, else the run's, else a cache.
+        root: the directory of data sets; None: `PYROGEN_DATA`, else the run's, else a cache.
+
+    Returns:
+        The prepared data.
 
     Raises:
-        ValueError: the run does not tell its data, or they are others than they were.
+        ValueError: config.json does not name the data, or their number of rows has changed.
     """
     protocol = config["data"]["protocol"] or {}
-    known = source or protocol.get("source") or protocol.get("data")
-    if known is None:
-        raise ValueError("config.json does not tell what data the run was trained on: pass --data")
-    splits = load(known, root=data_root(root, protocol.get("root")))
+    name = source or protocol.get("source") or protocol.get("data")
+    if name is None:
+        raise ValueError("config.json does not name the data that the run was trained on: pass --data")
+    splits = load(name, root=data_root(root, protocol.get("root")))
     rows = splits.protocol()["rows"]
     if source is None and rows != protocol["rows"]:
         then, now = ("/".join(map(str, sizes.values())) for sizes in (protocol["rows"], rows))
-        raise ValueError(f"{known} has {now} rows, and had {then} in training: put it back, or pass --data {known}")
-    mode = mode_of(protocol) if protocol else needed(story, splits)
-    return prepared(splits, mode, protocol.get("seed", 0))
+        raise ValueError(f"{name} has {now} rows, and had {then} in training: restore it, or pass --data {name}")
+    mode = preparation_mode(protocol) if protocol else required_preparation(story, splits)
+    return prepare(splits, mode, protocol.get("seed", 0))

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from pyrogen.cli.data_protocol import mode_of, preparation, rebuilt
-from pyrogen.cli.open_run import opened
+from pyrogen.cli.data_protocol import describe_preparation, preparation_mode, reload_data
+from pyrogen.cli.open_run import load_run
 from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile
 from pyrogen.cli.report import page
 from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
@@ -63,8 +63,8 @@ def diagnose_run(
 ) -> None:
     """Check whether a trained story can be believed; write summary.json, report.html, pictures and posterior.nc."""
     folder = directory / "diagnosis" if out is None else out
-    run = opened(directory, story, device)
-    splits = rebuilt(run.story, run.config, data, data_dir)
+    run = load_run(directory, story, device)
+    splits = reload_data(run.story, run.config, data, data_dir)
     with seeded(splits.seed):
         columns, training = splits.test.batch(), splits.train.batch()
     with _progress() as progress:
@@ -77,9 +77,9 @@ def diagnose_run(
     refused = _write_posterior(run, training if of_training else columns, of_training, folder / "posterior.nc", seed)
     protocol = {**diagnosis.protocol, "run": str(directory), "data": splits.name}
     protocol |= {"split": "train" if of_training else "test"}
-    protocol |= {"binarize": mode_of(splits.protocol()), "log_scale": splits.log_scale}
+    protocol |= {"binarize": preparation_mode(splits.protocol()), "log_scale": splits.log_scale}
     diagnosis = replace(diagnosis, protocol=protocol, skipped={**diagnosis.skipped, **refused})
-    about = f"{protocol['n']:,} rows of {splits.name}, {protocol['split']} split, {preparation(splits)}"
+    about = f"{protocol['n']:,} rows of {splits.name}, {protocol['split']} split, {describe_preparation(splits)}"
     (folder / "report.html").write_text(page(diagnosis, pictures, about), encoding="utf-8")
     # Last: where this file exists, the others do too.
     summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-from typing import Any
-
 from pyrogen.catalog import CATALOG
-from pyrogen.data import describe
+from pyrogen.catalog.annotations import describe as describe_type
+from pyrogen.catalog.settings import Setting, format_value
+from pyrogen.data import describe as describe_data
 
 __all__ = ["list_all"]
 
 
 def list_all() -> None:
-    """Say what can be trained, and on what."""
+    """List the stories with their settings, and the data sets."""
     print("stories, for `pyrogen train NAME`; your own is path/to/file.py:Class")
     for entry in CATALOG.values():
-        print(f"  {entry.name:<16}  {entry.summary}")
-        if entry.settings:
-            print(f"  {'':<16}  {' '.join(f'--set {_setting(*pair)}' for pair in entry.settings.items())}")
-        for name, choices in entry.choices.items():
-            print(f"  {'':<16}  {name}: {', '.join(choices)}")
+        print(f"  {entry.name:<18}  {entry.summary}")
+        for setting in entry.settings.values():
+            print(f"    {_default(setting):<30}  {_values(setting)}")
     print("data, for `--data DATA`")
-    for name, summary in describe():
-        print(f"  {name:<16}  {summary}")
+    for name, summary in describe_data():
+        print(f"  {name:<18}  {summary}")
 
 
-def _setting(name: str, default: Any) -> str:
-    if default is inspect.Parameter.empty:
-        return f"{name}=..."
-    value = default if isinstance(default, str) else json.dumps(default, separators=(",", ":"), default=str)
-    return f"{name}={value}"
+def _default(setting: Setting) -> str:
+    return f"--set {setting.name}={'...' if setting.required else format_value(setting.default)}"
+
+
+def _values(setting: Setting) -> str:
+    conditions = ", or ".join(map(str, setting.conditions))
+    return f"{describe_type(setting.hint)}{'; with ' if conditions else ''}{conditions}"

@@ -1,4 +1,4 @@
-"""Run folders, opened with a user's own class where they need one."""
+"""Run directories, opened with a user's own class where they need one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from pyrogen.catalog import find, load, rebuild_as
 from pyrogen.inference import Fit, RunDirectory
 from pyrogen.inference.program.input_checks import resolve_device
 
-__all__ = ["opened"]
+__all__ = ["load_run"]
 
 
-def opened(directory: Path, story: str | None, device: str) -> Fit:
-    """The run in a folder, its story on a device.
+def load_run(directory: Path, story: str | None, device: str) -> Fit:
+    """Load the run in a directory, its story on a device.
 
     Args:
-        directory: the folder.
-        story: `path/to/file.py:Class` for a class that is not pyrogen's.
+        directory: the directory.
+        story: `path/to/file.py:Class` for a class that is not pyrogen's; None: pyrogen's own.
         device: `auto`, `cpu`, `cuda`, ...
+
+    Returns:
+        The run.
+
+    Raises:
+        typer.BadParameter: `story` does not name a file.
     """
     if story is None:
         run = load(directory)
@@ -27,6 +33,6 @@ def opened(directory: Path, story: str | None, device: str) -> Fit:
         raise typer.BadParameter(f"expected path/to/file.py:Class, got '{story}'", param_hint="'--story'")
     else:
         folder = RunDirectory(directory)
-        run = load(directory, into=rebuild_as(find(story), folder.config()["story"], folder.path))
+        run = load(directory, into=rebuild_as(find(story), folder.config().get("story"), folder.path))
     run.story.to(resolve_device(device))
     return run

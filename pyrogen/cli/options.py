@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DataDir", "Device", "Directory", "Draws", "Seed", "StoryFile"]
+__all__ = ["DataDir", "Device", "Directory", "Draws", "OtherData", "Seed", "StoryFile"]
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")]
 DataDir = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder of the data sets; else PYROGEN_DATA, the run's, a cache.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Directory of the data sets; by default PYROGEN_DATA, the run's, or a cache."),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
-Draws = Annotated[int, typer.Option("-k", min=1, help="Draws for each datum.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all draws.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random numbers.")]
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the run.")]
+Draws = Annotated[int, typer.Option("-k", min=1, help="Importance samples for each datum.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", metavar="DATA", help="Other data, prepared as those of the run.")
+]
 StoryFile = Annotated[
-    str | None, typer.Option(metavar="FILE.py:CLASS", help="Your own class, where the run is not of one of pyrogen's.")
+    str | None,
+    typer.Option("--story", metavar="FILE.py:CLASS", help="Your own class, for a run that is not of pyrogen's."),
 ]

@@ -1,4 +1,4 @@
-"""Values on the command line: objectives, settings, and columns to condition on."""
+"""Values on the command line: objectives, and pairs `key=value`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pyrogen.messages import did_you_mean
 
 __all__ = ["parse_objective", "parse_pairs"]
 
-_SWITCHES = ("elbo", "meanfield", "nonsaturating", "hinge")
-_NUMBERS = {"beta": "beta", "warmup": "warmup", "freebits": "free_bits"}
-_GAMES: dict[str, Any] = {"nonsaturating": NonSaturating, "hinge": Hinge, "wasserstein": Wasserstein}
-_OF_GAMES = ("r1", "critic_steps")
-_KNOWN = (*_SWITCHES, *_NUMBERS, "iwae", "wasserstein", *_OF_GAMES)
+_WITHOUT_VALUE = ("elbo", "meanfield", "nonsaturating", "hinge")
+_TEMPERED = {"beta": "beta", "warmup": "warmup", "freebits": "free_bits"}
+_ADVERSARIAL: dict[str, Any] = {"nonsaturating": NonSaturating, "hinge": Hinge, "wasserstein": Wasserstein}
+_ADVERSARIAL_ARGUMENTS = {"r1": "r1", "critic_steps": "critic_steps", "wasserstein": "gradient_penalty"}
+_KNOWN = (*_WITHOUT_VALUE, *_TEMPERED, "iwae", "wasserstein", "r1", "critic_steps")
 _FORMS = (
     "elbo, meanfield, beta=4, warmup=10, freebits=0.1, iwae=50, and for GANs nonsaturating, hinge, wasserstein=10, "
     "r1=1, critic_steps=5, joined by commas"
@@ -27,79 +27,100 @@ _FORMS = (
 
 
 def parse_objective(text: str) -> Any:
-    """The objective that a text such as `meanfield,beta=4,warmup=10` asks for; None for `elbo`, which is fit's own.
+    """The objective of a text.
+
+    Args:
+        text: such as `meanfield,beta=4,warmup=10`.
+
+    Returns:
+        An ELBO of Pyro's or pyrogen's, or an adversarial loss; None for `elbo`, the default of `fit`.
 
     Raises:
-        typer.BadParameter: not one, or one that excludes another.
+        typer.BadParameter: an unknown objective, a value out of range, or objectives that exclude each other.
     """
-    asked: dict[str, float | None] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if name not in _KNOWN:
-            raise _wrong(f"no objective is called '{name}'{did_you_mean(name, _KNOWN)} (write {_FORMS})")
-        if name in asked:
-            raise _wrong(f"'{name}' is said twice")
-        asked[name] = _number(name, value) if equals or name not in (*_SWITCHES, "wasserstein") else None
-    numbers = {_NUMBERS[name]: value for name, value in asked.items() if name in _NUMBERS}
-    base = TraceMeanField_ELBO() if "meanfield" in asked else None
     try:
-        if not {*_GAMES, *_OF_GAMES}.isdisjoint(asked):
-            return _game(asked)
-        if "iwae" in asked:
-            return _importance_weighted(asked)
-        return TemperedELBO(**numbers, base=base) if numbers else base  # type: ignore[arg-type]
+        return _objective(text)
     except ValueError as error:
-        raise _wrong(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint="'--objective'") from None
 
 
-def _importance_weighted(asked: dict[str, float | None]) -> ImportanceWeightedELBO:
-    others = [name for name in asked if name not in ("iwae", "elbo")]
+def _objective(text: str) -> Any:
+    values: dict[str, float | None] = {}
+    for part in text.split(","):
+        name, value = _parse_part(part)
+        if name in values:
+            raise ValueError(f"'{name}' is given twice")
+        values[name] = value
+    if values.keys() & {*_ADVERSARIAL, *_ADVERSARIAL_ARGUMENTS}:
+        return _adversarial_loss(values)
+    if "iwae" in values:
+        return _importance_weighted(values)
+    tempering: Any = {_TEMPERED[name]: value for name, value in values.items() if name in _TEMPERED}
+    base = TraceMeanField_ELBO() if "meanfield" in values else None
+    return TemperedELBO(**tempering, base=base) if tempering else base
+
+
+def _parse_part(text: str) -> tuple[str, float | None]:
+    name, equals, value = (piece.strip() for piece in text.partition("="))
+    if name not in _KNOWN:
+        raise ValueError(f"no objective is called '{name}'{did_you_mean(name, _KNOWN)} (write {_FORMS})")
+    if not equals and name in (*_WITHOUT_VALUE, "wasserstein"):
+        return name, None
+    if name in _WITHOUT_VALUE:
+        raise ValueError(f"'{name}' takes no value, got '{name}={value}'")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"'{name}' takes a number, such as in {_FORMS}; got '{value}'") from None
+
+
+def _importance_weighted(values: dict[str, float | None]) -> ImportanceWeightedELBO:
+    others = [name for name in values if name not in ("iwae", "elbo")]
     if others:
-        raise _wrong(f"'iwae' and '{others[0]}' exclude each other")
-    draws = asked["iwae"]
+        raise ValueError(f"'iwae' and '{others[0]}' exclude each other")
+    draws = values["iwae"]
     if draws is None or not draws.is_integer():
-        raise _wrong(f"'iwae' takes a whole number of draws, such as iwae=50, got {draws}")
+        raise ValueError(f"'iwae' takes a whole number of draws, such as iwae=50, got {draws}")
     return ImportanceWeightedELBO(int(draws))
 
 
-def _game(asked: dict[str, float | None]) -> AdversarialLoss:
-    kinds = [name for name in asked if name not in _OF_GAMES]
-    if len(kinds) > 1 or not set(kinds) <= set(_GAMES):
-        first, second = [*kinds, *(name for name in asked if name in _OF_GAMES)][:2]
-        raise _wrong(f"'{first}' and '{second}' exclude each other")
-    names = {"r1": "r1", "critic_steps": "critic_steps", "wasserstein": "gradient_penalty"}
-    told = {names[name]: value for name, value in asked.items() if name in names and value is not None}
-    told = {name: int(value) if value.is_integer() else value for name, value in told.items()}
-    game: AdversarialLoss = _GAMES[kinds[0] if kinds else "nonsaturating"](**told)
-    return game
-
-
-def _number(name: str, value: str) -> float:
-    if name in _SWITCHES:
-        raise _wrong(f"'{name}' takes no value, got '{name}={value}'")
-    try:
-        return float(value)
-    except ValueError:
-        raise _wrong(f"'{name}' takes a number, such as in {_FORMS}; got '{value}'") from None
-
-
-def _wrong(message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint="'--objective'")
+def _adversarial_loss(values: dict[str, float | None]) -> AdversarialLoss:
+    losses = [name for name in values if name not in ("r1", "critic_steps")]
+    if len(losses) > 1 or not set(losses) <= set(_ADVERSARIAL):
+        first, second = [*losses, *(name for name in values if name not in losses)][:2]
+        raise ValueError(f"'{first}' and '{second}' exclude each other")
+    arguments = {
+        _ADVERSARIAL_ARGUMENTS[name]: int(value) if value.is_integer() else value
+        for name, value in values.items()
+        if value is not None
+    }
+    loss: AdversarialLoss = _ADVERSARIAL[losses[0] if losses else "nonsaturating"](**arguments)
+    return loss
 
 
 def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts `key=value` as a dict; values are JSON, else strings.
+    """Texts `key=value` as a dict.
+
+    Args:
+        option: the option that they were passed to, for messages.
+        texts: the texts; a value is JSON, else a string.
+
+    Returns:
+        The values by key.
 
     Raises:
-        typer.BadParameter: a text without a key or `=`.
+        typer.BadParameter: a text without a key or `=`, or a key that is given twice.
     """
-    pairs = {}
+    pairs: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals or not key.strip():
+        key = key.strip()
+        if not equals or not key:
             raise typer.BadParameter(f"expected key=value, got '{text}'", param_hint=f"'{option}'")
+        if key in pairs:
+            raise typer.BadParameter(f"'{key}' is given twice", param_hint=f"'{option}'")
         try:
-            pairs[key.strip()] = json.loads(value)
-        except ValueError:
-            pairs[key.strip()] = value
+            pairs[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            pairs[key] = value
     return pairs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +12,15 @@ import torch
 import typer
 from torch import Tensor
 
-from pyrogen.cli.complete import completed
-from pyrogen.cli.open_run import opened
+from pyrogen.catalog.settings import check_settings, format_value, settings_of
+from pyrogen.cli.complete import complete_data
+from pyrogen.cli.open_run import load_run
 from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
 from pyrogen.data import as_text
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
-from pyrogen.messages import did_you_mean
+from pyrogen.messages import UsageError
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
 
@@ -31,19 +31,17 @@ _SUFFIXES = (".png", ".npz", ".safetensors", ".txt")
 
 def sample(
     directory: Directory,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="What to write: .png, .npz, .safetensors, or .txt of text.")
-    ],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Output file: .png, .npz, .safetensors, or .txt for text.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of data.")] = 64,
     seed: Seed = 0,
     given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Condition on it: y=3.")] = None,
     begin: Annotated[
         str | None,
-        typer.Option(metavar="PART", help="Complete what so begins: 0.5, the first halves of test data; or a text."),
+        typer.Option(metavar="PART", help="Complete data: 0.5, given the first halves of test data; or a text."),
     ] = None,
-    how: Annotated[
+    draw: Annotated[
         list[str] | None,
-        typer.Option("--draw", metavar="KEY=VALUE", help="How a diffusion draws: steps=50, eta=0, guidance=2."),
+        typer.Option(metavar="KEY=VALUE", help="How a diffusion model samples: steps=50, eta=0, guidance=2."),
     ] = None,
     story: StoryFile = None,
     device: Device = "auto",
@@ -52,70 +50,81 @@ def sample(
     suffix = out.suffix.lower()
     if suffix not in _SUFFIXES:
         raise typer.BadParameter(f"expected a file {', '.join(_SUFFIXES)}, got '{out}'", param_hint="'--out'")
-    wanted, ways = parse_pairs("--given", given or []), parse_pairs("--draw", how or [])
-    run = opened(directory, story, device)
+    if begin is not None and draw:
+        raise typer.BadParameter("it has no effect with --begin: leave one out", param_hint="'--draw'")
+    conditions, draw_settings = parse_pairs("--given", given or []), parse_pairs("--draw", draw or [])
+    run = load_run(directory, story, device)
     with seeded(seed):
-        told = _given(run, wanted, n)
-        drawn = _drawn(run.story, n, told, ways) if begin is None else completed(run, begin, told, n)
-    columns = drawn if isinstance(drawn, Mapping) else {_drawn_column(run.story): drawn}
-    columns = {name: c.detach().cpu().contiguous() for name, c in {**told, **columns}.items()}
+        columns = _given_columns(run, conditions, n)
+        if begin is None:
+            samples = _draw(run.story, n, columns, draw_settings)
+        else:
+            samples = complete_data(run, begin, columns, n)
+    columns |= samples if isinstance(samples, Mapping) else {_sampled_column(run.story): samples}
+    columns = {name: column.detach().cpu().contiguous() for name, column in columns.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
-    shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
-    print(f"drew {shapes} from {run.story.name}, seed {seed}, into {out}")
+    print(f"drew {_shapes(columns)} from {run.story.name}, seed {seed}, into {out}")
 
 
-def _drawn(story: Any, n: int, told: Mapping[str, Tensor], how: Mapping[str, Any]) -> Any:
-    """New data, in a way of the story's own where one is asked for."""
-    if not how:
-        return story.sample(n, **told)
+def _draw(story: Any, n: int, given: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Any:
+    """New data, by the story's `draw` where it has one that takes the settings."""
+    if not settings:
+        return story.sample(n, **given)
     if not hasattr(story, "draw"):
-        raise ValueError(f"--draw: {story.name} draws in one way alone: leave it out")
-    ways = [name for name in inspect.signature(story.draw).parameters if name not in {"n", *told}]
-    for name in how:
-        if name not in ways:
-            raise ValueError(f"--draw {name}: {story.name} knows {', '.join(ways)}{did_you_mean(name, ways)}")
-    return story.draw(n, **told, **how)
+        raise UsageError(f"--draw: {story.name} has no settings of its sampler: leave it out")
+    schema = {name: setting for name, setting in settings_of(story.draw).items() if name not in {"n", *given}}
+    check_settings(settings, schema, f"--draw: {story.name}")
+    return story.draw(n, **given, **settings)
 
 
-def _drawn_column(story: Story) -> str:
-    """The column that one tensor of draws is of: the site's, where it is called as one, else `x`."""
-    seen = story.training_spec
-    return next((site for site in seen.sites if site in seen.columns), "x") if seen is not None else "x"
+def _sampled_column(story: Story) -> str:
+    """The column of the samples where they are one tensor: the observed site that is called as a column, else `x`."""
+    spec = story.training_spec
+    return next((site for site in spec.sites if site in spec.columns), "x") if spec is not None else "x"
 
 
-def _given(run: Fit, wanted: Mapping[str, Any], n: int) -> dict[str, Tensor]:
-    """Columns to condition on, (n, ...): those wanted, and labels by their frequencies in training."""
-    seen, story = run.story.training_spec, run.story
-    specs = {} if seen is None else seen.columns
+def _given_columns(run: Fit, conditions: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+    """Columns to condition on (n, ...): those of `--given`, and labels by their frequencies in training."""
+    spec, story = run.story.training_spec, run.story
+    specs = {} if spec is None else spec.columns
     frequencies = (run.config["data"]["protocol"] or {}).get("label_frequencies", {})
-    columns = {}
-    for name, value in wanted.items():
-        spec = specs.get(name)
-        columns[name] = _spread(name, value, n, spec.shape if spec else (), spec.dtype if spec else None)
-        known = 0 if name == "length" else len(frequencies.get(name, ()))  # the story knows how long it can be
-        if known and (int(columns[name].min()) < 0 or int(columns[name].max()) >= known):
-            raise ValueError(f"--given {name}={value}: labels are whole numbers from 0 to {known - 1}")
+    columns, model = {}, story.signatures()[0]
+    for name, value in conditions.items():
+        if not model.accepts(name):
+            has = ", ".join(model.columns)
+            raise UsageError(f"--given {name}: {story.name} has no column '{name}' (it has: {has})")
+        known = specs.get(name)
+        columns[name] = _column(name, value, n, known.shape if known else (), known.dtype if known else None)
+        classes = 0 if name == "length" else len(frequencies.get(name, ()))  # the story knows the greatest length
+        if classes and (int(columns[name].min()) < 0 or int(columns[name].max()) >= classes):
+            raise UsageError(f"--given {name}={format_value(value)}: labels are whole numbers from 0 to {classes - 1}")
     for name, counts in frequencies.items():
-        asked = name in specs and story.signatures()[0].accepts(name)
-        if asked and name not in columns and seen is not None and name not in seen.sites:
+        if (
+            name in specs
+            and model.accepts(name)
+            and name not in columns
+            and spec is not None
+            and name not in spec.sites
+        ):
             columns[name] = torch.multinomial(torch.tensor(counts, dtype=torch.float64), n, replacement=True)
     return {name: column.to(story.device) for name, column in columns.items()}
 
 
-def _spread(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:
+def _column(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.dtype | None) -> Tensor:
     """A value for all rows, or one for each, as a column (n, *shape)."""
+    where = f"--given {name}={format_value(value)}"
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"--given {name}={value}: expected a number, or a list of numbers in JSON") from None
+        raise UsageError(f"{where}: expected a number, or a list of numbers in JSON") from None
     if dtype is not None and not dtype.is_floating_point and tensor.is_floating_point():
-        raise ValueError(f"--given {name}={value}: '{name}' holds whole numbers")
+        raise UsageError(f"{where}: '{name}' holds whole numbers")
     tensor = tensor if dtype is None else tensor.to(dtype)
     if tuple(tensor.shape) == shape:
         return tensor.expand(n, *shape)
     if tuple(tensor.shape) != (n, *shape):
-        raise ValueError(f"--given {name}: has shape {tuple(tensor.shape)}, expected {shape} for all or {(n, *shape)}")
+        raise UsageError(f"--given {name}: expected shape {shape} for all or {(n, *shape)}, got {tuple(tensor.shape)}")
     return tensor
 
 
@@ -126,7 +135,13 @@ def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | N
         lines = as_text(columns["x"], columns.get("length"), alphabet)
         out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     elif suffix == ".png":
-        save_image_grid(out, _image_of(columns))
+        images = {name: c for name, c in columns.items() if c.dim() == 4 and c.shape[1] in (1, 3)}
+        if not images:
+            raise ValueError(
+                f"no column is of images (n, 1 or 3, height, width): {_shapes(columns)}; write .npz or .safetensors "
+                "instead"
+            )
+        save_image_grid(out, images.get("x", next(iter(images.values()))))
     elif suffix == ".npz":
         with out.open("wb") as file:
             np.savez(file, **{name: column.numpy() for name, column in columns.items()})  # type: ignore[arg-type]
@@ -134,11 +149,5 @@ def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | N
         safetensors.torch.save_file(columns, out)
 
 
-def _image_of(columns: Mapping[str, Tensor]) -> Tensor:
-    images = {name: c for name, c in columns.items() if c.dim() == 4 and c.shape[1] in (1, 3)}
-    if not images:
-        shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
-        raise ValueError(
-            f"no column is of images (n, 1 or 3, height, width): {shapes}; write .npz or .safetensors instead"
-        )
-    return images.get("x", next(iter(images.values())))
+def _shapes(columns: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())

@@ -14,7 +14,7 @@ from pyrogen.data.folders import read_folder
 from pyrogen.data.splits import Splits, check_mode
 from pyrogen.data.tables import read_csv
 from pyrogen.data.texts import read_text
-from pyrogen.messages import did_you_mean
+from pyrogen.messages import UsageError, did_you_mean
 
 __all__ = ["data_root", "describe", "load", "user_cache"]
 
@@ -157,7 +157,7 @@ def _find(name: str, root: str | os.PathLike[str] | None) -> Path:
         tried = " and ".join(str(place.absolute()) for place in places)
         raise FileNotFoundError(f"{name}: no such file or folder, tried {tried}: correct the path, or --data-dir")
     names = ", ".join(_SOURCES)
-    raise ValueError(
+    raise UsageError(
         f"unknown data {name!r}: expected one of {names}, or a path to .npz, .npy, .csv, .txt or a folder of images"
         f"{did_you_mean(name, _SOURCES)}"
     )

@@ -18,12 +18,12 @@ def gan(tmp_path_factory):
     return trained(tmp_path_factory, "gan", "digits", *SMALL, "--strip")
 
 
-def test_train_tells_how_the_players_stand(call, tmp_path):
+def test_train_prints_how_generator_and_critic_compare(call, tmp_path):
     done = call("train", "vae_gan", "--data", "digits", "--epochs", 1, *SMALL, "--out", tmp_path / "run")
     assert done.status == 0
     assert "not binarized" in done.out
-    assert "alternating updates of critic and generator are not compiled" in done.out
-    assert "% of pairs (50 %: cannot tell); generated data are " in done.out
+    assert "the turns of two players are not compiled" in done.out
+    assert "% of pairs (50 %: cannot distinguish them); generated data are " in done.out
     assert "active units" in done.out
 
 
@@ -59,7 +59,7 @@ def test_labels_asked_for(call, tmp_path):
     assert imread(out / "strip.png").shape[1] == 10 * 58 + 2
 
 
-def test_evaluate_tells_of_samples_and_no_likelihood(call, tmp_path):
+def test_evaluate_scores_the_samples_of_a_gan(call, tmp_path):
     np.savez(tmp_path / "points.npz", x=np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32))
     data = ("--data", tmp_path / "points.npz")
     assert call("train", "gan", *data, "--epochs", 1, "--set", "hidden=8", "--out", tmp_path / "run").status == 0
@@ -79,12 +79,12 @@ def test_evaluate_tells_of_samples_and_no_likelihood(call, tmp_path):
     assert "frechet distance" in call("evaluate", tmp_path / "run").out
 
 
-def test_evaluate_of_a_story_with_a_density_tells_of_no_samples(call, vae):
+def test_evaluate_scores_no_samples_of_a_story_with_a_density(call, vae):
     assert json.loads(call("evaluate", vae, "-k", 2, "--json").out)["sample_quality"] is None
 
 
 @pytest.mark.parametrize(
-    ("text", "game"),
+    ("text", "loss"),
     [
         ("nonsaturating", NonSaturating()),
         ("hinge,r1=0.5", Hinge(r1=0.5)),
@@ -93,12 +93,12 @@ def test_evaluate_of_a_story_with_a_density_tells_of_no_samples(call, vae):
         ("r1=3", NonSaturating(r1=3)),
     ],
 )
-def test_games_by_name(text, game):
-    assert parse_objective(text) == game
+def test_adversarial_losses_by_name(text, loss):
+    assert parse_objective(text) == loss
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("hinge,wasserstein", "'hinge' and 'wasserstein' exclude each other"),
         ("hinge,beta=4", "'hinge' and 'beta' exclude each other"),
@@ -110,20 +110,20 @@ def test_games_by_name(text, game):
         ("hing", "did you mean 'hinge'"),
     ],
 )
-def test_no_such_game(call, tmp_path, text, said):
+def test_what_is_no_adversarial_loss_is_refused(call, tmp_path, text, message):
     done = call("train", "gan", "--data", "digits", "--objective", text, "--out", tmp_path / "run")
     assert done.status == 2
-    assert said in done.line
+    assert message in done.line
 
 
 @pytest.mark.parametrize("text", ["elbo", "beta=4", "iwae=5"])
 def test_a_gan_takes_no_bound(call, tmp_path, text):
     done = call("train", "gan", "--data", "digits", "--objective", text, "--out", tmp_path / "run")
     assert done.status == 1
-    assert "GAN has no svi: critic and generator minimize a loss each" in done.line
+    assert "GAN has no svi: two players minimize a loss each" in done.line
 
 
-def test_a_vae_takes_no_game(call, tmp_path):
+def test_a_vae_takes_no_adversarial_loss(call, tmp_path):
     done = call("train", "vae", "--data", "digits", "--objective", "hinge", "--out", tmp_path / "run")
     assert done.status == 1
     assert "VAE trains by SVI, and objective is a Hinge" in done.line

@@ -17,8 +17,8 @@ def test_a_story_without_steps_is_fitted_and_says_why(call, tmp_path, name):
     again = call(*options, "--resume")
     assert again.status == 0
     assert "is finished and takes no steps: " in again.out
-    told = json.loads(call("evaluate", tmp_path / "run", "--json").out)
-    assert (told["kind"], told["elbo"], told["k"]) == ("exact", None, 0)
+    evaluated = json.loads(call("evaluate", tmp_path / "run", "--json").out)
+    assert (evaluated["kind"], evaluated["elbo"], evaluated["k"]) == ("exact", None, 0)
     assert call("sample", tmp_path / "run", "-n", 5, "--out", tmp_path / "x.npz").status == 0
     assert np.load(tmp_path / "x.npz")["x"].shape == (5, 2)
 
@@ -28,10 +28,10 @@ def test_a_baseline_without_a_density_declines_with_its_reason(call, tmp_path, n
     settings = ["--set", "latent=1"] if name == "pca" else []
     called = call("train", name, "--data", "digits", "--out", tmp_path / "run", *settings)
     assert "not binarized" in called.out
-    told = call("evaluate", tmp_path / "run", "--json")
-    assert told.status == 0
-    assert {json.loads(told.out)[key] for key in ("log_likelihood", "elbo", "bits_per_dim", "kind")} == {None}
-    assert "has no density: " in told.err
+    evaluated = call("evaluate", tmp_path / "run", "--json")
+    assert evaluated.status == 0
+    assert {json.loads(evaluated.out)[key] for key in ("log_likelihood", "elbo", "bits_per_dim", "kind")} == {None}
+    assert "has no density: " in evaluated.err
     declined = call("sample", tmp_path / "run", "--out", tmp_path / "x.npz")
     assert declined.status == 1
     assert "defines no distribution over x" in declined.err
@@ -51,9 +51,12 @@ def test_the_classifier_is_scored_on_y_and_draws_y_for_an_x_that_is_given(call, 
 
 
 def test_the_bandwidth_is_a_rule_or_a_number(call, tmp_path):
-    for setting, status in (("scott", 0), (0.5, 0), ("scot", 1), (-1, 1)):
+    for setting, status in (("scott", 0), (0.5, 0), ("scot", 2), (-1, 2)):
         called = call(
             "train", "kde", "--data", "ring", "--out", tmp_path / str(setting), "--set", f"bandwidth={setting}"
         )
         assert called.status == status
-    assert "KDE needs a positive bandwidth, or a rule for it, got bandwidth=-1" in called.err
+    assert (
+        "kde: bandwidth takes one of leave-one-out, scott, silverman or a number above 0 and at most 1,000,000, got -1"
+        in called.err
+    )

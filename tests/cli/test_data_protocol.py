@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from pyrogen import Story
-from pyrogen.cli.data_protocol import mode_of, needed, prepared, protocol_of, support_of
+from pyrogen.cli.data_protocol import (
+    build_protocol,
+    likelihood_support,
+    preparation_mode,
+    prepare,
+    required_preparation,
+)
 from pyrogen.data import Columns, Splits, load
 from pyrogen.distributions import DiscretizedCategorical, DiscretizedLogistic, Gaussian, SharedScaleGaussian
 from pyrogen.models import PPCA, VAE, Autoencoder
@@ -71,27 +77,27 @@ BERNOULLI = dist.Bernoulli(torch.tensor(0.5))
     ],
 )
 def test_needed(story, data, mode):
-    assert needed(story, data) == mode
+    assert required_preparation(story, data) == mode
 
 
 def test_data_without_x_need_nothing():
     columns = Columns({"counts": torch.ones(4)})
-    assert needed(Observing(BERNOULLI), Splits("own", columns, columns, columns)) == "none"
+    assert required_preparation(Observing(BERNOULLI), Splits("own", columns, columns, columns)) == "none"
 
 
 def test_finding_the_support_leaves_no_trace():
     story = VAE((1, 1, 1), 2)
     state, weights = torch.get_rng_state(), [p.clone() for p in story.parameters()]
-    assert support_of(story, Columns({"x": GREY})) is torch.distributions.constraints.boolean
+    assert likelihood_support(story, Columns({"x": GREY})) is torch.distributions.constraints.boolean
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, was) for p, was in zip(story.parameters(), weights, strict=True))
 
 
 @pytest.mark.parametrize("mode", ["static", "dynamic", "threshold", "dequantized", "none"])
 def test_a_mode_survives_the_protocol(mode):
-    data = prepared(load("digits"), mode)
-    protocol = protocol_of(data, "digits", None)
-    assert mode_of(protocol) == mode
+    data = prepare(load("digits"), mode)
+    protocol = build_protocol(data, "digits", None)
+    assert preparation_mode(protocol) == mode
     assert (protocol["source"], protocol["root"]) == ("digits", None)
     assert sum(protocol["label_frequencies"]["y"]) == 1257
 
@@ -101,5 +107,7 @@ def test_files_are_kept_by_their_full_path(tmp_path, monkeypatch):
     (tmp_path / "own.npy").touch()
     (tmp_path / "Linear_Gaussian").mkdir()
     data = load("linear_gaussian")
-    sources = [protocol_of(data, name, tmp_path)["source"] for name in ("own.npy", "Linear_Gaussian", "under/root.npy")]
+    sources = [
+        build_protocol(data, name, tmp_path)["source"] for name in ("own.npy", "Linear_Gaussian", "under/root.npy")
+    ]
     assert sources == [str(tmp_path / "own.npy"), "Linear_Gaussian", "under/root.npy"]

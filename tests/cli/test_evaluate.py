@@ -68,17 +68,17 @@ def test_known_answer_on_planted_data(call, tmp_path):
 
 
 def test_what_is_printed_names_the_protocol(call, vae, ppca):
-    said = call("evaluate", vae, "-k", 5, "--split", "validation").out
-    first, *others = said.splitlines()
+    output = call("evaluate", vae, "-k", 5, "--split", "validation").out
+    first, *others = output.splitlines()
     assert first == "VAE on digits, validation split (180 data), static binarization (seed 0: our own draw)"
     assert others[0].startswith("log-likelihood ")
     assert others[0].endswith("  (importance-weighted, k = 5, seed 0)")
     assert others[1].startswith("ELBO ")
     assert " +- " in others[0]
     assert " +- " in others[1]
-    said = call("evaluate", ppca, "-k", 5).out
-    assert "(exact, on the scale of grey levels)" in said
-    assert "bits per dim" in said
+    output = call("evaluate", ppca, "-k", 5).out
+    assert "(exact, on the scale of grey levels)" in output
+    assert "bits per dim" in output
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -109,22 +109,22 @@ def test_without_weights_it_is_the_held_out_elbo(call, tmp_path, own):
     assert (found["kind"], found["log_likelihood"], found["log_likelihood_error"]) == ("elbo", None, None)
     assert (found["k"], found["bits_per_dim"]) == (4, None)
     assert math.isfinite(found["elbo"])
-    said = call("evaluate", out, "--story", name, "-k", 4).out
-    assert "ELBO " in said
-    assert "log-likelihood" not in said
+    output = call("evaluate", out, "--story", name, "-k", 4).out
+    assert "ELBO " in output
+    assert "log-likelihood" not in output
 
 
 def test_a_guide_that_is_a_point_gives_a_bound_and_no_likelihood(call, tmp_path):
     options = ("--steps", 1, "--set", "hidden=[8]", "--out", tmp_path)
     assert call("train", "vq_vae", "--data", "digits", *options).status == 0
-    told = json.loads(call("evaluate", tmp_path, "--json", "-k", 5).out)
-    assert (told["kind"], told["k"]) == ("elbo", 1)
-    assert (told["log_likelihood"], told["log_likelihood_error"]) == (None, None)
-    assert told["elbo"] < 0
+    report = json.loads(call("evaluate", tmp_path, "--json", "-k", 5).out)
+    assert (report["kind"], report["k"]) == ("elbo", 1)
+    assert (report["log_likelihood"], report["log_likelihood_error"]) == (None, None)
+    assert report["elbo"] < 0
     assert "log-likelihood" not in call("evaluate", tmp_path).out
 
 
-def test_without_a_density_figures_are_null_and_the_reason_is_told(call, tmp_path, own, bars):
+def test_without_a_density_estimates_are_null_and_the_reason_is_printed(call, tmp_path, own, bars):
     out, name = tmp_path / "run", f"{own}:Undecided"
     assert call("train", name, "--data", bars, "--steps", 1, "--out", out).status == 0
     called = call("evaluate", out, "--story", name, "--json")
@@ -132,8 +132,8 @@ def test_without_a_density_figures_are_null_and_the_reason_is_told(call, tmp_pat
     assert called.err.splitlines()[-1] == "pyrogen: Undecided has no density: it would rather not"
     assert {found[key] for key in ("log_likelihood", "log_likelihood_error", "elbo", "bits_per_dim", "kind")} == {None}
     assert (found["n"], found["data"]) == (60, str(bars))
-    said = call("evaluate", out, "--story", name)
-    assert (said.status, said.out) == (0, "a file that speaks when it is read\n")
+    output = call("evaluate", out, "--story", name)
+    assert (output.status, output.out) == (0, "a file that speaks when it is read\n")
 
 
 def test_the_data_are_found_again_from_another_folder(call, classes, own, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_a_run_that_python_made_needs_the_data_named(call, tmp_path):
     assert (found["binarize"], found["log_likelihood"]) == ("static", expected.mean()[0])
 
 
-def test_a_part_that_no_config_can_tell(call, tmp_path, own, classes):
+def test_a_component_that_config_json_cannot_describe_is_refused(call, tmp_path, own, classes):
     folder = shutil.copytree(classes, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     config["story"]["class"] = "own.Composed"

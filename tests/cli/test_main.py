@@ -31,6 +31,21 @@ USAGE = {
     f"{TRAIN} --binarize statik": "'statik' is not one of 'static', 'dynamic', 'threshold', 'none'",
     f"{TRAIN} --precision float16": "'float16' is not one of 'float32'",
     f"{TRAIN} --set latent": "expected key=value, got 'latent'",
+    f"{TRAIN} --set latent=3 --set latent=4": "'latent' is given twice",
+    f"{TRAIN} --lr nan": "'--lr'",
+    f"{TRAIN} --clip-norm inf": "'--clip-norm'",
+    f"{TRAIN} --clip-norm -1": "'--clip-norm'",
+    f"{TRAIN} --ema 2": "'--ema'",
+    f"{TRAIN} --seed 99999999999999999999": "'--seed'",
+    "train gaussian --data ring --steps 5 --out OUT": "'--steps': it has no effect, as Multivariate",
+    "train gaussian --data ring --epochs 5 --out OUT": "'--epochs': it has no effect",
+    "train pca --data digits --lr 0.1 --out OUT": "'--lr': it has no effect, as PCA takes no steps",
+    "train kde --data ring --batch-size 5 --out OUT": "'--batch-size': it has no effect, as KDE takes no steps",
+    "train kmeans --data digits --objective iwae=5 --out OUT": "'--objective': it has no effect",
+    "train kmeans --data digits --strip --out OUT": "'--strip': it has no effect",
+    "train pca --data digits --ema 0.9 --out OUT": "'--ema': it has no effect",
+    "train pca --data digits --patience 3 --out OUT": "'--patience': it has no effect",
+    "train pca --data digits --clip-norm 3 --out OUT": "'--clip-norm': it has no effect",
     f"{TRAIN} --objective bta=4": "no objective is called 'bta'; did you mean 'beta'?",
     f"{TRAIN} surplus": "unexpected extra argument",
     "evaluate": "missing argument 'DIR'",
@@ -45,21 +60,35 @@ USAGE = {
     "list surplus": "unexpected extra argument",
 }
 
-FAILURES = {
+UNKNOWN = {
     "train vea --data digits --out OUT": "no story is called 'vea'; did you mean 'vae'?",
     "train vae --data digts --out OUT": "unknown data 'digts'",
-    "train vae --data no/such.npz --out OUT": "no/such.npz: no such file or folder",
-    "train vae --data mnist --data-dir OUT --out OUT": "is missing, looked in OUT/MNIST/raw",
-    "train none.py:Own --data digits --out OUT": "story file 'none.py' does not exist",
     "train OWN:Clases --data digits --out OUT": "has no Story called 'Clases'",
-    "train OWN:Classes --data linear_gaussian --out OUT": "Classes needs 'classes': the data does not tell it",
-    "train OWN:Broken --data BARS --out OUT": "name 'undefined' is not defined",
+    "evaluate VAE --story OWN:Clases": "has no Story called 'Clases'",
+    "evaluate VAE --data digts": "unknown data 'digts'",
     f"{TRAIN} --set latnt=3": "vae has no setting 'latnt'; did you mean 'latent'?",
-    f"{TRAIN} --set likelihood=poisson": "likelihood is one of bernoulli, gaussian",
-    f"{TRAIN} --binarize none": "and a Bernoulli likelihood",
+    f"{TRAIN} --set likelihood=poisson": "likelihood takes one of bernoulli, gaussian, gaussian-pixel",
+    f"{TRAIN} --set components=7": "components has no effect with prior=normal; it is used with prior=mixture or vamp",
+    f"{TRAIN} --set latent=NaN": "latent takes a whole number from 1 to 16,384, got NaN",
+    f"{TRAIN} --set latent={'[' * 100_000}": 'latent takes a whole number from 1 to 16,384, got "[[[[',
+    "train gaussian --data ring --set floor=vamp --epochs 1 --out OUT": "floor takes a number above 0",
+    "train gan --data ring --set channels=[8] --out OUT": "channels has no effect with network=dense",
+    "train OWN:Classes --data BARS --set spread=wide --out OUT": "Classes cannot be built with spread=wide: TypeError",
+    "train OWN:Composed --data BARS --set prt=1 --out OUT": "Composed has no setting 'prt'; did you mean 'part'?",
+    "sample VAE --out OUT.png --given y=3": "--given y: VAE has no column 'y' (it has: x)",
+    "sample VAE --out OUT.png --draw steps=5": "--draw: VAE has no settings of its sampler",
+}
+
+FAILURES = {
+    "train vae --data no/such.npz --out OUT": "no/such.npz: no such file or folder",
+    "train vae --data mnist --data-dir OUT --out OUT": "is missing in OUT/MNIST/raw",
+    "train none.py:Own --data digits --out OUT": "story file 'none.py' does not exist",
+    "train OWN:Classes --data linear_gaussian --out OUT": "Classes needs 'classes', which the data do not determine",
+    "train OWN:Broken --data BARS --out OUT": "name 'undefined' is not defined",
+    f"{TRAIN} --binarize none": "Bernoulli has support {0, 1}, but 'x' has",
     f"{TRAIN} --device cuda:77": "device 'cuda:77' is not there",
-    f"{TRAIN} --ema 2": "ema must lie between 0 and 1",
-    "train vae --data linear_gaussian --out OUT": "and a Bernoulli likelihood",
+    f"{TRAIN} --ema 1": "ema must lie between 0 and 1",
+    "train vae --data linear_gaussian --out OUT": "Bernoulli has support {0, 1}, but 'x' has",
     "train vae --data linear_gaussian --binarize static --out OUT": "needs x within [0, 1]",
     "train vae --data digits --out OWN": "is a file, expected a folder",
     "train vae --data digits --out VAE": "already holds a run: pass resume=True (--resume)",
@@ -68,7 +97,6 @@ FAILURES = {
     "evaluate VAE --data ring": "needs x within [0, 1]",
     "evaluate VAE --story OWN:Classes": "is a run of pyrogen.models.VAE, and the class given is Classes",
     "evaluate VAE --device cuda:77": "device 'cuda:77' is not there",
-    "sample VAE --out OUT.png --given y=3": "VAE.model has no column 'y'",
 }
 
 
@@ -86,6 +114,15 @@ def test_wrong_usage_is_one_line_and_2(call, filled, arguments):
     assert USAGE[arguments] in called.line
     assert called.line.endswith("--help)")
     assert not called.out
+    assert not Path("OUT").exists()
+
+
+@pytest.mark.parametrize("arguments", UNKNOWN, ids=lambda text: text[:80])
+def test_an_unknown_name_or_a_wrong_setting_is_one_line_and_2(call, filled, arguments):
+    called = call(*filled(arguments))
+    assert called.status == 2
+    assert UNKNOWN[arguments] in called.line
+    assert not called.out.replace("a file that speaks when it is read\n", "")
     assert not Path("OUT").exists()
 
 
@@ -136,10 +173,20 @@ def test_list_has_every_story_with_its_settings_and_every_data_set(call):
     for entry in CATALOG.values():
         assert entry.name in listed.out
         assert entry.summary in listed.out
-    assert (
-        "--set latent=16 --set likelihood=bernoulli --set network=dense --set hidden=[400] --set channels=[32,64]"
-        in listed.out
-    )
+        for setting in entry.settings:
+            assert f"    --set {setting}=" in listed.out
+    lines = [line.split(maxsplit=2) for line in listed.out.splitlines()]
+    for setting, values in (
+        ("latent=16", "a whole number from 1 to 16,384"),
+        (
+            "channels=[32,64]",
+            "a whole number from 1 to 16,384 or a list of 1 to 64 of them; with network=conv or resnet",
+        ),
+        ("prior=normal", "one of normal, mixture, vamp, flow"),
+        ("components=50", "a whole number from 1 to 16,384; with prior=mixture or vamp"),
+        ("network=null", "one of dense, conv, resnet or null"),
+    ):
+        assert ["--set", setting, values] in lines
     for name, summary in describe():
         assert name in listed.out
         assert summary in listed.out

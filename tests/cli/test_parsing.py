@@ -19,7 +19,7 @@ def test_objectives():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "no objective is called ''"),
         ("wamup=3", "did you mean 'warmup'"),
@@ -27,7 +27,7 @@ def test_objectives():
         ("beta=four", "got 'four'"),
         ("beta=-1", "beta must be a number of at least 0"),
         ("beta=nan", "beta must be a number of at least 0"),
-        ("beta=1,beta=2", "'beta' is said twice"),
+        ("beta=1,beta=2", "'beta' is given twice"),
         ("elbo=1", "'elbo' takes no value"),
         ("iwae=0", "num_particles must be at least 1"),
         ("iwae=2.5", "whole number of draws"),
@@ -36,8 +36,8 @@ def test_objectives():
         ("meanfield,iwae=5", "'iwae' and 'meanfield' exclude each other"),
     ],
 )
-def test_what_is_no_objective(text, said):
-    with pytest.raises(typer.BadParameter, match=said):
+def test_what_is_no_objective(text, message):
+    with pytest.raises(typer.BadParameter, match=message):
         parse_objective(text)
 
 
@@ -45,6 +45,11 @@ def test_values_are_json_else_strings():
     texts = ["latent=3", "hidden=[4, 5]", "guide=full", "a=b=c", "none=null", "empty=", 'quoted="3"']
     expected = {"latent": 3, "hidden": [4, 5], "guide": "full", "a": "b=c", "none": None, "empty": "", "quoted": "3"}
     assert parse_pairs("--set", texts) == expected
+
+
+def test_a_key_that_is_given_twice_is_refused():
+    with pytest.raises(typer.BadParameter, match="'latent' is given twice"):
+        parse_pairs("--set", ["latent=3", "latent =4"])
 
 
 @pytest.mark.parametrize("text", ["latent", "=3", ""])

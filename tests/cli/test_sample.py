@@ -80,25 +80,25 @@ def test_labels_given(call, classes, own, tmp_path, value, labels):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("y=2", "--given y=2: labels are whole numbers from 0 to 1"),
         ("y=-1", "--given y=-1: labels are whole numbers from 0 to 1"),
         ("y=0.5", "--given y=0.5: 'y' holds whole numbers"),
         ("y=three", "--given y=three: expected a number, or a list of numbers in JSON"),
-        ("y=[0,1]", "--given y: has shape (2,), expected () for all or (3,)"),
-        ("z=1", "Classes.model has no column 'z' (it has: x, y)"),
+        ("y=[0,1]", "--given y: expected shape () for all or (3,), got (2,)"),
+        ("z=1", "--given z: Classes has no column 'z' (it has: x, y)"),
     ],
 )
-def test_labels_that_cannot_be(call, classes, own, tmp_path, given, said):
+def test_conditions_that_the_story_cannot_take_are_refused(call, classes, own, tmp_path, given, message):
     options = ["--story", f"{own}:Classes", "-n", 3, "--out", tmp_path / "x.npz", "--given", given]
     called = call("sample", classes, *options)
-    assert called.status == 1
-    assert said in called.err
+    assert called.status == 2
+    assert message in called.err
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_a_diffusion_draws_as_it_is_told_to(call, tmp_path):
+def test_a_diffusion_draws_with_the_settings_of_its_sampler(call, tmp_path):
     folder, out = tmp_path / "run", tmp_path / "x.npz"
     small = ("--set", "network=dense", "--set", "hidden=[8]", "--set", "num_timesteps=20", "--set", "conditional=true")
     assert call("train", "diffusion", "--data", "digits", "--epochs", 1, *small, "--out", folder).status == 0
@@ -109,12 +109,12 @@ def test_a_diffusion_draws_as_it_is_told_to(call, tmp_path):
     assert drawn[0].shape == drawn[1].shape == (3, 1, 8, 8)
     assert not np.array_equal(*drawn)
     assert (
-        "ConditionalDiffusion knows steps, eta, guidance"
+        "ConditionalDiffusion has no setting 'step'; did you mean 'steps'? (it has: steps, eta, guidance)"
         in call("sample", folder, "--draw", "step=5", "--out", out).line
     )
 
 
-def test_what_draws_in_one_way_takes_no_other(call, vae, tmp_path):
+def test_a_story_without_settings_of_its_sampler_takes_none(call, vae, tmp_path):
     called = call("sample", vae, "--draw", "steps=5", "--out", tmp_path / "x.png")
-    assert called.status == 1
-    assert "--draw: VAE draws in one way alone: leave it out" in called.line
+    assert called.status == 2
+    assert "--draw: VAE has no settings of its sampler: leave it out" in called.line

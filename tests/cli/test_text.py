@@ -30,14 +30,14 @@ def test_no_lines_of_what_is_no_text(call, tmp_path):
     assert "the run was not trained on text (a .txt file): write .npz or .safetensors instead" in called.line
 
 
-def test_codes_in_use_are_told(call, tmp_path):
+def test_codes_in_use_are_printed(call, tmp_path):
     options = ("--epochs", 1, "--set", "hidden=[8]", "--out", tmp_path / "run")
     called = call("train", "vq_vae", "--data", "digits", *options)
     assert called.status == 0
     assert "of 16 codes used, perplexity" in called.out
 
 
-def test_a_language_model_goes_on_from_a_beginning(call, tmp_path):
+def test_a_language_model_completes_a_beginning(call, tmp_path):
     text, folder, out = tmp_path / "lines.txt", tmp_path / "run", tmp_path / "drawn.txt"
     text.write_text("\n".join(["abab", "abca", "bcab", "cabc"] * 10), encoding="utf-8")
     options = ("--epochs", 1, "--set", "width=8", "--set", "layers=1")
@@ -46,7 +46,7 @@ def test_a_language_model_goes_on_from_a_beginning(call, tmp_path):
     assert [(line[:2], len(line)) for line in out.read_text(encoding="utf-8").splitlines()] == [("ca", 4)] * 3
     called = call("sample", folder, "--begin", "xa", "--out", out)
     assert called.status == 1
-    assert "the text has 'x', which the alphabet lacks: it is 'abc'" in called.line
+    assert "the text has 'x', which is not in the alphabet 'abc'" in called.line
 
 
 def test_an_image_is_completed_from_the_upper_part_of_test_data(call, tmp_path):
@@ -62,7 +62,7 @@ def test_an_image_is_completed_from_the_upper_part_of_test_data(call, tmp_path):
     assert "was not trained on text" in call("sample", folder, "--begin", "ab", "--out", out).line
 
 
-def test_what_draws_all_at_once_cannot_go_on_from_a_part(call, vae, tmp_path):
+def test_a_story_that_draws_all_at_once_completes_nothing(call, vae, tmp_path):
     called = call("sample", vae, "--begin", "0.5", "--out", tmp_path / "x.png")
     assert called.status == 1
-    assert "VAE cannot go on from a part: only autoregressive stories" in called.line
+    assert "VAE cannot complete data: only autoregressive stories" in called.line

@@ -31,22 +31,22 @@ def test_a_run_is_kept_and_summed_up(call, vae, tmp_path):
     out = tmp_path / "run"
     called = call("train", "vae", "--data", "digits", "--epochs", 2, "--out", out, *SMALL)
     assert (called.status, called.err) == (0, "")
-    said = called.out.splitlines()
-    assert said[0] == "vae on digits, static binarization (seed 0: our own draw), as the likelihood needs it"
+    output = called.out.splitlines()
+    assert output[0] == "vae on digits, static binarization (seed 0: our own draw), as the likelihood needs it"
     parameters = 64 * 16 + 16 + 16 * 8 + 8 + 4 * 16 + 16 + 16 * 64 + 64
-    assert said[1] == f"trained VAE, {parameters:,} parameters, on 1,257 rows of digits"
+    assert output[1] == f"trained VAE, {parameters:,} parameters, on 1,257 rows of digits"
     history = load(out).history
     best = max(record["validation_elbo"] for record in history)
     why = "a run of less than 20,000 steps does not earn back the compiler's time"
-    assert f"2 epochs, 20 steps (eager: {why}; first after " in said[2]
-    assert f"best validation ELBO {best:.2f} nats, at epoch 2" in said[2]
+    assert f"2 epochs, 20 steps (eager: {why}; first after " in output[2]
+    assert f"best validation ELBO {best:.2f} nats, at epoch 2" in output[2]
     assert re.fullmatch(
-        r"active units \d of 4 \(the posterior mean's variance over 1,000 data is above 0.01\).*", said[3]
+        r"active units \d of 4 \(variance of the posterior mean over 1,000 data above 0.01\).*", output[3]
     )
-    assert said[4:] == [f"kept in {out}", f"next: pyrogen evaluate {out}"]
+    assert output[4:] == [f"kept in {out}", f"next: pyrogen evaluate {out}"]
 
 
-def test_the_config_tells_the_data(vae):
+def test_the_config_describes_the_data(vae):
     config = json.loads((vae / "config.json").read_text())
     assert config["data"]["protocol"] == {
         "data": "digits",
@@ -113,9 +113,9 @@ def test_an_interrupt_says_how_to_go_on(call, tmp_path):
         while not (out / "resume.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == f"pyrogen: interrupted; to go on: {' '.join(['pyrogen', *command[3:], '--resume'])}\n".replace(
+    assert output == f"pyrogen: interrupted; to resume: {' '.join(['pyrogen', *command[3:], '--resume'])}\n".replace(
         "hidden=[16]", "'hidden=[16]'"
     )
     taken = len((out / "history.jsonl").read_text().splitlines())
@@ -124,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "mode", "said"),
+    ("name", "options", "mode", "preparation"),
     [
         ("vae", [], "static", "static binarization (seed 0: our own draw), as the likelihood needs it"),
         ("vae", ["--binarize", "dynamic"], "dynamic", "dynamic binarization (held-out data static, seed 0)"),
@@ -139,10 +139,10 @@ def test_an_interrupt_says_how_to_go_on(call, tmp_path):
         ("ppca", [], None, "dequantized (held-out data seed 0), as the likelihood needs it"),
     ],
 )
-def test_the_preparation_is_what_the_likelihood_needs(call, tmp_path, name, options, mode, said):
+def test_the_preparation_is_what_the_likelihood_needs(call, tmp_path, name, options, mode, preparation):
     called = call("train", name, "--data", "digits", "--steps", 1, "--out", tmp_path / "run", *options)
     assert called.status == 0
-    assert called.out.splitlines()[0] == f"{name} on digits, {said}"
+    assert called.out.splitlines()[0] == f"{name} on digits, {preparation}"
     protocol = load(tmp_path / "run").config["data"]["protocol"]
     assert (protocol["binarize"], protocol["dequantize"]) == (mode, mode is None)
     if mode is None:
@@ -155,12 +155,17 @@ def test_options_reach_the_run(call, tmp_path):
     out = tmp_path / "run"
     assert call("train", "vae", "--data", "digits", "--epochs", 1, "--out", out, *SMALL, *options).status == 0
     config = load(out).config
-    told = config["options"]
-    assert (told["batch_size"], told["clip_norm"], told["ema"], told["patience"]) == (400, 5, 0.9, 3)
-    assert (told["precision"], told["device"]) == ("float64", "cpu")
-    assert told["optimizer"]["with"]["lr"] == 0.01
-    assert told["objective"]["class"].endswith("TemperedELBO")
-    assert told["objective"]["with"]["beta"] == 2
+    options_kept = config["options"]
+    assert (options_kept["batch_size"], options_kept["clip_norm"], options_kept["ema"], options_kept["patience"]) == (
+        400,
+        5,
+        0.9,
+        3,
+    )
+    assert (options_kept["precision"], options_kept["device"]) == ("float64", "cpu")
+    assert options_kept["optimizer"]["with"]["lr"] == 0.01
+    assert options_kept["objective"]["class"].endswith("TemperedELBO")
+    assert options_kept["objective"]["with"]["beta"] == 2
     assert config["limit"] == {"epochs": 1, "steps": None}
 
 

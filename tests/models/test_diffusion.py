@@ -475,5 +475,5 @@ def test_settings_start_where_grey_levels_are_distinguished() -> None:
     assert float(firsts["gaussian"]) == pytest.approx(10, abs=1e-4)
     with pytest.raises(ValueError, match="conditional=true needs labels y"):
         CATALOG["diffusion"].make({"conditional": True}, **{**GIVEN, "classes": None})
-    with pytest.raises(ValueError, match="likelihood=categorical is of grey levels"):
+    with pytest.raises(ValueError, match="likelihood=categorical needs the number of grey levels"):
         CATALOG["diffusion"].make({"likelihood": "categorical"}, **{**GIVEN, "levels": None})

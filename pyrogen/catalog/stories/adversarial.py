@@ -1,13 +1,15 @@
-"""Adversarial stories, with their settings for points and digits; those for MNIST are said with each."""
+"""Adversarial stories: GANs of data, of data given labels, and beside a VAE. Defaults suit points and digits."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pyrogen import adversarial, nn
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Networks, Posterior, Sizes, posterior_of
-from pyrogen.catalog.entry import Entry, chosen, sizes
+from pyrogen.catalog.components import Channels, Networks, Positive, Posterior, Size, Sizes, posterior_of
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import Auto, UsedIf
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -15,82 +17,83 @@ __all__ = ["ENTRIES"]
 Kind = Literal["dense", "conv", "resnet"]
 
 
-class AdversarialNetworks:
-    """Generator and critic of one kind, which `network` names; None: convolutional for images, else dense.
+def _network_for(event_shape: tuple[int, ...]) -> Kind:
+    return "conv" if len(event_shape) == 3 else "dense"
 
-    Args:
-        kind: `dense`, `conv` or `resnet` (convolutional, a residual block at each size).
-        event_shape: of a datum.
-        hidden: widths of the dense layers from the latents on, before the generator's convolutions; backwards, behind
-            the critic's.
-        channels: of convolutions from the data on.
-        spectral: of the critic.
-    """
 
-    def __init__(
-        self, kind: Kind | None, event_shape: tuple[int, ...], hidden: Sizes | None, channels: Sizes, spectral: bool
-    ) -> None:
-        self.kind: Kind = kind or ("conv" if len(event_shape) == 3 else "dense")
-        self.blocks = chosen("network", self.kind, {"dense": None, "conv": 0, "resnet": 1})
-        self.event_shape, self.spectral = event_shape, spectral
-        self.channels = () if self.kind == "dense" else sizes("channels", channels)
-        widths: Sizes = (128, 128) if self.kind == "dense" else (128,)
-        self.hidden = sizes("hidden", widths if hidden is None else hidden)
+def _hidden_for(network: Kind) -> tuple[int, ...]:
+    """Of the dense layers: all of them, or those next to the latents, before or behind the convolutions."""
+    return (128, 128) if network == "dense" else (128,)
 
-    def players(self, told: int, labels: int = 0) -> dict[str, Any]:
-        """The networks: a generator of so many numbers, and a critic that knows so many labels."""
-        event, blocks = self.event_shape, self.blocks or 0
-        return {
-            "generator": nn.Generator(told, event, self.hidden, self.channels[::-1], blocks),
-            "critic": nn.Critic(event, self.hidden[::-1], self.channels, blocks, labels, self.spectral),
-        }
+
+Network = Annotated[Kind | None, Auto(_network_for)]
+Hidden = Annotated[Sizes | None, Auto(_hidden_for)]
+
+
+def _generator_and_critic(
+    network: Kind | None,
+    event_shape: tuple[int, ...],
+    inputs: int,
+    hidden: Any,
+    channels: Sizes,
+    spectral: bool,
+    labels: int = 0,
+) -> dict[str, Any]:
+    """The two networks: convolutional ones have a residual block at each size where `network` is `resnet`."""
+    widths, maps, blocks = as_shape(hidden), () if network == "dense" else as_shape(channels), int(network == "resnet")
+    return {
+        "generator": nn.Generator(inputs, event_shape, widths, maps[::-1], blocks),
+        "critic": nn.Critic(event_shape, widths[::-1], maps, blocks, labels, spectral),
+    }
 
 
 def _gan(
     event_shape: tuple[int, ...],
-    latent: int = 16,
-    network: Kind | None = None,
-    hidden: Sizes | None = None,
-    channels: Sizes = (32, 64),
+    latent: Size = 16,
+    network: Network = None,
+    hidden: Hidden = None,
+    channels: Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 15 --objective r1=1 --set latent=64."""
-    pair = AdversarialNetworks(network, event_shape, hidden, channels, spectral)
-    return adversarial.GAN(event_shape, latent, **pair.players(latent))
+    """Build a GAN. For MNIST: --epochs 15 --objective r1=1 --set latent=64."""
+    networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
+    return adversarial.GAN(event_shape, latent, **networks)
 
 
 def _conditional_gan(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    latent: int = 16,
+    classes: Annotated[Size | None, UsedIf(condition=None)] = None,
+    latent: Size = 16,
     condition: Sizes | None = None,
-    network: Kind | None = None,
-    hidden: Sizes | None = None,
-    channels: Sizes = (32, 64),
+    network: Network = None,
+    hidden: Hidden = None,
+    channels: Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
-    y = (classes, None) if condition is None else (None, sizes("condition", condition))
+    """Build a GAN given labels. For MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
+    y = (classes, None) if condition is None else (None, as_shape(condition))
     labels = nn.Label(*y).size
-    pair = AdversarialNetworks(network, event_shape, hidden, channels, spectral)
-    return adversarial.ConditionalGAN(event_shape, latent, *y, **pair.players(latent + labels, labels))
+    networks = _generator_and_critic(network, event_shape, latent + labels, hidden, channels, spectral, labels)
+    return adversarial.ConditionalGAN(event_shape, latent, *y, **networks)
 
 
 def _vae_gan(
     event_shape: tuple[int, ...],
-    latent: int = 16,
-    weight: float = 10000.0,
+    latent: Size = 16,
+    weight: Positive = 10000.0,
     posterior: Posterior = "diagonal",
-    network: Kind | None = None,
-    hidden: Sizes | None = None,
-    channels: Sizes = (32, 64),
+    network: Network = None,
+    hidden: Hidden = None,
+    channels: Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
-    guide, pair = posterior_of(posterior, latent), AdversarialNetworks(network, event_shape, hidden, channels, spectral)
-    encoder = Networks(pair.kind, pair.hidden, channels).encoder(event_shape, guide.size((latent,)))
-    parts: dict[str, Any] = {"posterior": guide, "encoder": encoder, **pair.players(latent)}
-    return adversarial.VAEGAN(event_shape, latent, weight=weight, **parts)
+    """Build a VAE with a critic. For MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
+    family = posterior_of(posterior, latent)
+    networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
+    networks["encoder"] = Networks(network or "dense", hidden or (), channels).encoder(
+        event_shape, family.size((latent,))
+    )
+    return adversarial.VAEGAN(event_shape, latent, weight=weight, posterior=family, **networks)
 
 
 def _small() -> dict[str, Any]:
@@ -102,7 +105,7 @@ _TRAINING = {"epochs": 300, "lr": adversarial.RATE, "adam": {"betas": adversaria
 ENTRIES = (
     Entry(
         "gan",
-        "generative adversarial network, for points and images; network=null: convolutional for images",
+        "generative adversarial network, for points and images; convolutional for images by default",
         _gan,
         _TRAINING,
         lambda: (adversarial.GAN(6, **_small()), {"x": examples.points()}),
@@ -116,7 +119,7 @@ ENTRIES = (
     ),
     Entry(
         "vae_gan",
-        "a VAE whose errors are measured in the features of a critic that it plays against",
+        "a VAE whose errors are measured in the features of a critic that it is trained against",
         _vae_gan,
         _TRAINING,
         lambda: (adversarial.VAEGAN(6, **_small()), {"x": examples.points()}),

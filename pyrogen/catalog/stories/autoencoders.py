@@ -1,23 +1,34 @@
-"""Autoencoders, variational and not, with their settings for digits; those for MNIST are said with each."""
+"""Autoencoders, variational and not. Defaults suit digits."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pyrogen import models, nn
 from pyrogen.catalog import examples
 from pyrogen.catalog.components import (
+    Channels,
+    Components,
+    Hidden,
+    Levels,
     Likelihood,
     Network,
     Networks,
+    NonNegative,
     Posterior,
     PriorName,
+    Share,
+    Size,
     Sizes,
+    SizesOrNone,
+    Width,
     likelihood_of,
     posterior_of,
     prior_of,
 )
-from pyrogen.catalog.entry import Entry, chosen, sizes
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import UsedIf
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -25,18 +36,18 @@ __all__ = ["ENTRIES"]
 
 def _vae(
     event_shape: tuple[int, ...],
-    levels: int | None = None,
-    latent: int = 16,
+    levels: Levels = None,
+    latent: Size = 16,
     likelihood: Likelihood = "bernoulli",
     network: Network = "dense",
-    hidden: Sizes = (400,),
-    channels: Sizes = (32, 64),
-    width: int = 64,
+    hidden: Hidden = (400,),
+    channels: Channels = (32, 64),
+    width: Width = 64,
     posterior: Posterior = "diagonal",
     prior: PriorName = "normal",
-    components: int = 50,
+    components: Components = 50,
 ) -> Story:
-    """MNIST: --epochs 300 --set latent=40 (and prior=vamp components=500; or network=conv; or likelihood=pixelcnn)."""
+    """Build a VAE. For MNIST: --epochs 300 --set latent=40, with --set network=conv or likelihood=pixelcnn."""
     family, guide = likelihood_of(likelihood, event_shape, levels), posterior_of(posterior, latent)
     networks = Networks(network, hidden, channels, width)
     return models.VAE(
@@ -52,31 +63,31 @@ def _vae(
 
 def _hierarchical_vae(
     event_shape: tuple[int, ...],
-    levels: int | None = None,
+    levels: Levels = None,
     latents: Sizes = (32, 16),
     likelihood: Likelihood = "bernoulli",
     guide: Literal["ladder", "bottom-up"] = "ladder",
     hidden: Sizes = (200,),
 ) -> Story:
-    """MNIST: --epochs 200 --objective elbo --set guide=bottom-up --set latents=[100,50,25] --set hidden=[200,200]."""
-    story = chosen("guide", guide, {"ladder": models.LadderVAE, "bottom-up": models.HierarchicalVAE})
+    """Build a VAE of several layers. For MNIST: --epochs 200 --set latents=[100,50,25] --set hidden=[200,200]."""
+    story = models.LadderVAE if guide == "ladder" else models.HierarchicalVAE
     family = likelihood_of(likelihood, event_shape, levels)
-    return story(event_shape, sizes("latents", latents), likelihood=family, hidden=sizes("hidden", hidden))
+    return story(event_shape, as_shape(latents), likelihood=family, hidden=as_shape(hidden))
 
 
 def _autoencoder(
     event_shape: tuple[int, ...],
-    latent: int = 16,
+    latent: Size = 16,
     network: Network = "dense",
-    hidden: Sizes = (400,),
-    channels: Sizes = (32, 64),
-    width: int = 64,
-    masking: float = 0.0,
-    noise: float = 0.0,
-    contractive: float = 0.0,
-    sparse: float = 0.0,
+    hidden: Hidden = (400,),
+    channels: Channels = (32, 64),
+    width: Width = 64,
+    masking: Share = 0.0,
+    noise: NonNegative = 0.0,
+    contractive: NonNegative = 0.0,
+    sparse: NonNegative = 0.0,
 ) -> Story:
-    """MNIST: --epochs 100 --set latent=32 (and masking=0.3, or noise=0.3; or network=conv)."""
+    """Build an autoencoder. For MNIST: --epochs 100 --set latent=32, with --set masking=0.3 or noise=0.3."""
     if masking and noise:
         raise ValueError(f"masking and noise are two ways to corrupt x: set one, got {masking} and {noise}")
     networks = Networks(network, hidden, channels, width)
@@ -94,29 +105,31 @@ def _autoencoder(
 
 def _vq_vae(
     event_shape: tuple[int, ...],
-    levels: int | None = None,
-    codes: int = 16,
-    features: int = 16,
+    levels: Levels = None,
+    codes: Size = 16,
+    features: Size = 16,
     likelihood: Likelihood = "bernoulli",
     network: Literal["dense", "conv"] = "dense",
-    grid: Sizes = 2,
-    channels: Sizes = (32, 64),
-    hidden: Sizes = (400,),
+    grid: Annotated[Sizes, UsedIf(network="dense")] = 2,
+    channels: Annotated[Sizes, UsedIf(network="conv")] = (32, 64),
+    hidden: Annotated[SizesOrNone, UsedIf(network="dense")] = (400,),
     prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",
-    commitment: float = 0.25,
+    commitment: NonNegative = 0.25,
 ) -> Story:
-    """MNIST: --epochs 150 --set grid=16 --set codes=64 (network=conv: on the grid of the convolutions; codes cost)."""
-    family, widths = likelihood_of(likelihood, event_shape, levels), sizes("channels", channels)
+    """Build a VQ-VAE. For MNIST: --epochs 150 --set grid=16 --set codes=64."""
+    family = likelihood_of(likelihood, event_shape, levels)
     places: tuple[int, ...]
     parts: dict[str, Any]
-    if chosen("network", network, {"conv": True, "dense": False}):
+    if network == "conv":
+        widths = as_shape(channels)
         encoder = nn.GridEncoder(event_shape, features, widths)
         decoder = nn.GridDecoder(features, family.size(event_shape), widths[::-1])
         places, parts = encoder.grid, {"encoder": encoder, "decoder": decoder}
     else:
-        places, parts = sizes("grid", grid), {"hidden": sizes("hidden", hidden) if hidden else ()}
-    told: Any = {"likelihood": family, "prior": prior, "commitment": commitment}
-    return models.VQVAE(event_shape, places, codes, features, **told, **parts)
+        places, parts = as_shape(grid), {"hidden": as_shape(hidden)}
+    return models.VQVAE(
+        event_shape, places, codes, features, likelihood=family, prior=prior, commitment=commitment, **parts
+    )
 
 
 def _tiny_autoencoder() -> Story:

@@ -1,27 +1,44 @@
-"""Autoregressive models, with their settings for digits and texts; those for MNIST are said with each."""
+"""Autoregressive models of images and texts. Defaults suit digits and short texts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
 
+from annotated_types import Interval, Len
 from torch.nn import Module
 
 from pyrogen import autoregressive, models, nn
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Likelihood, Sizes, likelihood_of
-from pyrogen.catalog.entry import Entry, chosen, sizes
+from pyrogen.catalog.components import (
+    Classes,
+    Count,
+    ElementLikelihood,
+    GreyLevels,
+    Levels,
+    Likelihood,
+    Share,
+    Size,
+    Sizes,
+    likelihood_of,
+    number_of_labels,
+)
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.distributions import Family, LogisticMixture
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
 
-Build = Callable[..., Module]
+Kernel = Annotated[int, Interval(ge=1, le=99)]
+_NOT_BERNOULLI = tuple(name for name in get_args(ElementLikelihood) if name != "bernoulli")
 
 
 def _model(
-    build: Build,
+    build: Callable[..., Module],
     event_shape: tuple[int, ...],
     family: Family,
     classes: int | None,
@@ -29,150 +46,128 @@ def _model(
     unit: tuple[int, ...] = (),
 ) -> Story:
     """The model of a network that `build` makes with the outputs that the family of an element takes."""
-    outputs = math.prod(family.size(unit))
-    if not conditional:
+    outputs, labels = math.prod(family.size(unit)), number_of_labels(conditional, classes)
+    if not labels:
         return autoregressive.AutoregressiveModel(event_shape, build(outputs=outputs), family)
-    if classes is None:
-        raise ValueError("conditional=true needs labels y, and the data tell no classes: leave it out")
-    network = build(outputs=outputs, context=classes)
-    return autoregressive.ConditionalAutoregressiveModel(event_shape, network, classes, likelihood=family)
+    network = build(outputs=outputs, context=labels)
+    return autoregressive.ConditionalAutoregressiveModel(event_shape, network, labels, likelihood=family)
 
 
 def _made(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Likelihood = "bernoulli",
+    classes: Classes = None,
+    levels: Levels = None,
+    likelihood: ElementLikelihood = "bernoulli",
     hidden: Sizes = (500,),
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 100 --set hidden=[2000]."""
-
-    def build(**told: Any) -> Module:
-        return nn.MaskedDense(event_shape, hidden=sizes("hidden", hidden), **told)
-
+    """Build a MADE. For MNIST: --epochs 100 --set hidden=[2000]."""
+    build = partial(nn.MaskedDense, event_shape, hidden=as_shape(hidden))
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
 
 def _pixelcnn(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Likelihood = "bernoulli",
-    width: int | None = None,
-    blocks: int = 5,
-    kernel: int = 7,
+    classes: Classes = None,
+    levels: Levels = None,
+    likelihood: ElementLikelihood = "bernoulli",
+    width: Size | None = None,
+    blocks: Count = 5,
+    kernel: Kernel = 7,
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 50 --set blocks=15."""
-
-    def build(**told: Any) -> Module:
-        return nn.PixelCNN(event_shape, width=width or 16 * event_shape[0], blocks=blocks, kernel=kernel, **told)
-
+    """Build a PixelCNN. For MNIST: --epochs 50 --set blocks=15."""
+    build = partial(nn.PixelCNN, event_shape, width=width or 16 * event_shape[0], blocks=blocks, kernel=kernel)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
 
 def _gated_pixelcnn(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Likelihood = "bernoulli",
-    width: int | None = None,
-    blocks: int = 6,
-    kernel: int = 3,
+    classes: Classes = None,
+    levels: Levels = None,
+    likelihood: ElementLikelihood = "bernoulli",
+    width: Size | None = None,
+    blocks: Count = 6,
+    kernel: Kernel = 3,
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 50 --set blocks=12 --set kernel=5."""
-
-    def build(**told: Any) -> Module:
-        return nn.GatedPixelCNN(event_shape, width=width or 24 * event_shape[0], blocks=blocks, kernel=kernel, **told)
-
+    """Build a gated PixelCNN. For MNIST: --epochs 50 --set blocks=12 --set kernel=5."""
+    build = partial(nn.GatedPixelCNN, event_shape, width=width or 24 * event_shape[0], blocks=blocks, kernel=kernel)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
 
 def _pixelcnn_pp(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Literal["mixture", "bernoulli"] | None = None,
-    components: int = 5,
-    width: int = 24,
-    blocks: int = 2,
-    scales: int = 2,
-    dropout: float = 0.0,
+    classes: Classes = None,
+    levels: Annotated[GreyLevels | None, UsedIf(likelihood="mixture")] = None,
+    likelihood: Annotated[
+        Literal["mixture", "bernoulli"] | None, Auto(lambda levels: "bernoulli" if levels is None else "mixture")
+    ] = None,
+    components: Annotated[Count, UsedIf(likelihood="mixture")] = 5,
+    width: Size = 24,
+    blocks: Count = 2,
+    scales: Count = 2,
+    dropout: Share = 0.0,
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 30 --set scales=3 --set width=32."""
-    name = likelihood or ("bernoulli" if levels is None else "mixture")
-    if name == "mixture" and levels is None:
-        raise ValueError("likelihood=mixture is of grey levels, and the data tell no number of them: set levels=256")
-    table: dict[str, Callable[[], Family]] = {
-        "mixture": lambda: LogisticMixture(components, levels or 256),
-        "bernoulli": lambda: likelihood_of("bernoulli", (), levels),
-    }
-
-    def build(**told: Any) -> Module:
-        parts: Any = {"width": width, "blocks": blocks, "sizes": scales, "dropout": dropout}
-        return nn.PixelCNNPlusPlus(event_shape, **parts, **told)
-
-    family = chosen("likelihood", name, table)()
+    """Build a PixelCNN++. For MNIST: --epochs 30 --set scales=3 --set width=32."""
+    if likelihood == "bernoulli":
+        family = likelihood_of("bernoulli", (), levels)
+    elif levels is None:
+        raise ValueError("likelihood=mixture needs the number of grey levels, and the data have none: --set levels=256")
+    else:
+        family = LogisticMixture(components, levels)
+    build = partial(nn.PixelCNNPlusPlus, event_shape, width=width, blocks=blocks, sizes=scales, dropout=dropout)
     return _model(build, event_shape, family, classes, conditional, unit=event_shape[:1])
 
 
 def _pixelrnn(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Likelihood = "bernoulli",
+    classes: Classes = None,
+    levels: Levels = None,
+    likelihood: ElementLikelihood = "bernoulli",
     kind: Literal["row", "diagonal"] = "row",
-    width: int | None = None,
-    layers: int = 3,
+    width: Size | None = None,
+    layers: Count = 3,
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 50 --set kind=diagonal --set layers=7."""
-
-    def build(**told: Any) -> Module:
-        return nn.PixelRNN(event_shape, width=width or 16 * event_shape[0], layers=layers, kind=kind, **told)
-
+    """Build a PixelRNN. For MNIST: --epochs 50 --set kind=diagonal --set layers=7."""
+    build = partial(nn.PixelRNN, event_shape, width=width or 16 * event_shape[0], layers=layers, kind=kind)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
 
 def _image_transformer(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    likelihood: Likelihood = "bernoulli",
-    width: int = 64,
-    heads: int = 4,
-    layers: int = 3,
+    classes: Classes = None,
+    levels: Annotated[GreyLevels | None, UsedIf(likelihood=_NOT_BERNOULLI)] = None,
+    likelihood: ElementLikelihood = "bernoulli",
+    width: Size = 64,
+    heads: Count = 4,
+    layers: Count = 3,
     conditional: bool = False,
 ) -> Story:
-    """MNIST: --epochs 50 --set layers=8 --set heads=2."""
-
-    def build(**told: Any) -> Module:
-        grey = levels if likelihood != "bernoulli" and levels is not None else 2
-        return nn.PixelTransformer(event_shape, grey, width=width, heads=heads, layers=layers, **told)
-
+    """Build a transformer over pixels. For MNIST: --epochs 50 --set layers=8 --set heads=2."""
+    symbols = levels if likelihood != "bernoulli" and levels is not None else 2
+    build = partial(nn.PixelTransformer, event_shape, symbols, width=width, heads=heads, layers=layers)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
 
 def _tile_transformer(
     event_shape: tuple[int, ...],
-    levels: int | None = None,
-    codes: int = 32,
-    features: int = 16,
+    levels: Levels = None,
+    codes: Size = 32,
+    features: Size = 16,
     likelihood: Likelihood = "bernoulli",
-    tile: Sizes = 2,
+    tile: Size | Annotated[Sequence[Size], Len(1, 2)] = 2,
     hidden: Sizes = (64,),
-    width: int = 64,
-    heads: int = 4,
-    layers: int = 2,
+    width: Size = 64,
+    heads: Count = 4,
+    layers: Count = 2,
 ) -> Story:
-    """MNIST: --epochs 100 --set tile=4 --set codes=256 --set width=128 --set layers=4."""
+    """Build a transformer over tiles. For MNIST: --epochs 100 --set tile=4 --set codes=256 --set width=128."""
     family = likelihood_of(likelihood, event_shape, levels)
-    cut: Any = {"tile": tile, "hidden": sizes("hidden", hidden)}
-    encoder = nn.TileEncoder(event_shape, features, **cut)
-    told: Any = {"symbols": codes, "outputs": codes, "width": width, "heads": heads, "layers": layers}
+    tiles: Any = {"tile": tile, "hidden": as_shape(hidden)}
+    encoder = nn.TileEncoder(event_shape, features, **tiles)
     return models.VQVAE(
         event_shape,
         encoder.grid,
@@ -180,26 +175,28 @@ def _tile_transformer(
         features,
         likelihood=family,
         encoder=encoder,
-        decoder=nn.TileDecoder(features, family.size(event_shape), **cut),
-        prior=nn.CausalTransformer(math.prod(encoder.grid), **told),
+        decoder=nn.TileDecoder(features, family.size(event_shape), **tiles),
+        prior=nn.CausalTransformer(
+            math.prod(encoder.grid), symbols=codes, outputs=codes, width=width, heads=heads, layers=layers
+        ),
     )
 
 
 def _language_model(
     event_shape: tuple[int, ...],
-    symbols: int | None = None,
+    symbols: Size | None = None,
     network: Literal["transformer", "recurrent"] = "transformer",
-    width: int = 64,
-    layers: int = 2,
+    width: Size = 64,
+    layers: Count = 2,
 ) -> Story:
-    """Text from a .txt file, a line a datum. Recurrent: --set network=recurrent --set layers=1 --set width=128."""
+    """Build a model of text, a .txt file. Recurrent: --set network=recurrent --set layers=1 --set width=128."""
     if symbols is None or len(event_shape) != 1:
-        raise ValueError("language_model is for text, a .txt file: images and points have no symbols")
+        raise ValueError("language_model takes text, a .txt file; images and points have no symbols")
     return autoregressive.LanguageModel(event_shape[0], symbols, network=network, width=width, layers=layers)
 
 
-def _tiny(network: Module, **told: Any) -> Story:
-    return autoregressive.AutoregressiveModel((1, 4, 4), network, **told)
+def _tiny(network: Module, **likelihood: Family) -> Story:
+    return autoregressive.AutoregressiveModel((1, 4, 4), network, **likelihood)
 
 
 def _tiny_mixture() -> Story:

@@ -1,13 +1,24 @@
-"""Conditional stories: data given labels, with their settings for digits; those for MNIST are said with each."""
+"""Conditional stories: data given labels. Defaults suit digits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pyrogen import models
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Sizes, likelihood_of, posterior_of
-from pyrogen.catalog.entry import Entry, sizes
+from pyrogen.catalog.components import (
+    Levels,
+    Likelihood,
+    NonNegative,
+    Posterior,
+    Size,
+    Sizes,
+    likelihood_of,
+    posterior_of,
+)
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import UsedIf
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -15,30 +26,33 @@ __all__ = ["ENTRIES"]
 
 def _conditional_vae(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
+    classes: Annotated[Size | None, UsedIf(condition=None)] = None,
+    levels: Levels = None,
     missing_labels: bool = False,
-    latent: int = 16,
-    condition: Sizes | None = None,
-    likelihood: str = "bernoulli",
-    posterior: str = "diagonal",
+    latent: Size = 16,
+    condition: Annotated[Sizes | None, UsedIf(missing_labels=False)] = None,
+    likelihood: Likelihood = "bernoulli",
+    posterior: Posterior = "diagonal",
     hidden: Sizes = (400,),
-    alpha: float = 1.0,
+    alpha: Annotated[NonNegative, UsedIf(missing_labels=True)] = 1.0,
 ) -> Story:
-    """MNIST: --epochs 300 --set latent=40."""
-    family, guide, widths = likelihood_of(likelihood, event_shape, levels), posterior_of(posterior, latent), hidden
-    parts: dict[str, Any] = {"likelihood": family, "posterior": guide, "hidden": sizes("hidden", widths)}
+    """Build a VAE given labels, semi-supervised where some are missing. For MNIST: --epochs 300 --set latent=40."""
+    parts: dict[str, Any] = {
+        "likelihood": likelihood_of(likelihood, event_shape, levels),
+        "posterior": posterior_of(posterior, latent),
+        "hidden": as_shape(hidden),
+    }
     if missing_labels and classes is not None:
         return models.SemiSupervisedVAE(event_shape, latent, classes, alpha=alpha, **parts)
     if condition is not None:
-        return models.ConditionalVAE(event_shape, latent, condition=sizes("condition", condition), **parts)
+        return models.ConditionalVAE(event_shape, latent, condition=as_shape(condition), **parts)
     return models.ConditionalVAE(event_shape, latent, classes, **parts)
 
 
 ENTRIES = (
     Entry(
         "conditional_vae",
-        "data given labels, p(x given y); labels that are missing (-1) are summed over; condition=[3]: y is a vector",
+        "data given labels, p(x given y); missing labels (-1) are summed over; condition=[3]: y is a vector",
         _conditional_vae,
         {"epochs": 100, "lr": 1e-3},
         lambda: (models.ConditionalVAE((1, 4, 4), latent=2, classes=2, hidden=(16,)), examples.labelled_images()),

@@ -1,96 +1,98 @@
-"""Diffusion, with its settings for digits; those for MNIST are said with it."""
+"""Diffusion models. Defaults suit digits."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from torch.nn import Module
 
 from pyrogen import distributions, models, nn
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Sizes
-from pyrogen.catalog.entry import Entry, chosen, sizes
+from pyrogen.catalog.components import Classes, Count, GreyLevels, Share, Size, Sizes, likelihood_of, number_of_labels
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.distributions import Bernoulli, DiscretizedCategorical, Family, reconstruction_log_snr
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
 
+LogSNR = Annotated[float, Interval(ge=-100, le=100)]
+Levels = Annotated[GreyLevels | None, UsedIf(likelihood="categorical"), UsedIf(likelihood="gaussian", high=None)]
+Likelihood = Annotated[
+    Literal["categorical", "bernoulli", "gaussian"] | None,
+    Auto(lambda levels: "gaussian" if levels is None else "categorical"),
+]
+Network = Annotated[
+    Literal["unet", "dense"] | None, Auto(lambda event_shape: "unet" if len(event_shape) == 3 else "dense")
+]
+_SCHEDULES = {
+    "even": distributions.LinearLogSNRSchedule,
+    "cosine": distributions.CosineSchedule,
+    "linear": distributions.LinearBetaSchedule,
+}
+_PREDICTIONS = {"v": distributions.PredictV, "noise": distributions.PredictNoise, "x": distributions.PredictX}
+
 
 def _diffusion(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
+    classes: Classes = None,
+    levels: Levels = None,
     conditional: bool = False,
-    num_timesteps: int = 1000,
-    likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None,
+    num_timesteps: Annotated[int, Interval(ge=3, le=100_000)] = 1000,
+    likelihood: Likelihood = None,
     prediction: Literal["v", "noise", "x"] = "v",
     schedule: Literal["even", "cosine", "linear"] = "even",
-    network: Literal["unet", "dense"] | None = None,
-    channels: Sizes = (16, 32),
-    blocks: int = 1,
-    hidden: Sizes = (256, 256, 256),
-    timesteps_per_datum: int | None = 1,
+    network: Network = None,
+    channels: Annotated[Sizes, UsedIf(network="unet")] = (16, 32),
+    blocks: Annotated[Count, UsedIf(network="unet")] = 1,
+    hidden: Annotated[Sizes, UsedIf(network="dense")] = (256, 256, 256),
+    timesteps_per_datum: Size | None = 1,
     simple_loss: bool = False,
-    high: float | None = None,
-    low: float = -10.0,
-    label_dropout: float = 0.1,
+    high: LogSNR | None = None,
+    low: LogSNR = -10.0,
+    label_dropout: Annotated[Share, UsedIf(conditional=True)] = 0.1,
 ) -> Story:
-    """MNIST: --epochs 100 --set channels=[64,128] --set blocks=2 (and conditional=true; or simple_loss=true)."""
-    if conditional and classes is None:
-        raise ValueError("conditional=true needs labels y, and the data tell no classes: leave it out")
-    labels = classes if conditional and classes is not None else 0
-    family = _likelihood(likelihood, levels)
-    schedules = {
-        "even": distributions.LinearLogSNRSchedule,
-        "cosine": distributions.CosineSchedule,
-        "linear": distributions.LinearBetaSchedule,
-    }
-    kinds = {"v": distributions.PredictV, "noise": distributions.PredictNoise, "x": distributions.PredictX}
+    """Build a diffusion model. For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2."""
+    labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)
+    denoiser: Module
+    if network == "unet":
+        denoiser = nn.UNet(event_shape, as_shape(channels), blocks, labels)
+    else:
+        denoiser = nn.DenseDenoiser(event_shape, as_shape(hidden), labels)
     parts: dict[str, Any] = {
         "likelihood": family,
-        "prediction": chosen("prediction", prediction, kinds)(),
-        "schedule": chosen("schedule", schedule, schedules)(_first(family, levels) if high is None else high, low),
-        "network": _network(network, event_shape, channels, blocks, hidden, labels),
-        "timesteps_per_datum": timesteps_per_datum,
-        "simple_loss": simple_loss,
+        "prediction": _PREDICTIONS[prediction](),
+        "schedule": _SCHEDULES[schedule](_first_log_snr(family, levels) if high is None else high, low),
+        "network": denoiser,
     }
     if labels:
-        return models.ConditionalDiffusion(event_shape, labels, num_timesteps, label_dropout=label_dropout, **parts)
-    return models.Diffusion(event_shape, num_timesteps, **parts)
+        return models.ConditionalDiffusion(
+            event_shape,
+            labels,
+            num_timesteps,
+            label_dropout=label_dropout,
+            timesteps_per_datum=timesteps_per_datum,
+            simple_loss=simple_loss,
+            **parts,
+        )
+    return models.Diffusion(
+        event_shape, num_timesteps, timesteps_per_datum=timesteps_per_datum, simple_loss=simple_loss, **parts
+    )
 
 
 def _likelihood(name: str | None, levels: int | None) -> Family | None:
-    """The likelihood called `name`; left out, that of grey levels where the data have some."""
-    name = name or ("gaussian" if levels is None else "categorical")
-    if name == "categorical" and levels is None:
-        raise ValueError(
-            "likelihood=categorical is of grey levels, and the data tell no number of them: set levels=256"
-        )
-    table = {
-        "categorical": lambda: DiscretizedCategorical(levels or 256),
-        "bernoulli": lambda: Bernoulli(),
-        "gaussian": lambda: None,
-    }
-    family: Family | None = chosen("likelihood", name, table)()
-    return family
+    """The likelihood of a name; None: a Gaussian."""
+    if name == "categorical":
+        return likelihood_of("categorical", (), levels)
+    return Bernoulli() if name == "bernoulli" else None
 
 
-def _first(likelihood: Family | None, levels: int | None) -> float:
-    """The log-SNR to begin with: that of grey levels also where they are told as numbers."""
+def _first_log_snr(likelihood: Family | None, levels: int | None) -> float:
+    """The log-SNR of the first level: that of grey levels also where the likelihood is a Gaussian."""
     finest = 0.0 if levels is None else reconstruction_log_snr(DiscretizedCategorical(levels))
     return max(reconstruction_log_snr(None), finest) if likelihood is None else reconstruction_log_snr(likelihood)
-
-
-def _network(
-    name: str | None, event_shape: tuple[int, ...], channels: Sizes, blocks: int, hidden: Sizes, labels: int
-) -> Module:
-    """The network called `name`; left out, a U-Net for images and a dense one for all else."""
-    table = {
-        "unet": lambda: nn.UNet(event_shape, sizes("channels", channels), blocks, labels),
-        "dense": lambda: nn.DenseDenoiser(event_shape, sizes("hidden", hidden), labels),
-    }
-    made: Module = chosen("network", name or ("unet" if len(event_shape) == 3 else "dense"), table)()
-    return made
 
 
 def _tiny() -> tuple[Story, dict[str, Any]]:

@@ -1,56 +1,64 @@
-"""Normalizing flows, with their settings for digits; those for MNIST are said with each."""
+"""Normalizing flows. Defaults suit digits."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from pyrogen import distributions, models
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Sizes
-from pyrogen.catalog.entry import Entry, chosen, sizes
+from pyrogen.catalog.components import Count, GreyLevels, Size, Sizes, number_of_labels
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import Auto, UsedIf
+from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
 
 Kind = Literal["auto", "multiscale", "coupling", "autoregressive"]
-Map = Literal["spline", "affine"]
+
+
+def _kind_for(event_shape: tuple[int, ...]) -> Kind:
+    return "multiscale" if distributions.MultiScale.supports(event_shape) else "coupling"
+
+
+def _alpha_for(levels: int | None) -> float:
+    """Grey levels come dequantized, in (0, 1); other data may lie anywhere."""
+    return 0.0 if levels is None else 0.01
 
 
 def _flow(
     event_shape: tuple[int, ...],
-    classes: int | None = None,
-    levels: int | None = None,
-    kind: Kind = "auto",
-    elementwise: Map = "spline",
-    steps: int = 4,
-    bins: int = 8,
-    hidden: Sizes = (128, 128),
-    scales: int = 3,
-    width: int = 32,
-    alpha: float | None = None,
-    conditional: bool = False,
+    classes: Annotated[Size | None, UsedIf(conditional=True, condition=None)] = None,
+    levels: Annotated[GreyLevels | None, UsedIf(alpha=None)] = None,
+    kind: Annotated[Kind, Auto(_kind_for)] = "auto",
+    elementwise: Literal["spline", "affine"] = "spline",
+    steps: Count = 4,
+    bins: Annotated[int, Interval(ge=2, le=256), UsedIf(elementwise="spline")] = 8,
+    hidden: Annotated[Sizes, UsedIf(kind=("coupling", "autoregressive"))] = (128, 128),
+    scales: Annotated[Count, UsedIf(kind="multiscale")] = 3,
+    width: Annotated[Size, UsedIf(kind="multiscale")] = 32,
+    alpha: Annotated[Annotated[float, Interval(ge=0, lt=0.5)] | None, Auto(_alpha_for)] = None,
+    conditional: Annotated[bool, UsedIf(condition=None)] = False,
     condition: Sizes | None = None,
 ) -> Story:
-    """MNIST: --epochs 40 --lr 1e-3 --set width=64."""
-    each = chosen("elementwise", elementwise, {"spline": distributions.Spline(bins), "affine": distributions.Affine()})
-    table = {
-        "multiscale": lambda: distributions.MultiScale(each, scales, steps, width),
-        "coupling": lambda: distributions.Coupling(each, steps, sizes("hidden", hidden)),
-        "autoregressive": lambda: distributions.Autoregressive(each, steps, sizes("hidden", hidden)),
-    }
-    auto = "multiscale" if distributions.MultiScale.supports(event_shape) else "coupling"
-    layers: list[distributions.BijectionConfig] = [chosen("kind", kind, {"auto": table[auto], **table})()]
-    if alpha is None and levels is not None:
-        alpha = 0.01  # grey levels come dequantized, in (0, 1)
+    """Build a normalizing flow. For MNIST: --epochs 40 --lr 1e-3 --set width=64."""
+    each = distributions.Spline(bins) if elementwise == "spline" else distributions.Affine()
+    layers: list[distributions.BijectionConfig]
+    if kind == "multiscale":
+        layers = [distributions.MultiScale(each, scales, steps, width)]
+    else:
+        coupled = distributions.Coupling if kind == "coupling" else distributions.Autoregressive
+        layers = [coupled(each, steps, as_shape(hidden))]
     if alpha:
         layers.append(distributions.Logit(alpha))
     if condition is not None:
-        return models.ConditionalFlow(event_shape, condition=sizes("condition", condition), transforms=layers)
+        return models.ConditionalFlow(event_shape, condition=as_shape(condition), transforms=layers)
     if conditional:
-        return models.ConditionalFlow(event_shape, classes, transforms=layers)
+        return models.ConditionalFlow(event_shape, number_of_labels(conditional, classes), transforms=layers)
     return models.Flow(event_shape, layers)
 
 
@@ -63,7 +71,7 @@ def _tiny() -> tuple[Story, dict[str, Tensor]]:
 ENTRIES = (
     Entry(
         "flow",
-        "normalizing flow: coupling, autoregressive or, of images, multi-scale; conditional=true: given labels",
+        "normalizing flow: coupling, autoregressive or, for images, multi-scale; conditional=true: given labels",
         _flow,
         {"epochs": 60, "lr": 3e-3},
         _tiny,

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, on a few centres or on every datum, with their settings for digits; k-means beside them."""
+"""Mixtures of Gaussians, on a few centres or on every datum; k-means beside them. Defaults suit digits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Literal
 
 from pyrogen import distributions, models
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import CovarianceName, covariance_of
-from pyrogen.catalog.entry import Entry, chosen
+from pyrogen.catalog.components import CovarianceName, Positive, Size, covariance_of
+from pyrogen.catalog.entry import Entry
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -16,28 +16,26 @@ __all__ = ["ENTRIES"]
 def _kde(
     event_shape: tuple[int, ...],
     total: int,
-    bandwidth: Literal["leave-one-out", "scott", "silverman"] | float = "leave-one-out",
+    bandwidth: Literal["leave-one-out", "scott", "silverman"] | Positive = "leave-one-out",
 ) -> Story:
-    """MNIST: as it is."""
-    if isinstance(bandwidth, int | float):
-        return models.KDE(event_shape, total, bandwidth)
+    """Build a kernel density estimate. For MNIST: the defaults."""
     rules = {
         "leave-one-out": distributions.LeaveOneOutBandwidth,
         "scott": distributions.Scott,
         "silverman": distributions.Silverman,
     }
-    return models.KDE(event_shape, total, chosen("bandwidth", bandwidth, rules)())
+    return models.KDE(event_shape, total, rules[bandwidth]() if isinstance(bandwidth, str) else bandwidth)
 
 
-def _kmeans(event_shape: tuple[int, ...], clusters: int = 10) -> Story:
-    """MNIST: --set clusters=50."""
+def _kmeans(event_shape: tuple[int, ...], clusters: Size = 10) -> Story:
+    """Build a k-means. For MNIST: --set clusters=50."""
     return models.KMeans(event_shape, clusters)
 
 
 def _mixture(
-    event_shape: tuple[int, ...], components: int = 10, covariance: CovarianceName = "full", floor: float = 1e-4
+    event_shape: tuple[int, ...], components: Size = 10, covariance: CovarianceName = "full", floor: Positive = 1e-4
 ) -> Story:
-    """MNIST: --epochs 20 --set covariance=diagonal --set components=50."""
+    """Build a Gaussian mixture. For MNIST: --epochs 20 --set covariance=diagonal --set components=50."""
     return models.GaussianMixture(event_shape, components, covariance_of(covariance, floor))
 
 

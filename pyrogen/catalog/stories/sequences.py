@@ -1,53 +1,61 @@
-"""Stories of series and texts, with their settings."""
+"""Stories of series and texts."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pyrogen import models
 from pyrogen.catalog import examples
-from pyrogen.catalog.components import Posterior, PriorName, likelihood_of, posterior_of, prior_of
-from pyrogen.catalog.entry import Entry, chosen
+from pyrogen.catalog.components import (
+    Components,
+    Count,
+    Levels,
+    Posterior,
+    PriorName,
+    Probability,
+    Size,
+    likelihood_of,
+    posterior_of,
+    prior_of,
+)
+from pyrogen.catalog.entry import Entry
+from pyrogen.catalog.settings import UsedIf
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
 
-ElementName = Literal["auto", "gaussian", "gaussian-pixel", "gaussian-shared", "bernoulli", "logistic", "categorical"]
+Element = Literal["auto", "gaussian", "gaussian-pixel", "gaussian-shared", "bernoulli", "logistic", "categorical"]
 
 
 def _sequence_vae(
     event_shape: tuple[int, ...],
-    symbols: int | None = None,
-    levels: int | None = None,
-    latent: int = 8,
-    likelihood: ElementName = "auto",
+    symbols: Size | None = None,
+    levels: Levels = None,
+    latent: Size = 8,
+    likelihood: Element = "auto",
     network: Literal["recurrent", "transformer"] = "recurrent",
-    width: int = 64,
-    layers: int = 1,
-    word_keep_prob: float = 1.0,
+    width: Size = 64,
+    layers: Count = 1,
+    word_keep_prob: Probability = 1.0,
     noise: bool = True,
-    posterior: Posterior = "diagonal",
-    prior: PriorName = "normal",
-    components: int = 50,
+    posterior: Annotated[Posterior, UsedIf(noise=True)] = "diagonal",
+    prior: Annotated[PriorName, UsedIf(noise=True)] = "normal",
+    components: Components = 50,
 ) -> Story:
-    """Text from .txt, series from .npz; images row by row. Text: --set word_keep_prob=0.5. MNIST: --epochs 100."""
-    chosen("network", network, {"recurrent": 0, "transformer": 0})
-    chosen("likelihood", likelihood, dict.fromkeys(get_args(ElementName)))
-    family = None if likelihood == "auto" else likelihood_of(likelihood, event_shape[-1:], levels)
-    told: Any = {"network": network, "width": width, "layers": layers, "word_keep_prob": word_keep_prob}
-    told["likelihood"] = family
+    """Build a VAE of series, text or rows of images. For text: --set word_keep_prob=0.5. For MNIST: --epochs 100."""
+    parts: dict[str, Any] = {"network": network, "width": width, "layers": layers, "word_keep_prob": word_keep_prob}
+    parts["likelihood"] = None if likelihood == "auto" else likelihood_of(likelihood, event_shape[-1:], levels)
     if not noise:
-        if (posterior, prior) != ("diagonal", "normal"):
-            raise ValueError("noise=false has codes alone, neither posterior nor prior: leave those out, or noise")
-        return models.SequenceAutoencoder(event_shape, latent, symbols or 0, **told)
-    told |= {"posterior": posterior_of(posterior, latent), "prior": prior_of(prior, latent, event_shape, components)}
-    return models.SequenceVAE(event_shape, latent, symbols or 0, **told)
+        return models.SequenceAutoencoder(event_shape, latent, symbols or 0, **parts)
+    parts["posterior"] = posterior_of(posterior, latent)
+    parts["prior"] = prior_of(prior, latent, event_shape, components)
+    return models.SequenceVAE(event_shape, latent, symbols or 0, **parts)
 
 
 ENTRIES = (
     Entry(
         "sequence_vae",
-        "series (.npz) or text (.txt), of varying length, by recurrent networks or transformers; noise=false: a point",
+        "series (.npz) or text (.txt) of varying length, recurrent or by transformers; noise=false: an autoencoder",
         _sequence_vae,
         {"epochs": 60, "lr": 3e-3},
         lambda: (models.SequenceVAE((5, 2), latent=2, width=8), examples.series()),
