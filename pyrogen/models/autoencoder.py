@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pyrogen.distributions import StandardNormal
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
 __all__ = ["Autoencoder"]
 
 
-class Autoencoder(EventStory):
+class Autoencoder(EncoderDecoderStory):
     """x | z ~ N(decoder(z), I),  z without a prior,  guided by the point z = encoder(corrupted x).
 
     Up to a constant, the ELBO is minus half the squared error: -|x - decoder(encoder(x))|^2 / 2 - D/2 log 2 pi.
@@ -133,18 +133,6 @@ class Autoencoder(EventStory):
             (..., *event_shape).
         """
         return flatten_batch(self.decoder, z, self.latent_shape)
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """decoder(encoder(x)), without corruption.
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.encode(x.to(self.device)).mean)
 
     def contraction(self, x: Tensor) -> Tensor:
         """|d encoder / dx|^2 at x, estimated without bias: E |J' v|^2 over v ~ N(0, I).

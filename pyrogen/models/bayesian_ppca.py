@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.checks import check_latent
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["BayesianPPCA"]
 
 
-class BayesianPPCA(EventStory):
+class BayesianPPCA(EncoderDecoderStory):
     """a_k ~ Gamma(c, c),  W_dk ~ N(0, u^2 / a_k),  s ~ HalfNormal(u),  z ~ N(0, I_K),  x | z ~ N(W z + mu, s^2 I_D).
 
     A column of W that the data do not need gets a large relevance parameter a_k, and is switched off ("automatic
@@ -157,18 +157,6 @@ class BayesianPPCA(EventStory):
         centred = (flatten(x, self.event_shape, self.name) - self.mean) / sigma[..., None]
         mean = (centred.unsqueeze(-2) @ scaled @ inverse).squeeze(-2)
         return dist.MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(inverse))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of p(x | z) at the mean z of p(z | x), both with W and s at the guide's centre.
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.encode(x.to(self.device)).mean).mean
 
     def column_scales(self) -> Tensor:
         """The root mean square contribution of each column to a feature, (E_q |W_k|^2 / D)^1/2.

@@ -98,7 +98,7 @@ class ConditionalDiffusion(Labelled, Diffusion):
             y: labels, (n,) int64.
             n: number of rows.
         """
-        self._add_noise(x, n)
+        super().guide(x, n)
 
     def draw(  # type: ignore[override]
         self, n: int, y: Any, steps: int | None = None, eta: float = 1.0, guidance: float = 0.0

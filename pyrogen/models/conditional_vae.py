@@ -172,7 +172,4 @@ class ConditionalVAE(Labelled, EventStory):
         return flatten_batch(network, inputs, (inputs.shape[-1],))
 
     def _encode_without_label(self, x: Tensor) -> TorchDistribution:
-        raise ValueError(
-            f"{self.name}: prior is built from the encoder, which here needs labels too: use another prior, such as "
-            "NormalMixture"
-        )
+        raise ValueError(f"{self.name}: prior uses the encoder, which here needs labels too: use NormalMixture")

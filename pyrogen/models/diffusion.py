@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -129,7 +129,11 @@ class Diffusion(EventStory):
             x: data, (n, *event_shape).
             n: number of rows.
         """
-        self._add_noise(x, n)
+        with pyro.plate("data", n, dim=-1):
+            if self.timesteps_per_datum is None:
+                self._chain(self._marginal(x, self.num_timesteps), lambda z, t: self._standardized(x))
+            else:
+                self._noisy(x, n)
 
     def denoise(self, z: Tensor, t: Timestep, label: Tensor | None = None) -> Tensor:
         """The network's prediction x(z_t) of the datum, in standardized units.
@@ -237,31 +241,18 @@ class Diffusion(EventStory):
         """The model, given the network's label inputs."""
         with pyro.plate("data", n, dim=-1):
             if self.timesteps_per_datum is None:
-                z = self._chain(
-                    lambda z, t: self.noising.reverse_conditional(z, t, self.denoise(z, t, label)), self.prior()
-                )
+                z = self._chain(self.prior(), lambda z, t: self.denoise(z, t, label))
             elif x is None:
                 *_, (_, z) = self.reverse_trajectory(self.prior().sample((n,)), label=label)
             else:
                 z = self._score_timesteps(x, label, n)
             return pyro.sample("x", self.reconstruction(z), obs=x)
 
-    def _add_noise(self, x: Tensor, n: int) -> None:
-        """The guide."""
-        with pyro.plate("data", n, dim=-1):
-            if self.timesteps_per_datum is None:
-                self._chain(
-                    lambda z, t: self.noising.reverse_conditional(z, t, self._standardized(x)),
-                    self._marginal(x, self.num_timesteps),
-                )
-            else:
-                self._noisy(x, n)
-
-    def _chain(self, conditional: Any, last: dist.TorchDistribution) -> Tensor:
-        """z_T from `last`, z_{t-1} from conditional(z_t, t); returns z_1."""
+    def _chain(self, last: dist.TorchDistribution, predict: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """z_T from `last`, z_{t-1} from q(z_{t-1} | z_t, x) with x = predict(z_t, t); returns z_1."""
         z = pyro.sample(f"z{self.num_timesteps}", last)
         for t in range(self.num_timesteps, 1, -1):
-            z = pyro.sample(f"z{t - 1}", conditional(z, t))
+            z = pyro.sample(f"z{t - 1}", self.noising.reverse_conditional(z, t, predict(z, t)))
         return z
 
     def _score_timesteps(self, x: Tensor, label: Tensor | None, n: int) -> Tensor:

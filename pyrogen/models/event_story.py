@@ -1,18 +1,15 @@
-"""The base of stories whose column `x` has one event shape."""
+"""Bases of stories whose column `x` has one event shape."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pyrogen.story import Story, check_event
 
-if TYPE_CHECKING:
-    from pyrogen.distributions import Family
-
-__all__ = ["EventStory"]
+__all__ = ["EncoderDecoderStory", "EventStory"]
 
 
 class EventStory(Story):
@@ -30,6 +27,27 @@ class EventStory(Story):
             data: the columns by name, among them `x`, (n, *event_shape).
         """
         check_event(self.name, "event_shape", data, self.event_shape)
-        likelihood: Family | None = getattr(self, "likelihood", None)
+        likelihood: Any = getattr(self, "likelihood", None)
         if likelihood is not None:
             likelihood.check(data["x"])
+
+
+class EncoderDecoderStory(EventStory):
+    """A story with `encode(x)`, a distribution of latents, and `decode(z)`, data or a distribution of them."""
+
+    if TYPE_CHECKING:
+        encode: Callable[..., Any]
+        decode: Callable[..., Any]
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The data, or their mean, at the mean of the latents.
+
+        Args:
+            x: data, (..., *event_shape).
+
+        Returns:
+            (..., *event_shape).
+        """
+        with self.predicting():
+            decoded = self.decode(self.encode(x.to(self.device)).mean)
+            return decoded if isinstance(decoded, Tensor) else decoded.mean

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.checks import check_latent
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["FactorAnalysis"]
 
 
-class FactorAnalysis(EventStory):
+class FactorAnalysis(EncoderDecoderStory):
     """z ~ N(0, I_K),  x | z ~ N(W z + mu, S),  S = diag(s_1^2, ..., s_D^2),  guided by the exact posterior.
 
     With M = W' S^-1 W + I, p(z | x) = N(M^-1 W' S^-1 (x - mu), M^-1). The guide is this distribution, computed from
@@ -129,18 +129,6 @@ class FactorAnalysis(EventStory):
         posterior = self.encode(x)
         z = posterior.mean
         return self.prior().log_prob(z) + self.decode(z).log_prob(x) - posterior.log_prob(z)
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of p(x | z) at the posterior's mean.
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.encode(x.to(self.device)).mean).mean
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:

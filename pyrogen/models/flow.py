@@ -84,8 +84,7 @@ class Flow(EventStory):
         Returns:
             Batch shape (), event shape `event_shape`.
         """
-        density: TorchDistribution = self.flow()
-        return density
+        return self.flow()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), exactly, of many rows in chunks.
@@ -193,8 +192,7 @@ class ConditionalFlow(Labelled, EventStory):
         Returns:
             Batch shape (...), event shape `event_shape`.
         """
-        density: TorchDistribution = self.flow(self.label(y))
-        return density
+        return self.flow(self.label(y))
 
     def log_prob(self, x: Tensor, y: Any) -> Tensor:
         """log p(x | y), exactly, of many rows in chunks.

@@ -10,13 +10,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["KMeans", "k_means"]
 
 
-class KMeans(EventStory):
+class KMeans(EncoderDecoderStory):
     """K centres c_k that minimize sum_i min_k |x_i - c_k|^2; the code of x is the one-hot vector of its nearest centre.
 
     The limit of a Gaussian mixture whose components share a variance that tends to 0, with no density of its own.
@@ -98,18 +98,6 @@ class KMeans(EventStory):
             (..., *event_shape).
         """
         return (z @ self.centres).reshape((*z.shape[:-1], *self.event_shape))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest centre.
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.encode(x.to(self.device)).mean)
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:

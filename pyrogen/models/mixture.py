@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.distributions import Covariance, Full, reshape_events
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.kmeans import k_means
 from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(EventStory):
+class GaussianMixture(EncoderDecoderStory):
     """k ~ Categorical(pi),  x | k ~ N(mu_k, C_k):  p(x) = sum_k pi_k N(x; mu_k, C_k).
 
     The latent k is marked for enumeration, and `TraceEnum_ELBO` sums it out: the ELBO is log p(x), and the guide is
@@ -137,18 +137,6 @@ class GaussianMixture(EventStory):
             (..., *event_shape).
         """
         return (z @ self.means).reshape((*z.shape[:-1], *self.event_shape))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The mean of a new datum from the component that x came from, E[mu_k | x].
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.responsibilities(x.to(self.device)))
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.models.checks import check_latent
-from pyrogen.models.event_story import EventStory
+from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
 __all__ = ["PCA"]
 
 
-class PCA(EventStory):
+class PCA(EncoderDecoderStory):
     """The K orthonormal directions U that minimize sum_i |x_i - mu - U U'(x_i - mu)|^2; the code of x is U'(x - mu).
 
     mu is the data's mean, and U the eigenvectors of their covariance with the largest eigenvalues, each with its
@@ -98,18 +98,6 @@ class PCA(EventStory):
             (..., *event_shape).
         """
         return (z @ self.axes.T + self.mean).reshape((*z.shape[:-1], *self.event_shape))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest point of the plane.
-
-        Args:
-            x: data, (..., *event_shape).
-
-        Returns:
-            (..., *event_shape).
-        """
-        with self.predicting():
-            return self.decode(self.encode(x.to(self.device)).mean)
 
     @torch.no_grad()
     def prepare(self, data: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrogen.distributions import StandardNormal
 from pyrogen.models.principal_axes import principal_axes
-from pyrogen.nn import Shape, as_shape
+from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 
 __all__ = ["PPCA"]
@@ -228,7 +228,7 @@ class PPCA(Story):
         self.solve_guide()
 
     def _flat(self, x: Tensor) -> Tensor:
-        return x.reshape((*x.shape[: x.dim() - len(self.event_shape)], self.features))
+        return flatten(x, self.event_shape, self.name)
 
     def _moment(self) -> Tensor:
         """M = W'W + sigma^2 I."""

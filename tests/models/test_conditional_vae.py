@@ -113,7 +113,7 @@ def test_refuses_what_does_not_fit(story):
     for y in (4, -1, torch.tensor([0, 1])):
         with pytest.raises(ValueError, match=r"ConditionalVAE: .* labels"):
             story.sample(5, y=y)
-    with pytest.raises(ValueError, match="prior is built from the encoder, which here needs labels too"):
+    with pytest.raises(ValueError, match="prior uses the encoder, which here needs labels too"):
         ConditionalVAE(EVENT, 3, classes=4, prior=VampPrior(EVENT, 5), hidden=(16,)).sample(2, y=0)
 
 
