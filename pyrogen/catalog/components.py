@@ -89,7 +89,11 @@ def covariance_of(name: CovarianceName, floor: float) -> Covariance:
     Returns:
         The covariance.
     """
-    table = {"full": distributions.Full, "diagonal": distributions.Diagonal, "spherical": distributions.Spherical}
+    table: dict[str, Callable[[float], Covariance]] = {
+        "full": distributions.Full,
+        "diagonal": distributions.Diagonal,
+        "spherical": distributions.Spherical,
+    }
     return table[name](floor)
 
 

@@ -73,7 +73,7 @@ def _from_file(name: str) -> Entry:
         raise FileNotFoundError(f"story file '{file}' does not exist")
     module = _import(path)
     stories = [name for name, value in vars(module).items() if _is_story(value) and value.__module__ == module.__name__]
-    cls = getattr(module, attribute, None)
+    cls: Any = getattr(module, attribute, None)
     if not _is_story(cls):
         problem = f"has no Story called '{attribute}'" if attribute else "needs the story's class after a colon"
         raise UsageError(f"'{file}' {problem}: write {file}:Class (stories in it: {', '.join(stories) or 'none'})")

@@ -106,9 +106,10 @@ def _field(path: Path) -> str:
 
 
 def _class_and_arguments(description: Any, field: str) -> tuple[str, Mapping[str, Any]]:
-    match description:
-        case {"class": str(name), "arguments": {**arguments}}:
-            return name, arguments
+    content = description if isinstance(description, dict) else {}
+    name, arguments = content.get("class"), content.get("arguments")
+    if isinstance(name, str) and isinstance(arguments, dict):
+        return name, arguments
     raise ValueError(f"{field} is damaged: expected a class and its arguments; restore the file, or train again")
 
 

@@ -154,7 +154,7 @@ def _fit_options(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
         suited.pop("epochs", None)
     if isinstance(suited.get("objective"), str):
         suited["objective"] = parse_objective(suited["objective"])
-    merged = suited | options
+    merged = {**suited, **options}
     return {"optimizer": adam(merged.pop("lr", _LEARNING_RATE), **merged.pop("adam", {})), **merged}
 
 

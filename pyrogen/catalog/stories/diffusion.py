@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -12,7 +13,14 @@ from pyrogen.catalog import examples
 from pyrogen.catalog.components import Classes, Count, GreyLevels, Share, Size, Sizes, likelihood_of, number_of_labels
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import Auto, UsedIf
-from pyrogen.distributions import Bernoulli, DiscretizedCategorical, Family, reconstruction_log_snr
+from pyrogen.distributions import (
+    Bernoulli,
+    DiscretizedCategorical,
+    Family,
+    NoiseSchedule,
+    Prediction,
+    reconstruction_log_snr,
+)
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
@@ -27,12 +35,16 @@ Likelihood = Annotated[
 Network = Annotated[
     Literal["unet", "dense"] | None, Auto(lambda event_shape: "unet" if len(event_shape) == 3 else "dense")
 ]
-_SCHEDULES = {
+_SCHEDULES: dict[str, Callable[[float, float], NoiseSchedule]] = {
     "even": distributions.LinearLogSNRSchedule,
     "cosine": distributions.CosineSchedule,
     "linear": distributions.LinearBetaSchedule,
 }
-_PREDICTIONS = {"v": distributions.PredictV, "noise": distributions.PredictNoise, "x": distributions.PredictX}
+_PREDICTIONS: dict[str, Callable[[], Prediction]] = {
+    "v": distributions.PredictV,
+    "noise": distributions.PredictNoise,
+    "x": distributions.PredictX,
+}
 
 
 def _diffusion(

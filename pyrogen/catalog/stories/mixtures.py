@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pyrogen import distributions, models
 from pyrogen.catalog import examples
 from pyrogen.catalog.components import CovarianceName, Positive, Size, covariance_of
 from pyrogen.catalog.entry import Entry
+from pyrogen.distributions import Bandwidth
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
@@ -19,7 +21,7 @@ def _kde(
     bandwidth: Literal["leave-one-out", "scott", "silverman"] | Positive = "leave-one-out",
 ) -> Story:
     """Build a kernel density estimate. For MNIST: the defaults."""
-    rules = {
+    rules: dict[str, Callable[[], Bandwidth]] = {
         "leave-one-out": distributions.LeaveOneOutBandwidth,
         "scott": distributions.Scott,
         "silverman": distributions.Silverman,
