@@ -112,9 +112,7 @@ def fit(
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     story = as_story(story_or_pair)
-    with ExitStack() as stack:
-        stack.enter_context(seeded(seed))
-        stack.enter_context(torch.enable_grad())
+    with seeded(seed), torch.enable_grad(), ExitStack() as stack:
         dtype = stack.enter_context(run_precision(story, precision))
         story.to(options.device)
         stack.enter_context(torch.device(options.device) if options.device.type != "cpu" else keep_freed_memory())

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
-from torch.nn import Module
 
 from pyrogen import distributions, models, nn
 from pyrogen.catalog import examples
@@ -68,30 +67,20 @@ def _diffusion(
 ) -> Story:
     """Build a diffusion model. For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2."""
     labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)
-    denoiser: Module
-    if network == "unet":
-        denoiser = nn.UNet(event_shape, as_shape(channels), blocks, labels)
-    else:
-        denoiser = nn.DenseDenoiser(event_shape, as_shape(hidden), labels)
+    unet = network == "unet"
     parts: dict[str, Any] = {
         "likelihood": family,
         "prediction": _PREDICTIONS[prediction](),
         "schedule": _SCHEDULES[schedule](_first_log_snr(family, levels) if high is None else high, low),
-        "network": denoiser,
+        "network": nn.UNet(event_shape, as_shape(channels), blocks, labels)
+        if unet
+        else nn.DenseDenoiser(event_shape, as_shape(hidden), labels),
+        "timesteps_per_datum": timesteps_per_datum,
+        "simple_loss": simple_loss,
     }
     if labels:
-        return models.ConditionalDiffusion(
-            event_shape,
-            labels,
-            num_timesteps,
-            label_dropout=label_dropout,
-            timesteps_per_datum=timesteps_per_datum,
-            simple_loss=simple_loss,
-            **parts,
-        )
-    return models.Diffusion(
-        event_shape, num_timesteps, timesteps_per_datum=timesteps_per_datum, simple_loss=simple_loss, **parts
-    )
+        return models.ConditionalDiffusion(event_shape, labels, num_timesteps, label_dropout=label_dropout, **parts)
+    return models.Diffusion(event_shape, num_timesteps, **parts)
 
 
 def _likelihood(name: str | None, levels: int | None) -> Family | None:

@@ -123,13 +123,8 @@ class StepCompiler:
         Returns:
             The state, for a checkpoint.
         """
-        # The keys are those of files that exist.
-        return {
-            "wanted": self.enabled,
-            "reason": self.reason,
-            "known": self._outcomes,
-            "uses": self._eager_steps,
-        }
+        outcomes, eager_steps = dict(self._outcomes), dict(self._eager_steps)
+        return {"enabled": self.enabled, "reason": self.reason, "outcomes": outcomes, "eager_steps": eager_steps}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -137,8 +132,8 @@ class StepCompiler:
         Args:
             state: what `state()` returned.
         """
-        self.enabled, self.reason = state["wanted"], state["reason"]
-        self._outcomes, self._eager_steps = dict(state["known"]), dict(state["uses"])
+        self.enabled, self.reason = state["enabled"], state["reason"]
+        self._outcomes, self._eager_steps = dict(state["outcomes"]), dict(state["eager_steps"])
 
     def _key(self, batch: Batch) -> Key:
         """The batch's signature, and train or eval mode of every module."""

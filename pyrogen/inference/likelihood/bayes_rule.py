@@ -184,8 +184,8 @@ def _without_label(story: Any, data: Any) -> dict[str, Any]:
     model = as_story(getattr(story, "story", story)).signatures()[0]
     if "y" not in model.columns:
         raise ValueError(
-            f"{model.owner} has no argument 'y' (its columns: {', '.join(model.columns)}): Bayes' rule needs a story of "
-            "p(x | y)"
+            f"{model.owner} has no argument 'y' (its columns: {', '.join(model.columns)}): Bayes' rule needs a story "
+            "of p(x | y)"
         )
     if isinstance(data, Mapping):
         return {str(name): column for name, column in data.items() if name != "y"}

@@ -160,11 +160,11 @@ class Optimization:
             The state, for a checkpoint.
         """
         self._write_step_count()
-        return {  # the keys are those of files that exist
+        return {
             "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,
-            "average": self.averages,
-            "taken": self.num_steps,
+            "averages": self.averages,
+            "num_steps": self.num_steps,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -178,9 +178,9 @@ class Optimization:
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         if self.averages is not None:
-            for name, value in state["average"].items():
+            for name, value in state["averages"].items():
                 self.averages[name].copy_(value)
-        self.num_steps = state["taken"]
+        self.num_steps = state["num_steps"]
 
 
 def _checked(optimizer: Any) -> torch.optim.Optimizer:
