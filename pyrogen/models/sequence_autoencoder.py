@@ -16,7 +16,6 @@ class SequenceAutoencoder(SequenceVAE):
     It has the arguments of `SequenceVAE`, of which `prior` has no effect.
 
     Example:
-        >>> import torch
         >>> SequenceAutoencoder((6, 2), latent=3, width=8).encode(torch.zeros(5, 6, 2)).event_shape
         torch.Size([3])
 
