@@ -55,7 +55,7 @@ NOT_PYTHON = {"py.typed"}
 
 # Loaded when used, never by `import pyrogen`.
 HEAVY = {"arviz", "arviz_base", "arviz_plots", "arviz_stats", "h5netcdf", "h5py", "matplotlib", "pandas", "PIL"}
-HEAVY |= {"scipy", "sklearn", "tensorboard", "torchmetrics", "torchvision", "xarray"}
+HEAVY |= {"scipy", "sklearn", "tensorboard", "torchmetrics", "torchvision", "xarray", "zuko"}
 # The terminal, and the modules that may speak to it.
 TERMINAL, SPEAKERS = {"rich", "typer"}, ("pyrogen.cli", "pyrogen.inference.training.progress")
 

@@ -10,7 +10,7 @@ from torch import nn
 from pyrogen import fit
 from pyrogen.adversarial import GAN, VAEGAN, ConditionalGAN, NonSaturating
 from pyrogen.distributions import FlowPrior, NormalMixture, VampPrior
-from pyrogen.inference import adam, decode, codes, posterior, prior, reconstruct
+from pyrogen.inference import adam, codes, decode, posterior, prior, reconstruct
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch
 
