@@ -7,7 +7,8 @@ for kernel density estimates. A `NormalizingFlow` transforms a base distribution
 them.
 """
 
-from pyrogen.distributions.autoregressive import AutoregressiveDistribution, AutoregressiveLikelihood, check_outputs
+from pyrogen.distributions.autoregressive import AutoregressiveDistribution
+from pyrogen.distributions.autoregressive_likelihood import AutoregressiveLikelihood, check_outputs
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOutBandwidth, Scott, Silverman, squared_distances
 from pyrogen.distributions.covariances import Covariance, Diagonal, Full, Spherical, reshape_events
 from pyrogen.distributions.diffusion.noise_schedules import (

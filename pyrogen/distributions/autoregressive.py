@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
+from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import Family
-from pyrogen.distributions.likelihoods import Bernoulli
-from pyrogen.nn import as_shape, batch_shape, without_padding
+from pyrogen.nn import batch_shape, without_padding
 
-__all__ = ["AutoregressiveDistribution", "AutoregressiveLikelihood", "check_outputs"]
+__all__ = ["AutoregressiveDistribution"]
 
 Conditional = Callable[[int, Tensor], Tensor]
 """From a position i and the elements so far (rows, length, *unit) to the outputs for it, (rows, *family.size(unit))."""
 
 
-class AutoregressiveDistribution(TorchDistribution):
+class AutoregressiveDistribution(ExpandableDistribution):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), over the elements of an event in a fixed order.
 
     p(x_i | x_<i) = family(outputs_i), where outputs_i of the network depends only on the elements before i. So log p(x)
@@ -79,6 +77,7 @@ class AutoregressiveDistribution(TorchDistribution):
     ) -> None:
         self.network, self.family, self.unit, self.by_pixel = network, family, tuple(unit), by_pixel
         self.context, self.context_dim, self.length = context, context_dim, length
+        self.batched = {"context": context_dim, "length": 0}
         event = tuple(event_shape)
         self._size = math.prod(event) // math.prod(self.unit)
         context_shape = () if context is None else tuple(context.shape[: context.dim() - context_dim])
@@ -99,26 +98,7 @@ class AutoregressiveDistribution(TorchDistribution):
         """
         inner: Any = self.family(torch.zeros(self.family.size(self.unit)), self.unit).support
         inner = inner.base_constraint if self.unit else inner
-        support: constraints.Constraint = constraints.independent(inner, len(self.event_shape))
-        return support
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveDistribution:
-        """The distribution with another batch shape.
-
-        Args:
-            batch_shape: to which the present one broadcasts.
-
-        Returns:
-            A new distribution.
-        """
-        new = self._get_checked_instance(AutoregressiveDistribution, _instance)
-        new.network, new.family, new.unit, new._size = self.network, self.family, self.unit, self._size
-        new.by_pixel = self.by_pixel
-        new.context, new.context_dim = _expand(self.context, batch_shape, self.context_dim), self.context_dim
-        new.length = _expand(self.length, batch_shape, 0)
-        super(AutoregressiveDistribution, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return constraints.independent(inner, len(self.event_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The exact log density, in nats, by one pass of the network.
@@ -199,8 +179,7 @@ class AutoregressiveDistribution(TorchDistribution):
         """The outputs for one element, by the network's own steps or by full passes."""
         context = self._context(lead)
         if hasattr(self.network, "steps"):
-            conditional: Conditional = self.network.steps(rows, *context)
-            return conditional
+            return self.network.steps(rows, *context)
         return lambda i, x: self.network(self._event(x), *context).reshape(rows, self._size, -1)[:, i]
 
     def _context(self, lead: tuple[int, ...]) -> list[Tensor]:
@@ -225,104 +204,3 @@ class AutoregressiveDistribution(TorchDistribution):
 def _expand(tensor: Tensor | None, lead: Any, event_dim: int) -> Tensor | None:
     """The tensor with batch dimensions `lead`."""
     return None if tensor is None else tensor.expand(*lead, *tensor.shape[tensor.dim() - event_dim :])
-
-
-@dataclass(eq=False, init=False)
-class AutoregressiveLikelihood(nn.Module, Family):
-    """An autoregressive likelihood conditioned on the decoder's outputs: PixelVAE's.
-
-    p(x | z) = prod_i p(x_i | x_<i, decoder(z)). A network with enough capacity ignores z: the posterior then collapses,
-    of which training warns. One with a small receptive field leaves more to z.
-
-    Args:
-        network: an autoregressive one, such as `GatedPixelCNN`, built with a `context`: a vector or a feature map.
-        family: of an element, `Bernoulli()` by default.
-
-    Raises:
-        ValueError: the network takes no context.
-
-    Example:
-        >>> from pyrogen.nn import PixelCNN
-        >>> network = PixelCNN((1, 8, 8), width=4, blocks=1, context=(3, 8, 8))
-        >>> AutoregressiveLikelihood(network).size((1, 8, 8))
-        (3, 8, 8)
-
-    References:
-        Gulrajani et al. 2016, arXiv:1611.05013; Chen et al. 2016, arXiv:1611.02731.
-    """
-
-    network: Any
-    family: Family
-
-    def __init__(self, network: nn.Module, family: Family = Bernoulli()) -> None:  # noqa: B008 (frozen)
-        super().__init__()
-        self.network, self.family = network, family
-        if not network.context:
-            raise ValueError(
-                f"{type(network).__name__} takes no context, so that p(x | z) would not depend on z: build it with "
-                "context=(features,) or context=(channels, height, width)"
-            )
-        check_outputs(network, family)
-
-    def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of the network's context, which the decoder gives.
-
-        Args:
-            event_shape: not used.
-
-        Returns:
-            The shape of the context.
-        """
-        return as_shape(self.network.context)
-
-    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> AutoregressiveDistribution:
-        """The distribution p(x | outputs).
-
-        Args:
-            outputs: contexts (..., *size(event_shape)).
-            event_shape: shape of one datum.
-
-        Returns:
-            A distribution of batch shape (...).
-        """
-        order: Any = {"unit": self.network.unit, "by_pixel": self.network.by_pixel}
-        context: Any = {"context": outputs, "context_dim": len(self.size(event_shape))}
-        return AutoregressiveDistribution(self.network, self.family, event_shape, **order, **context)
-
-    def point(self, distribution: TorchDistribution) -> Tensor:
-        """One draw, as there is no closed form of the mean.
-
-        Args:
-            distribution: one that the family made.
-
-        Returns:
-            A value (*batch_shape, *event_shape).
-        """
-        draw: Tensor = distribution.sample()
-        return draw
-
-    def check(self, x: Tensor) -> None:
-        """Check that every datum has a density under the family of its elements.
-
-        Args:
-            x: data (n, *event_shape).
-        """
-        self.family.check(x)
-
-
-def check_outputs(network: Any, family: Family) -> None:
-    """Check that a network gives as many numbers for an element as its family takes.
-
-    Args:
-        network: an autoregressive one, with attributes `outputs` and `unit`.
-        family: of an element.
-
-    Raises:
-        ValueError: the numbers differ.
-    """
-    expected = math.prod(family.size(network.unit))
-    if network.outputs != expected:
-        raise ValueError(
-            f"{type(network).__name__} gives {network.outputs} numbers for an element, and {type(family).__name__} "
-            f"takes {expected}: build it with outputs={expected}"
-        )

@@ -65,8 +65,7 @@ class Family(ABC):
         Returns:
             A tensor (*batch_shape, *event_shape).
         """
-        mean: Tensor = distribution.mean
-        return mean
+        return distribution.mean
 
     def check(self, x: Tensor) -> None:  # noqa: B027 (optional)
         """Check that every datum has a density; by default nothing is checked.

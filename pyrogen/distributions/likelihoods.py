@@ -185,8 +185,7 @@ class Categorical(Family):
             int64 (*batch_shape, *event_shape).
         """
         inner = distribution.base_dist if isinstance(distribution, dist.Independent) else distribution
-        most_probable: Tensor = inner.logits.argmax(-1)
-        return most_probable
+        return inner.logits.argmax(-1)
 
     def check(self, x: Tensor) -> None:
         """Check that values are symbols.

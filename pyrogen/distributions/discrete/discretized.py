@@ -11,6 +11,8 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
+from pyrogen.distributions.expandable import ExpandableDistribution
+
 __all__ = ["GreyLevels", "LevelCategorical", "LevelLogistic"]
 
 
@@ -47,7 +49,7 @@ class GreyLevels(constraints.Constraint):
         return f"grey levels k/{self.levels - 1}"
 
 
-class LevelCategorical(dist.TorchDistribution):
+class LevelCategorical(ExpandableDistribution):
     """p(x = k / (L - 1)) = softmax(logits)_k, free probabilities for each of the L levels.
 
     Args:
@@ -60,6 +62,7 @@ class LevelCategorical(dist.TorchDistribution):
     """
 
     arg_constraints = {"logits": constraints.real_vector}
+    batched = {"logits": 1}
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
         self.levels = logits.shape[-1]
@@ -79,21 +82,6 @@ class LevelCategorical(dist.TorchDistribution):
     def mean(self) -> Tensor:
         """The mean, (*batch_shape)."""
         return (self.logits.exp() * torch.arange(self.levels, device=self.logits.device)).sum(-1) / (self.levels - 1)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> LevelCategorical:
-        """The distribution with another batch shape.
-
-        Args:
-            batch_shape: to which the present one broadcasts.
-
-        Returns:
-            A new distribution.
-        """
-        new = self._get_checked_instance(LevelCategorical, _instance)
-        new.levels, new.logits = self.levels, self.logits.expand((*batch_shape, self.levels))
-        super(LevelCategorical, new).__init__(torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -124,7 +112,7 @@ class LevelCategorical(dist.TorchDistribution):
         return logits.gather(-1, level[..., :1]).squeeze(-1)
 
 
-class LevelLogistic(dist.TorchDistribution):
+class LevelLogistic(ExpandableDistribution):
     """The grey level nearest to y ~ Logistic(loc, scale); the first and the last take the tails.
 
     p(x = k / (L - 1)) = sigmoid(b) - sigmoid(a), between the edges a and b of the level's bin in units of the scale,
@@ -144,6 +132,7 @@ class LevelLogistic(dist.TorchDistribution):
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    batched = {"loc": 0, "scale": 0}
 
     def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
         self.levels = levels
@@ -165,22 +154,6 @@ class LevelLogistic(dist.TorchDistribution):
         last = self.levels - 1
         edges = [(level + 0.5) / last for level in range(last)]
         return sum((((self.loc - edge) / self.scale).sigmoid() for edge in edges), torch.zeros_like(self.loc)) / last
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> LevelLogistic:
-        """The distribution with another batch shape.
-
-        Args:
-            batch_shape: to which the present one broadcasts.
-
-        Returns:
-            A new distribution.
-        """
-        new = self._get_checked_instance(LevelLogistic, _instance)
-        new.levels = self.levels
-        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        super(LevelLogistic, new).__init__(torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

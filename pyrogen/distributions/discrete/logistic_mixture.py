@@ -12,12 +12,13 @@ from torch.distributions import constraints
 
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelLogistic
 from pyrogen.distributions.discrete.grey_level_likelihoods import GreyLevelLikelihood
+from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import check_positive, promote_outputs
 
 __all__ = ["ChainedLevelLogistic", "LogisticMixture"]
 
 
-class ChainedLevelLogistic(dist.TorchDistribution):
+class ChainedLevelLogistic(ExpandableDistribution):
     """x_c | x_1, ..., x_{c-1}: the grey level nearest to Logistic(loc_c + sum_{b < c} slope_cb (x_b - 1/2), scale_c).
 
     Args:
@@ -37,6 +38,7 @@ class ChainedLevelLogistic(dist.TorchDistribution):
         "scale": constraints.independent(constraints.positive, 1),
         "slope": constraints.independent(constraints.real, 2),
     }
+    batched = {"loc": 1, "scale": 1, "slope": 2}
 
     def __init__(
         self, loc: Tensor, scale: Tensor, slope: Tensor, levels: int, validate_args: bool | None = None
@@ -61,23 +63,6 @@ class ChainedLevelLogistic(dist.TorchDistribution):
         for c in range(x.shape[-1]):
             x[..., c] = self._of_channel(x, c).loc.clamp(0, 1)
         return x
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> ChainedLevelLogistic:
-        """The distribution with another batch shape.
-
-        Args:
-            batch_shape: to which the present one broadcasts.
-
-        Returns:
-            A new distribution.
-        """
-        new = self._get_checked_instance(ChainedLevelLogistic, _instance)
-        new.levels, channels = self.levels, self.event_shape[0]
-        new.loc, new.scale = (each.expand(*batch_shape, channels) for each in (self.loc, self.scale))
-        new.slope = self.slope.expand(*batch_shape, channels, channels)
-        super(ChainedLevelLogistic, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import without_autocast
 
 __all__ = ["Codebook", "Quantized"]
@@ -133,7 +134,7 @@ class Codebook(nn.Module):
         return rows[chosen[: self.codes]]
 
 
-class Quantized(TorchDistribution):
+class Quantized(ExpandableDistribution):
     """A grid of a codebook's vectors, z_i = vector of c_i, with c ~ `symbols`.
 
     The density of a value is that of the codes nearest to it, without gradient: log p(z) = log p(c).
@@ -152,6 +153,7 @@ class Quantized(TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
     has_rsample = False
+    batched = {"symbols": 0}
 
     def __init__(self, codebook: Codebook, symbols: TorchDistribution, validate_args: bool | None = None) -> None:
         self.codebook, self.symbols = codebook, symbols
@@ -167,21 +169,6 @@ class Quantized(TorchDistribution):
         """
         return constraints.independent(constraints.real, len(self.event_shape))
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Quantized:
-        """The distribution with another batch shape.
-
-        Args:
-            batch_shape: to which the present one broadcasts.
-
-        Returns:
-            A new distribution.
-        """
-        new = self._get_checked_instance(Quantized, _instance)
-        new.codebook, new.symbols = self.codebook, self.symbols.expand(batch_shape)
-        super(Quantized, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw grids of vectors.
@@ -192,8 +179,7 @@ class Quantized(TorchDistribution):
         Returns:
             Vectors (*sample_shape, *batch_shape, *grid, features).
         """
-        vectors: Tensor = self.codebook(self.symbols.sample(torch.Size(sample_shape)))
-        return vectors
+        return self.codebook(self.symbols.sample(torch.Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log probability of the codes nearest to a value, in nats.
@@ -204,5 +190,4 @@ class Quantized(TorchDistribution):
         Returns:
             log p(c), (...).
         """
-        log_prob: Tensor = self.symbols.log_prob(self.codebook.nearest(value))
-        return log_prob
+        return self.symbols.log_prob(self.codebook.nearest(value))

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN
+from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Flatten, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import Coupling, check_layers, zero_last_layer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
-from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten
 
 __all__ = ["Autoregressive"]
 
@@ -108,7 +107,8 @@ class AutoregressiveLayer(Bijection):
         super().__init__((size,))
         order = torch.arange(size).flip(0) if step % 2 else torch.arange(size)
         self.elementwise, self.inverse, self.order = elementwise, inverse, order.tolist()
-        self.network = _MaskedNetwork(size, context, hidden, elementwise.num_parameters, order, activation or nn.SiLU())
+        options: Any = {"permutation": order, "nonlinearity": activation or nn.SiLU()}
+        self.network = ConditionalAutoRegressiveNN(size, context, hidden, [elementwise.num_parameters], **options)
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """z and log |det dz/dx|."""
@@ -119,33 +119,19 @@ class AutoregressiveLayer(Bijection):
         return self._parallel(z, context) if self.inverse else self._sequential(z, context)
 
     def _parallel(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        z, log_slopes = self.elementwise(x, self.network(x, context))
+        z, log_slopes = self.elementwise(x, self._raw(x, context))
         return z, log_slopes.sum(-1)
 
     def _sequential(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         known: list[Tensor] = [torch.zeros_like(z[..., 0])] * len(self.order)
         log_det = torch.zeros_like(z[..., 0])
         for i in self.order:
-            raw = self.network(torch.stack(known, -1), context)[..., i, :]
+            raw = self._raw(torch.stack(known, -1), context)[..., i, :]
             known[i], log_slope = self.elementwise.inverse(z[..., i], raw)
             log_det = log_det + log_slope
         return torch.stack(known, -1), log_det
 
-
-class _MaskedNetwork(nn.Module):
-    """Pyro's masked network: element i of its outputs (..., size, P) depends on those before it and on the context."""
-
-    def __init__(
-        self, size: int, context: int, hidden: list[int], parameters: int, order: Tensor, activation: nn.Module
-    ) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"param_dims": [parameters], "permutation": order, "nonlinearity": activation}
-        self.network: nn.Module = (
-            ConditionalAutoRegressiveNN(size, context, hidden, **options)
-            if context
-            else AutoRegressiveNN(size, hidden, **options)
-        )
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        raw: Tensor = self.network(x) if context is None else self.network(x, context)
+    def _raw(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The parameters of t, (..., size, P): element i depends on those before it and on the context."""
+        raw: Tensor = self.network(x, x[..., :0] if context is None else context)
         return raw.transpose(-1, -2).to(x.dtype)

@@ -11,9 +11,16 @@ import torch
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
 
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import (
+    Actnorm,
+    Bijection,
+    BijectionConfig,
+    Chain,
+    Flatten,
+    Reorder,
+    ValueAndLogDet,
+)
 from pyrogen.distributions.flows.elementwise import Elementwise, Spline
-from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten, Reorder
 from pyrogen.nn import Dense, as_shape
 
 __all__ = ["Coupling"]
@@ -147,8 +154,8 @@ def check_layers(config: Any) -> None:
 
 def _order(size: int, step: int) -> Tensor:
     """The order of elements before a layer: unchanged, then halves exchanged, then shuffled, exchanged again, ..."""
-    if step % 2 or size <= 2:
-        return torch.arange(size).flip(0) if step else torch.arange(size)
     if step == 0:
         return torch.arange(size)
+    if step % 2 or size <= 2:
+        return torch.arange(size).flip(0)
     return torch.randperm(size, generator=torch.Generator().manual_seed(step))

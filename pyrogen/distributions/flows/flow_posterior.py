@@ -116,8 +116,7 @@ class FlowPosterior(_TransformedNormal):
             A distribution of batch shape (...).
         """
         base, context = self._base_and_context(outputs, event_shape)
-        density: dist.TorchDistribution = self.flow(context, base)
-        return density
+        return self.flow(context, base)
 
 
 @dataclass(eq=False)

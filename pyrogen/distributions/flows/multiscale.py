@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import CouplingLayer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
-from pyrogen.distributions.flows.layers import Actnorm, Chain
 from pyrogen.nn import ConvNetwork
 
 __all__ = ["MultiScale"]

@@ -216,5 +216,4 @@ class FlowPrior(nn.Module, Prior):
         Returns:
             A distribution of batch shape ().
         """
-        density: dist.TorchDistribution = self.flow()
-        return density
+        return self.flow()

@@ -77,13 +77,11 @@ class TransformModule(nn.Module):
             for part in module.modules() if isinstance(module, nn.Module) else [module]:
                 if getattr(part, "_cache_size", 0):
                     part._cached_x_y = None, None  # those of the last step, with its parameters
-        transform: Transform = self.transform
-        return transform
+        return self.transform
 
     def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
         """z; there is nothing to initialize."""
-        z: Tensor = self(context).inv(x)
-        return z
+        return self(context).inv(x)
 
     def check_invertible(self, context: Tensor | None) -> None:
         """Map one event to z, and raise a ValueError if that fails."""

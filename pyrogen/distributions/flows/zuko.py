@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
-from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten
+from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Flatten, ValueAndLogDet
 
 __all__ = ["ZukoFlow"]
 
@@ -33,12 +32,13 @@ class ZukoFlow(BijectionConfig):
         name: of a class in `zuko.flows`: "BPF" (Bernstein polynomials), "CNF" (continuous), "GF" (Gaussianization),
             "MAF" (masked autoregressive), "NAF" (neural autoregressive), "NICE" or "RealNVP" (affine couplings), "NSF"
             (splines, masked; couplings with `passes=2`), "SOSPF" (sums of squares), "UNAF" (unconstrained monotonic).
-        arguments: of that class beside `features` and `context`: numbers, strings, booleans, lists and dicts of them,
-            such as `{"transforms": 3, "hidden_features": [64, 64]}`; none by default.
+        arguments: of that class other than `features` and `context`, such as `{"transforms": 3, "hidden_features":
+            [64, 64]}`; none by default. Of numbers, strings, booleans, lists and dicts a run folder can build the flow
+            again; with others, such as an `activation`, `load` needs `into=`.
         inverse: whether f is used from z to x, so that draws take one pass; False by default.
 
     Raises:
-        ValueError: `name` is none of these, or `arguments` has `features`, `context`, or values of other types.
+        ValueError: `name` is none of these.
 
     Example:
         >>> transform = ZukoFlow("MAF", {"transforms": 2}).build((3,))()
@@ -56,12 +56,6 @@ class ZukoFlow(BijectionConfig):
     def __post_init__(self) -> None:
         if self.name not in _NAMES:
             raise ValueError(f"ZukoFlow: name is one of {', '.join(_NAMES)}, got {self.name!r}")
-        for key, value in self.arguments.items():
-            if key in ("features", "context"):
-                raise ValueError(f"ZukoFlow: arguments has '{key}', which follows from the story: leave it out")
-            if not _is_plain(value):
-                kind = type(value).__name__
-                raise ValueError(f"ZukoFlow: arguments['{key}'] is a number, string, boolean, list or dict, got {kind}")
 
     @property
     def sequential_log_prob(self) -> bool:  # type: ignore[override]
@@ -96,15 +90,6 @@ def import_zuko() -> Any:
 
     Distribution.set_default_validate_args(validated)
     return zuko
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether config.json can hold a value."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(each) for each in value)
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 class _ZukoTransform(Bijection):
