@@ -48,7 +48,7 @@ class Case:
 def initial_values(case: Case) -> Parameters:
     """The unconstrained parameters that every variant starts from, by name, on the CPU."""
     store = Store()
-    with store.swapped_in():
+    with store.activated():
         model, guide = case.fresh()
         columns = case.data()
         guide(*columns.values())

@@ -36,7 +36,7 @@ class Pyro(Variant):
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
         """The store, validation as wanted, new tensors on the device."""
-        with self.store.swapped_in(), pyro.validation_enabled(self.validate), default_device(self.device):
+        with self.store.activated(), pyro.validation_enabled(self.validate), default_device(self.device):
             yield
 
     def step(self) -> float:
