@@ -178,8 +178,9 @@ class AutoregressiveDistribution(ExpandableDistribution):
     def _conditional(self, rows: int, lead: tuple[int, ...]) -> Conditional:
         """The outputs for one element, by the network's own steps or by full passes."""
         context = self._context(lead)
-        if hasattr(self.network, "steps"):
-            return self.network.steps(rows, *context)
+        steps: Callable[..., Conditional] | None = getattr(self.network, "steps", None)
+        if steps is not None:
+            return steps(rows, *context)
         return lambda i, x: self.network(self._event(x), *context).reshape(rows, self._size, -1)[:, i]
 
     def _context(self, lead: tuple[int, ...]) -> list[Tensor]:

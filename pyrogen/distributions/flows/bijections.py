@@ -272,3 +272,8 @@ class Reorder(Bijection):
     def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
         """x and 0."""
         return z.index_select(-1, self.back), z.new_zeros(())
+
+
+def sum_event(log_slopes: Tensor, event_dim: int) -> Tensor:
+    """The sum over the last `event_dim` dimensions; Pyro's `sum_rightmost` reshapes, which not every step compiles."""
+    return log_slopes.sum(tuple(range(-event_dim, 0))) if event_dim else log_slopes

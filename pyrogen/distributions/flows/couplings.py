@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
 
 from pyrogen.distributions.flows.bijections import (
@@ -19,6 +18,7 @@ from pyrogen.distributions.flows.bijections import (
     Flatten,
     Reorder,
     ValueAndLogDet,
+    sum_event,
 )
 from pyrogen.distributions.flows.elementwise import Elementwise, Spline
 from pyrogen.nn import Dense, as_shape
@@ -47,7 +47,8 @@ class Coupling(BijectionConfig):
         ValueError: `steps` is below 1, or a width is not positive.
 
     Example:
-        >>> transform = Coupling(Affine()).build((1, 2, 2))()
+        >>> from pyrogen.distributions import Affine
+        >>> transform = Coupling(steps=2).build((1, 2, 2))()
         >>> transform(torch.zeros(5, 4)).shape
         torch.Size([5, 1, 2, 2])
 
@@ -114,7 +115,7 @@ class CouplingLayer(Bijection):
         dims = len(self.event_shape)
         a, b = event.split([self.fixed, self.event_shape[0] - self.fixed], -dims)
         b, log_slopes = function(b, self._raw(a, context))
-        return torch.cat([a, b], -dims), sum_rightmost(log_slopes, dims)
+        return torch.cat([a, b], -dims), sum_event(log_slopes, dims)
 
     def _raw(self, a: Tensor, context: Tensor | None) -> Tensor:
         """The parameters of t, (..., *shape of x_b, P)."""

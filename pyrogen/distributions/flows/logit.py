@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.nn import functional
 
-from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, sum_event
 
 __all__ = ["Logit"]
 
@@ -87,4 +86,4 @@ class _Logit(Bijection):
     def _log_det(self, z: Tensor) -> Tensor:
         """log |det dx/dz|, where dx/dz = sigmoid(z) sigmoid(-z) / (1 - 2 alpha)."""
         each = functional.logsigmoid(z) + functional.logsigmoid(-z) - math.log1p(-2 * self.alpha)
-        return sum_rightmost(each, len(self.event_shape))
+        return sum_event(each, len(self.event_shape))
