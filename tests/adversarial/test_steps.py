@@ -219,7 +219,7 @@ calls: list[torch.Tensor] = []
 
 
 def test_a_run_that_diverges_stops_with_the_last_good_checkpoint_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "EPOCH_END_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     calls.clear()
     story = GAN(2, 3, hidden=(8,))
     with pytest.raises(FloatingPointError, match="GAN: the generator's loss is nan at step 7: lower the learning rate"):

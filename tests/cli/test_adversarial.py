@@ -22,7 +22,7 @@ def test_train_prints_how_generator_and_critic_compare(call, tmp_path):
     done = call("train", "vae_gan", "--data", "digits", "--epochs", 1, *SMALL, "--out", tmp_path / "run")
     assert done.status == 0
     assert "not binarized" in done.out
-    assert "the turns of two players are not compiled" in done.out
+    assert "alternating updates of critic and generator are not compiled" in done.out
     assert "% of pairs (50 %: cannot distinguish them); generated data are " in done.out
     assert "active units" in done.out
 
@@ -120,7 +120,7 @@ def test_what_is_no_adversarial_loss_is_refused(call, tmp_path, text, message):
 def test_a_gan_takes_no_bound(call, tmp_path, text):
     done = call("train", "gan", "--data", "digits", "--objective", text, "--out", tmp_path / "run")
     assert done.status == 1
-    assert "GAN has no svi: two players minimize a loss each" in done.line
+    assert "GAN has no svi: critic and generator minimize a loss each" in done.line
 
 
 def test_a_vae_takes_no_adversarial_loss(call, tmp_path):

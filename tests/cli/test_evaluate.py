@@ -169,7 +169,7 @@ def test_data_that_have_changed_are_refused_unless_named(call, tmp_path, own):
     np.savez(path, x=x[:40], y=np.arange(40) % 2)
     changed = call("evaluate", out, "--story", name)
     assert changed.status == 1
-    assert f"{path} has 28/4/8 rows, and had 35/5/10 in training: put it back, or pass --data {path}" in changed.err
+    assert f"{path} has 28/4/8 rows, and had 35/5/10 in training: restore it, or pass --data {path}" in changed.err
     assert report(call("evaluate", out, "--story", name, "--data", path, "--json"))["n"] == 8
 
 
@@ -189,11 +189,12 @@ def test_a_component_that_config_json_cannot_describe_is_refused(call, tmp_path,
     folder = shutil.copytree(classes, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     config["story"]["class"] = "own.Composed"
+    del config["story"]["arguments"]["spread"]
     config["story"]["arguments"]["part"] = {"opaque": "own.Part"}
     (folder / "config.json").write_text(json.dumps(config))
     called = call("evaluate", folder, "--story", f"{own}:Composed")
     assert called.status == 1
-    assert "built with a own.Part, which config.json cannot tell how to build" in called.err
+    assert "built with a own.Part, which config.json cannot describe" in called.err
 
 
 def test_a_run_made_from_python_knows_its_data(call, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrogen import fit
 from pyrogen.distributions import Diagonal, Full, Spherical
-from pyrogen.inference import adam, decode, encode
+from pyrogen.inference import adam, codes, decode
 from pyrogen.models import GaussianMixture
 from tests.helpers.statistics import assert_within
 
@@ -153,10 +153,10 @@ def test_events_of_any_shape(kind: str) -> None:
 def test_codes_are_responsibilities_and_are_decoded_as_means_by_them() -> None:
     x = planted(50)[0]
     story = started(x, "full")
-    torch.testing.assert_close(encode(story, x), story.responsibilities(x).detach())
+    torch.testing.assert_close(codes(story, x), story.responsibilities(x).detach())
     expected = (story.responsibilities(x)[..., None] * story.means).sum(1).detach()
     torch.testing.assert_close(story.reconstruct(x), expected)
-    torch.testing.assert_close(decode(story, encode(story, x)), expected)
+    torch.testing.assert_close(decode(story, codes(story, x)), expected)
 
 
 def test_fewer_data_than_components_are_refused() -> None:

@@ -6,7 +6,7 @@ import torch
 from pyrogen import fit
 from pyrogen.autoregressive import LanguageModel
 from pyrogen.distributions import Bernoulli, Gaussian, SharedScaleGaussian, VampPrior
-from pyrogen.inference import encode, log_weights
+from pyrogen.inference import codes, log_weights
 from pyrogen.models import SequenceAutoencoder, SequenceVAE
 
 LENGTH = torch.arange(40) % 6
@@ -50,7 +50,7 @@ def figures(name, value):
     told = [torch.tensor([record["train_elbo"] for record in run.history])]
     if isinstance(story, LanguageModel):
         return [*told, run.story.log_prob(**data).detach()]
-    told.append(encode(run, data))
+    told.append(codes(run, data))
     return told if "density" in story.unsupported else [*told, log_weights(run, data, 3, seed=0)]
 
 
@@ -96,5 +96,5 @@ def test_lengths_of_a_language_model_are_held_against_its_places():
     for length in (9, 2.5, torch.tensor([-1, 2])):
         with pytest.raises(ValueError, match="LanguageModel takes a column 'length' of whole numbers from 0 to 5"):
             story.sample(2, length=length)
-    with pytest.raises(ValueError, match="a length is a whole number from 0 to 5 of elements, int64; got int64 from 6"):
+    with pytest.raises(ValueError, match="a length is a whole number of elements from 0 to 5, int64; got int64 from 6"):
         story.log_prob(torch.zeros(2, 5, dtype=torch.int64), torch.tensor([6, 7]))

@@ -168,7 +168,7 @@ def test_lengths_that_are_none_are_refused_wherever_they_come_in(network):
             story.reconstruct(x, length)
         with pytest.raises(ValueError, match="whole numbers from 0 to 8"):
             story.encode(x, length)
-        with pytest.raises(ValueError, match="a length is a whole number from 0 to 8 of elements"):
+        with pytest.raises(ValueError, match="a length is a whole number of elements from 0 to 8"):
             decode(run, torch.zeros(3, 2), length=length)
     for length in (torch.full((12,), 9), torch.rand(12), torch.full((12, 1), 2)):
         with pytest.raises(ValueError, match="whole numbers from 0 to 8"):
@@ -185,7 +185,7 @@ def test_refusals():
         SequenceVAE(8, 2)
     with pytest.raises(ValueError, match="a probability from 0 to 1, got word_keep_prob=2"):
         SequenceVAE((8, 2), 2, word_keep_prob=2)
-    with pytest.raises(ValueError, match="'recurrent' or 'transformer', got 'conv'"):
+    with pytest.raises(ValueError, match="kind is one of recurrent, transformer, got 'conv'"):
         SequenceVAE((8, 2), 2, network="conv")
     with pytest.raises(
         ValueError, match=r"of symbols=3 takes as likelihood Categorical\(3\), got Categorical\(count=5\)"

@@ -210,7 +210,7 @@ def test_default_networks_are_dense_and_mirror_each_other() -> None:
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"StandardNormal\(\(4,\)\) is not for latents of shape \(3,\)"):
         VAE(EVENT, 3, prior=StandardNormal(4))
-    with pytest.raises(ValueError, match="VampPrior scores every latent"):
+    with pytest.raises(ValueError, match="VampPrior needs log q"):
         VAE(EVENT, 3, prior=VampPrior(EVENT, 4), posterior=InverseAutoregressiveFlow(3))
     story = VAE((1, 8, 8), 2)
     story.check({"x": torch.ones(5, 1, 8, 8)})

@@ -227,7 +227,7 @@ def test_what_would_be_silently_wrong_is_refused():
     [
         ({"groups": ["posteriors"]}, "no group 'posteriors'; did you mean 'posterior'"),
         ({"coords": {"dat": [1]}}, "no dimension 'dat'.*data"),
-        ({"coords": {"data": [1]}}, "dimension 'data' has size 5, and 1 labels"),
+        ({"coords": {"data": [1]}}, "dimension 'data' has size 5, got 1 labels"),
         ({"dims": {"zz": ["a"]}}, "no site 'zz'.*have: .*z"),
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
     ],
