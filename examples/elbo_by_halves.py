@@ -65,9 +65,7 @@ def main(epochs: int = 120, out: str | Path = "demo/elbo_by_halves.png", seed: i
         print(f"{name:36} {reconstruction:16.2f} {divergence:10.2f} {reconstruction - divergence:10.2f}")
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     latent_planes({name: story for name, (story, _) in stories.items()}, digits.validation).savefig(out)
-    print(
-        f"see {out}: codes without information decode to one image; a prior alone learns codes, not digits"
-    )
+    print(f"see {out}: codes without information decode to one image; a prior alone learns codes, not digits")
     return {"rows": rows, "stories": {name: story for name, (story, _) in stories.items()}}
 
 

@@ -189,8 +189,7 @@ def test_a_component_that_config_json_cannot_describe_is_refused(call, tmp_path,
     folder = shutil.copytree(classes, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     config["story"]["class"] = "own.Composed"
-    del config["story"]["arguments"]["spread"]
-    config["story"]["arguments"]["part"] = {"opaque": "own.Part"}
+    config["story"]["arguments"] = {"part": {"opaque": "own.Part"}}
     (folder / "config.json").write_text(json.dumps(config))
     called = call("evaluate", folder, "--story", f"{own}:Composed")
     assert called.status == 1

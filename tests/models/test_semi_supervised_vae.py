@@ -108,7 +108,7 @@ def test_samples_with_and_without_a_label():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="SemiSupervisedVAE needs known labels, and all 9 in column .y. are missing"):
+    with pytest.raises(ValueError, match=r"SemiSupervisedVAE needs known labels, and all 9 in column .y. are missing"):
         fit(small(), data(9, missing=1.1), steps=1)
     with pytest.raises(ValueError, match=r"labels 'y' are none of 0 to 2 or -1 where it is not known, such as 7"):
         fit(small(), {"x": data(2)["x"], "y": torch.tensor([-1, 7])}, steps=1)
