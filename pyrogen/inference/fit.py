@@ -89,7 +89,8 @@ def fit(
         out: a folder to keep the run in: it can be loaded, and resumed after a kill. None, the default: not kept.
         resume: continue the run in `out`, or start it if there is none; False by default.
         progress: show a bar where standard error is a terminal; True by default.
-        callbacks: called with (fit, record) after each epoch; one that returns True ends the run. None by default.
+        callbacks: called with (fit, record) after each epoch; one that returns True ends the run, and a method `close`
+            is called at the end. None by default.
 
     Returns:
         The trained story, with history and best epoch. Its weights are the best on validation data, else the averaged,

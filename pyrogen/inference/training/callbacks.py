@@ -27,8 +27,17 @@ class TensorBoard:
         self.writer = writer.SummaryWriter(str(folder))
 
     def __call__(self, fit: Any, record: Mapping[str, Any]) -> None:
-        """Write one record."""
+        """Write one record.
+
+        Args:
+            fit: the run.
+            record: of an epoch.
+        """
         for name, value in record.items():
             if isinstance(value, int | float) and name != "step":
                 self.writer.add_scalar(name, value, record["step"])
         self.writer.flush()
+
+    def close(self) -> None:
+        """Close the event file, and end the thread that writes it; a later record opens another one."""
+        self.writer.close()

@@ -118,6 +118,8 @@ class Trainer:
             self._keep_arguments()
         finally:
             step.close()
+            for callback in self.options.callbacks:
+                getattr(callback, "close", lambda: None)()
             self._report_mode(step)
             for parameter in self.story.trainable().values():
                 parameter.grad = None
