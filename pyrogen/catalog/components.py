@@ -1,85 +1,24 @@
-"""Components by their names in `--set`, such as likelihoods and networks, and the types that settings share."""
+"""Components by their names in `--set`: covariances, likelihoods, posteriors, priors, networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from annotated_types import Interval, Len
 from torch.nn import Module
 
 from pyrogen import distributions, nn
-from pyrogen.catalog.settings import UsedIf
+from pyrogen.catalog import types
 from pyrogen.distributions import Covariance, Family, Prior
 from pyrogen.nn import as_shape
 
-__all__ = [
-    "Channels",
-    "Classes",
-    "Components",
-    "Count",
-    "CovarianceName",
-    "ElementLikelihood",
-    "GreyLevels",
-    "Hidden",
-    "Levels",
-    "Likelihood",
-    "Network",
-    "Networks",
-    "NonNegative",
-    "Positive",
-    "Posterior",
-    "PriorName",
-    "Probability",
-    "Share",
-    "Size",
-    "Sizes",
-    "SizesOrNone",
-    "Width",
-    "covariance_of",
-    "likelihood_of",
-    "number_of_labels",
-    "posterior_of",
-    "prior_of",
-]
-
-Size = Annotated[int, Interval(ge=1, le=16_384)]
-"""Of a layer, a latent space, a codebook."""
-Count = Annotated[int, Interval(ge=1, le=256)]
-"""Of layers, blocks, heads."""
-GreyLevels = Annotated[int, Interval(ge=2, le=65_536)]
-Sizes = Size | Annotated[Sequence[Size], Len(1, 64)]
-"""Of several layers; one number is a list of one."""
-SizesOrNone = Size | Annotated[Sequence[Size], Len(0, 64)]
-"""Of several layers, or of none: a linear map."""
-Positive = Annotated[float, Interval(gt=0, le=1_000_000)]
-NonNegative = Annotated[float, Interval(ge=0, le=1_000_000)]
-Probability = Annotated[float, Interval(ge=0, le=1)]
-Share = Annotated[float, Interval(ge=0, lt=1)]
-
-Likelihood = Literal[
-    "bernoulli", "gaussian", "gaussian-pixel", "gaussian-shared", "logistic", "categorical", "pixelcnn"
-]
-ElementLikelihood = Literal["bernoulli", "gaussian", "gaussian-shared", "logistic", "categorical"]
-"""Of one element at a time."""
-CovarianceName = Literal["full", "diagonal", "spherical"]
-Posterior = Literal["diagonal", "full", "unit", "flow"]
-PriorName = Literal["normal", "mixture", "vamp", "flow"]
-Network = Literal["dense", "conv", "resnet", "recurrent", "transformer"]
-
-Hidden = Annotated[SizesOrNone, UsedIf(network=("dense", "recurrent", "transformer"))]
-Channels = Annotated[Sizes, UsedIf(network=("conv", "resnet"))]
-Width = Annotated[Size, UsedIf(network=("recurrent", "transformer"))]
-Components = Annotated[Size, UsedIf(prior=("mixture", "vamp"))]
-Levels = Annotated[GreyLevels | None, UsedIf(likelihood=("logistic", "categorical"))]
-Classes = Annotated[Size | None, UsedIf(conditional=True)]
+__all__ = ["Networks", "covariance_of", "likelihood_of", "number_of_labels", "posterior_of", "prior_of"]
 
 _CONTEXT_MAPS = 4
 """Numbers that a decoder gives each pixel of an autoregressive likelihood."""
 
 
-def covariance_of(name: CovarianceName, floor: float) -> Covariance:
+def covariance_of(name: types.Covariance, floor: float) -> Covariance:
     """The covariance of a name.
 
     Args:
@@ -97,7 +36,7 @@ def covariance_of(name: CovarianceName, floor: float) -> Covariance:
     return table[name](floor)
 
 
-def likelihood_of(name: Likelihood, event_shape: tuple[int, ...], levels: int | None) -> Family:
+def likelihood_of(name: types.Likelihood, event_shape: tuple[int, ...], levels: int | None) -> Family:
     """The likelihood of a name.
 
     Args:
@@ -116,11 +55,8 @@ def likelihood_of(name: Likelihood, event_shape: tuple[int, ...], levels: int | 
             raise ValueError(
                 f"likelihood={name} needs the number of grey levels, and the data have none: --set levels=256"
             )
-        return (
-            distributions.DiscretizedLogistic(levels)
-            if name == "logistic"
-            else distributions.DiscretizedCategorical(levels)
-        )
+        grey = distributions.DiscretizedLogistic if name == "logistic" else distributions.DiscretizedCategorical
+        return grey(levels)
     table: dict[str, Callable[[], Family]] = {
         "bernoulli": distributions.Bernoulli,
         "gaussian": distributions.Gaussian,
@@ -138,7 +74,7 @@ def _pixelcnn(event_shape: tuple[int, ...]) -> Family:
     return distributions.AutoregressiveLikelihood(network)
 
 
-def posterior_of(name: Posterior, latent: int) -> Family:
+def posterior_of(name: types.Posterior, latent: int) -> Family:
     """The posterior of a name.
 
     Args:
@@ -157,7 +93,7 @@ def posterior_of(name: Posterior, latent: int) -> Family:
     return table[name]()
 
 
-def prior_of(name: PriorName, latent: int, event_shape: tuple[int, ...], components: int) -> Prior:
+def prior_of(name: types.Prior, latent: int, event_shape: tuple[int, ...], components: int) -> Prior:
     """The prior of a name.
 
     Args:
@@ -210,9 +146,9 @@ class Networks:
         width: of a recurrent network's state or a transformer's tokens; 64 by default.
     """
 
-    kind: Network = "dense"
-    hidden: SizesOrNone = (400,)
-    channels: Sizes = (32, 64)
+    kind: types.Network = "dense"
+    hidden: types.SizesOrNone = (400,)
+    channels: types.Sizes = (32, 64)
     width: int = 64
 
     def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Module:

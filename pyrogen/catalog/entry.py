@@ -27,7 +27,7 @@ class Entry:
         name: what `train` and `list` call the story.
         summary: one line for `list`.
         build: a function or class that makes the story; its parameters are the settings, those of `FROM_DATA` come from
-            the data, and its annotations say what each takes.
+            the data, and its annotations are their types.
         training: options of `fit` that suit the story: epochs, batch_size, lr, ...; `adam`: further options of Adam.
             Empty by default.
         tiny: makes a small instance and data for the exam; None by default.

@@ -39,13 +39,14 @@ def load(directory: str | Path, into: Any = None) -> Fit:
     Raises:
         ValueError: `into` is another story than the saved one.
     """
-    folder = RunDirectory(directory)
-    config = folder.config()
-    story = rebuild(config.get("story"), folder.path) if into is None else as_story(into)
-    saved, actual = config["story"]["class"], describe_story(story)["class"]
+    files = RunDirectory(directory)
+    description = files.config().get("story")
+    saved, _ = _class_and_arguments(description, _field(files.path))
+    story = rebuild(description, files.path) if into is None else as_story(into)
+    actual = describe_story(story)["class"]
     if actual.split(".")[-1] != saved.split(".")[-1]:
-        raise ValueError(f"{folder.path} is a run of {saved}, and into= is {actual}")
-    return Fit.read(folder, story)
+        raise ValueError(f"{files.path} is a run of {saved}, and into= is {actual}")
+    return Fit.read(files, story)
 
 
 def rebuild(description: Any, path: Path) -> Story:

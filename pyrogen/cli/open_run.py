@@ -32,7 +32,7 @@ def load_run(directory: Path, story: str | None, device: str) -> Fit:
     elif ".py" not in story:
         raise typer.BadParameter(f"expected path/to/file.py:Class, got '{story}'", param_hint="'--story'")
     else:
-        folder = RunDirectory(directory)
-        run = load(directory, into=rebuild_as(find(story), folder.config().get("story"), folder.path))
+        files = RunDirectory(directory)
+        run = load(directory, into=rebuild_as(find(story), files.config().get("story"), files.path))
     run.story.to(resolve_device(device))
     return run

@@ -168,11 +168,11 @@ def _strip(story: Story, splits: Splits, out: Path) -> SampleStrip:
     return SampleStrip(out / "strip.png", _STRIP_IMAGES, given={} if y is None else {"y": y})
 
 
-def _epochs_of_finished(folder: RunDirectory) -> int | None:
+def _epochs_of_finished(directory: RunDirectory) -> int | None:
     """The number of epochs of a finished run; None where there is no run, or an unfinished one."""
-    if not folder.can_resume:
+    if not directory.can_resume:
         return None
-    state, _ = folder.checkpoint()
+    state, _ = directory.checkpoint()
     return len(state["history"]) if state["finished"] is not None else None
 
 

@@ -1,4 +1,4 @@
-"""`pyrogen train`: what it keeps, what it says, and how it goes on."""
+"""`pyrogen train`: what it writes, what it prints, and how it resumes."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_resume(call, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_an_interrupt_says_how_to_go_on(call, tmp_path):
+def test_an_interrupt_prints_how_to_resume(call, tmp_path):
     out = tmp_path / "run"
     arguments = ["train", "vae", "--data", "digits", *SMALL, "--out", str(out)]
     command = [sys.executable, "-m", "pyrogen", *arguments, "--epochs", "5000"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pyrogen import adversarial, nn
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import Channels, Networks, Positive, Posterior, Size, Sizes, posterior_of
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import Networks, posterior_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.nn import as_shape
@@ -27,7 +27,7 @@ def _hidden_for(network: Kind) -> tuple[int, ...]:
 
 
 Network = Annotated[Kind | None, Auto(_network_for)]
-Hidden = Annotated[Sizes | None, Auto(_hidden_for)]
+Hidden = Annotated[types.Sizes | None, Auto(_hidden_for)]
 
 
 def _generator_and_critic(
@@ -35,7 +35,7 @@ def _generator_and_critic(
     event_shape: tuple[int, ...],
     inputs: int,
     hidden: Any,
-    channels: Sizes,
+    channels: types.Sizes,
     spectral: bool,
     labels: int = 0,
 ) -> dict[str, Any]:
@@ -49,10 +49,10 @@ def _generator_and_critic(
 
 def _gan(
     event_shape: tuple[int, ...],
-    latent: Size = 16,
+    latent: types.Size = 16,
     network: Network = None,
     hidden: Hidden = None,
-    channels: Channels = (32, 64),
+    channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
     """Build a GAN. For MNIST: --epochs 15 --objective r1=1 --set latent=64."""
@@ -62,12 +62,12 @@ def _gan(
 
 def _conditional_gan(
     event_shape: tuple[int, ...],
-    classes: Annotated[Size | None, UsedIf(condition=None)] = None,
-    latent: Size = 16,
-    condition: Sizes | None = None,
+    classes: Annotated[types.Size | None, UsedIf(condition=None)] = None,
+    latent: types.Size = 16,
+    condition: types.Sizes | None = None,
     network: Network = None,
     hidden: Hidden = None,
-    channels: Channels = (32, 64),
+    channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
     """Build a GAN given labels. For MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
@@ -79,12 +79,12 @@ def _conditional_gan(
 
 def _vae_gan(
     event_shape: tuple[int, ...],
-    latent: Size = 16,
-    weight: Positive = 10000.0,
-    posterior: Posterior = "diagonal",
+    latent: types.Size = 16,
+    weight: types.Positive = 10000.0,
+    posterior: types.Posterior = "diagonal",
     network: Network = None,
     hidden: Hidden = None,
-    channels: Channels = (32, 64),
+    channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
     """Build a VAE with a critic. For MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""

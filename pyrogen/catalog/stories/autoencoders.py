@@ -5,27 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pyrogen import models, nn
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import (
-    Channels,
-    Components,
-    Hidden,
-    Levels,
-    Likelihood,
-    Network,
-    Networks,
-    NonNegative,
-    Posterior,
-    PriorName,
-    Share,
-    Size,
-    Sizes,
-    SizesOrNone,
-    Width,
-    likelihood_of,
-    posterior_of,
-    prior_of,
-)
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import Networks, likelihood_of, posterior_of, prior_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import UsedIf
 from pyrogen.nn import as_shape
@@ -36,16 +17,16 @@ __all__ = ["ENTRIES"]
 
 def _vae(
     event_shape: tuple[int, ...],
-    levels: Levels = None,
-    latent: Size = 16,
-    likelihood: Likelihood = "bernoulli",
-    network: Network = "dense",
-    hidden: Hidden = (400,),
-    channels: Channels = (32, 64),
-    width: Width = 64,
-    posterior: Posterior = "diagonal",
-    prior: PriorName = "normal",
-    components: Components = 50,
+    levels: types.Levels = None,
+    latent: types.Size = 16,
+    likelihood: types.Likelihood = "bernoulli",
+    network: types.Network = "dense",
+    hidden: types.Hidden = (400,),
+    channels: types.Channels = (32, 64),
+    width: types.Width = 64,
+    posterior: types.Posterior = "diagonal",
+    prior: types.Prior = "normal",
+    components: types.Components = 50,
 ) -> Story:
     """Build a VAE. For MNIST: --epochs 300 --set latent=40, with --set network=conv or likelihood=pixelcnn."""
     family, guide = likelihood_of(likelihood, event_shape, levels), posterior_of(posterior, latent)
@@ -63,11 +44,11 @@ def _vae(
 
 def _hierarchical_vae(
     event_shape: tuple[int, ...],
-    levels: Levels = None,
-    latents: Sizes = (32, 16),
-    likelihood: Likelihood = "bernoulli",
+    levels: types.Levels = None,
+    latents: types.Sizes = (32, 16),
+    likelihood: types.Likelihood = "bernoulli",
     guide: Literal["ladder", "bottom-up"] = "ladder",
-    hidden: Sizes = (200,),
+    hidden: types.Sizes = (200,),
 ) -> Story:
     """Build a VAE of several layers. For MNIST: --epochs 200 --set latents=[100,50,25] --set hidden=[200,200]."""
     story = models.LadderVAE if guide == "ladder" else models.HierarchicalVAE
@@ -77,15 +58,15 @@ def _hierarchical_vae(
 
 def _autoencoder(
     event_shape: tuple[int, ...],
-    latent: Size = 16,
-    network: Network = "dense",
-    hidden: Hidden = (400,),
-    channels: Channels = (32, 64),
-    width: Width = 64,
-    masking: Share = 0.0,
-    noise: NonNegative = 0.0,
-    contractive: NonNegative = 0.0,
-    sparse: NonNegative = 0.0,
+    latent: types.Size = 16,
+    network: types.Network = "dense",
+    hidden: types.Hidden = (400,),
+    channels: types.Channels = (32, 64),
+    width: types.Width = 64,
+    masking: types.Share = 0.0,
+    noise: types.NonNegative = 0.0,
+    contractive: types.NonNegative = 0.0,
+    sparse: types.NonNegative = 0.0,
 ) -> Story:
     """Build an autoencoder. For MNIST: --epochs 100 --set latent=32, with --set masking=0.3 or noise=0.3."""
     if masking and noise:
@@ -105,16 +86,16 @@ def _autoencoder(
 
 def _vq_vae(
     event_shape: tuple[int, ...],
-    levels: Levels = None,
-    codes: Size = 16,
-    features: Size = 16,
-    likelihood: Likelihood = "bernoulli",
+    levels: types.Levels = None,
+    codes: types.Size = 16,
+    features: types.Size = 16,
+    likelihood: types.Likelihood = "bernoulli",
     network: Literal["dense", "conv"] = "dense",
-    grid: Annotated[Sizes, UsedIf(network="dense")] = 2,
-    channels: Annotated[Sizes, UsedIf(network="conv")] = (32, 64),
-    hidden: Annotated[SizesOrNone, UsedIf(network="dense")] = (400,),
+    grid: Annotated[types.Sizes, UsedIf(network="dense")] = 2,
+    channels: Annotated[types.Sizes, UsedIf(network="conv")] = (32, 64),
+    hidden: Annotated[types.SizesOrNone, UsedIf(network="dense")] = (400,),
     prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",
-    commitment: NonNegative = 0.25,
+    commitment: types.NonNegative = 0.25,
 ) -> Story:
     """Build a VQ-VAE. For MNIST: --epochs 150 --set grid=16 --set codes=64."""
     family = likelihood_of(likelihood, event_shape, levels)

@@ -11,20 +11,8 @@ from annotated_types import Interval, Len
 from torch.nn import Module
 
 from pyrogen import autoregressive, models, nn
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import (
-    Classes,
-    Count,
-    ElementLikelihood,
-    GreyLevels,
-    Levels,
-    Likelihood,
-    Share,
-    Size,
-    Sizes,
-    likelihood_of,
-    number_of_labels,
-)
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import likelihood_of, number_of_labels
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.distributions import Family, LogisticMixture
@@ -34,7 +22,7 @@ from pyrogen.story import Story
 __all__ = ["ENTRIES"]
 
 Kernel = Annotated[int, Interval(ge=1, le=99)]
-_NOT_BERNOULLI = tuple(name for name in get_args(ElementLikelihood) if name != "bernoulli")
+_NOT_BERNOULLI = tuple(name for name in get_args(types.ElementLikelihood) if name != "bernoulli")
 
 
 def _model(
@@ -55,10 +43,10 @@ def _model(
 
 def _made(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Levels = None,
-    likelihood: ElementLikelihood = "bernoulli",
-    hidden: Sizes = (500,),
+    classes: types.Classes = None,
+    levels: types.Levels = None,
+    likelihood: types.ElementLikelihood = "bernoulli",
+    hidden: types.Sizes = (500,),
     conditional: bool = False,
 ) -> Story:
     """Build a MADE. For MNIST: --epochs 100 --set hidden=[2000]."""
@@ -68,11 +56,11 @@ def _made(
 
 def _pixelcnn(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Levels = None,
-    likelihood: ElementLikelihood = "bernoulli",
-    width: Size | None = None,
-    blocks: Count = 5,
+    classes: types.Classes = None,
+    levels: types.Levels = None,
+    likelihood: types.ElementLikelihood = "bernoulli",
+    width: types.Size | None = None,
+    blocks: types.Count = 5,
     kernel: Kernel = 7,
     conditional: bool = False,
 ) -> Story:
@@ -83,11 +71,11 @@ def _pixelcnn(
 
 def _gated_pixelcnn(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Levels = None,
-    likelihood: ElementLikelihood = "bernoulli",
-    width: Size | None = None,
-    blocks: Count = 6,
+    classes: types.Classes = None,
+    levels: types.Levels = None,
+    likelihood: types.ElementLikelihood = "bernoulli",
+    width: types.Size | None = None,
+    blocks: types.Count = 6,
     kernel: Kernel = 3,
     conditional: bool = False,
 ) -> Story:
@@ -98,16 +86,16 @@ def _gated_pixelcnn(
 
 def _pixelcnn_pp(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Annotated[GreyLevels | None, UsedIf(likelihood="mixture")] = None,
+    classes: types.Classes = None,
+    levels: Annotated[types.GreyLevels | None, UsedIf(likelihood="mixture")] = None,
     likelihood: Annotated[
         Literal["mixture", "bernoulli"] | None, Auto(lambda levels: "bernoulli" if levels is None else "mixture")
     ] = None,
-    components: Annotated[Count, UsedIf(likelihood="mixture")] = 5,
-    width: Size = 24,
-    blocks: Count = 2,
-    scales: Count = 2,
-    dropout: Share = 0.0,
+    components: Annotated[types.Count, UsedIf(likelihood="mixture")] = 5,
+    width: types.Size = 24,
+    blocks: types.Count = 2,
+    scales: types.Count = 2,
+    dropout: types.Share = 0.0,
     conditional: bool = False,
 ) -> Story:
     """Build a PixelCNN++. For MNIST: --epochs 30 --set scales=3 --set width=32."""
@@ -123,12 +111,12 @@ def _pixelcnn_pp(
 
 def _pixelrnn(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Levels = None,
-    likelihood: ElementLikelihood = "bernoulli",
+    classes: types.Classes = None,
+    levels: types.Levels = None,
+    likelihood: types.ElementLikelihood = "bernoulli",
     kind: Literal["row", "diagonal"] = "row",
-    width: Size | None = None,
-    layers: Count = 3,
+    width: types.Size | None = None,
+    layers: types.Count = 3,
     conditional: bool = False,
 ) -> Story:
     """Build a PixelRNN. For MNIST: --epochs 50 --set kind=diagonal --set layers=7."""
@@ -138,12 +126,12 @@ def _pixelrnn(
 
 def _image_transformer(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
-    levels: Annotated[GreyLevels | None, UsedIf(likelihood=_NOT_BERNOULLI)] = None,
-    likelihood: ElementLikelihood = "bernoulli",
-    width: Size = 64,
-    heads: Count = 4,
-    layers: Count = 3,
+    classes: types.Classes = None,
+    levels: Annotated[types.GreyLevels | None, UsedIf(likelihood=_NOT_BERNOULLI)] = None,
+    likelihood: types.ElementLikelihood = "bernoulli",
+    width: types.Size = 64,
+    heads: types.Count = 4,
+    layers: types.Count = 3,
     conditional: bool = False,
 ) -> Story:
     """Build a transformer over pixels. For MNIST: --epochs 50 --set layers=8 --set heads=2."""
@@ -154,15 +142,15 @@ def _image_transformer(
 
 def _tile_transformer(
     event_shape: tuple[int, ...],
-    levels: Levels = None,
-    codes: Size = 32,
-    features: Size = 16,
-    likelihood: Likelihood = "bernoulli",
-    tile: Size | Annotated[Sequence[Size], Len(1, 2)] = 2,
-    hidden: Sizes = (64,),
-    width: Size = 64,
-    heads: Count = 4,
-    layers: Count = 2,
+    levels: types.Levels = None,
+    codes: types.Size = 32,
+    features: types.Size = 16,
+    likelihood: types.Likelihood = "bernoulli",
+    tile: types.Size | Annotated[Sequence[types.Size], Len(1, 2)] = 2,
+    hidden: types.Sizes = (64,),
+    width: types.Size = 64,
+    heads: types.Count = 4,
+    layers: types.Count = 2,
 ) -> Story:
     """Build a transformer over tiles. For MNIST: --epochs 100 --set tile=4 --set codes=256 --set width=128."""
     family = likelihood_of(likelihood, event_shape, levels)
@@ -184,10 +172,10 @@ def _tile_transformer(
 
 def _language_model(
     event_shape: tuple[int, ...],
-    symbols: Size | None = None,
+    symbols: types.Size | None = None,
     network: Literal["transformer", "recurrent"] = "transformer",
-    width: Size = 64,
-    layers: Count = 2,
+    width: types.Size = 64,
+    layers: types.Count = 2,
 ) -> Story:
     """Build a model of text, a .txt file. Recurrent: --set network=recurrent --set layers=1 --set width=128."""
     if symbols is None or len(event_shape) != 1:

@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pyrogen import models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import (
-    Levels,
-    Likelihood,
-    NonNegative,
-    Posterior,
-    Size,
-    Sizes,
-    likelihood_of,
-    posterior_of,
-)
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import likelihood_of, posterior_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import UsedIf
 from pyrogen.nn import as_shape
@@ -26,15 +17,15 @@ __all__ = ["ENTRIES"]
 
 def _conditional_vae(
     event_shape: tuple[int, ...],
-    classes: Annotated[Size | None, UsedIf(condition=None)] = None,
-    levels: Levels = None,
+    classes: Annotated[types.Size | None, UsedIf(condition=None)] = None,
+    levels: types.Levels = None,
     missing_labels: bool = False,
-    latent: Size = 16,
-    condition: Annotated[Sizes | None, UsedIf(missing_labels=False)] = None,
-    likelihood: Likelihood = "bernoulli",
-    posterior: Posterior = "diagonal",
-    hidden: Sizes = (400,),
-    alpha: Annotated[NonNegative, UsedIf(missing_labels=True)] = 1.0,
+    latent: types.Size = 16,
+    condition: Annotated[types.Sizes | None, UsedIf(missing_labels=False)] = None,
+    likelihood: types.Likelihood = "bernoulli",
+    posterior: types.Posterior = "diagonal",
+    hidden: types.Sizes = (400,),
+    alpha: Annotated[types.NonNegative, UsedIf(missing_labels=True)] = 1.0,
 ) -> Story:
     """Build a VAE given labels, semi-supervised where some are missing. For MNIST: --epochs 300 --set latent=40."""
     parts: dict[str, Any] = {

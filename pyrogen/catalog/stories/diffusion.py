@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval
 
 from pyrogen import distributions, models, nn
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import Classes, Count, GreyLevels, Share, Size, Sizes, likelihood_of, number_of_labels
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import likelihood_of, number_of_labels
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.distributions import (
@@ -26,7 +26,7 @@ from pyrogen.story import Story
 __all__ = ["ENTRIES"]
 
 LogSNR = Annotated[float, Interval(ge=-100, le=100)]
-Levels = Annotated[GreyLevels | None, UsedIf(likelihood="categorical"), UsedIf(likelihood="gaussian", high=None)]
+Levels = Annotated[types.GreyLevels | None, UsedIf(likelihood="categorical"), UsedIf(likelihood="gaussian", high=None)]
 Likelihood = Annotated[
     Literal["categorical", "bernoulli", "gaussian"] | None,
     Auto(lambda levels: "gaussian" if levels is None else "categorical"),
@@ -48,7 +48,7 @@ _PREDICTIONS: dict[str, Callable[[], Prediction]] = {
 
 def _diffusion(
     event_shape: tuple[int, ...],
-    classes: Classes = None,
+    classes: types.Classes = None,
     levels: Levels = None,
     conditional: bool = False,
     num_timesteps: Annotated[int, Interval(ge=3, le=100_000)] = 1000,
@@ -56,14 +56,14 @@ def _diffusion(
     prediction: Literal["v", "noise", "x"] = "v",
     schedule: Literal["even", "cosine", "linear"] = "even",
     network: Network = None,
-    channels: Annotated[Sizes, UsedIf(network="unet")] = (16, 32),
-    blocks: Annotated[Count, UsedIf(network="unet")] = 1,
-    hidden: Annotated[Sizes, UsedIf(network="dense")] = (256, 256, 256),
-    timesteps_per_datum: Size | None = 1,
+    channels: Annotated[types.Sizes, UsedIf(network="unet")] = (16, 32),
+    blocks: Annotated[types.Count, UsedIf(network="unet")] = 1,
+    hidden: Annotated[types.Sizes, UsedIf(network="dense")] = (256, 256, 256),
+    timesteps_per_datum: types.Size | None = 1,
     simple_loss: bool = False,
     high: LogSNR | None = None,
     low: LogSNR = -10.0,
-    label_dropout: Annotated[Share, UsedIf(conditional=True)] = 0.1,
+    label_dropout: Annotated[types.Share, UsedIf(conditional=True)] = 0.1,
 ) -> Story:
     """Build a diffusion model. For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2."""
     labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pyrogen import models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import Size, SizesOrNone
+from pyrogen.catalog import examples, types
 from pyrogen.catalog.entry import Entry
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
@@ -12,7 +11,7 @@ from pyrogen.story import Story
 __all__ = ["ENTRIES"]
 
 
-def _classifier(event_shape: tuple[int, ...], classes: Size, hidden: SizesOrNone = (400,)) -> Story:
+def _classifier(event_shape: tuple[int, ...], classes: types.Size, hidden: types.SizesOrNone = (400,)) -> Story:
     """Build a classifier. For MNIST: --epochs 10 --lr 1e-3."""
     return models.Classifier(event_shape, classes, hidden=as_shape(hidden))
 

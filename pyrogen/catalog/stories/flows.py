@@ -9,8 +9,8 @@ from annotated_types import Interval
 from torch import Tensor
 
 from pyrogen import distributions, models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import Count, GreyLevels, Size, Sizes, number_of_labels
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import number_of_labels
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.nn import as_shape
@@ -32,18 +32,18 @@ def _alpha_for(levels: int | None) -> float:
 
 def _flow(
     event_shape: tuple[int, ...],
-    classes: Annotated[Size | None, UsedIf(conditional=True, condition=None)] = None,
-    levels: Annotated[GreyLevels | None, UsedIf(alpha=None)] = None,
+    classes: Annotated[types.Size | None, UsedIf(conditional=True, condition=None)] = None,
+    levels: Annotated[types.GreyLevels | None, UsedIf(alpha=None)] = None,
     kind: Annotated[Kind, Auto(_kind_for)] = "auto",
     elementwise: Literal["spline", "affine"] = "spline",
-    steps: Count = 4,
+    steps: types.Count = 4,
     bins: Annotated[int, Interval(ge=2, le=256), UsedIf(elementwise="spline")] = 8,
-    hidden: Annotated[Sizes, UsedIf(kind=("coupling", "autoregressive"))] = (128, 128),
-    scales: Annotated[Count, UsedIf(kind="multiscale")] = 3,
-    width: Annotated[Size, UsedIf(kind="multiscale")] = 32,
+    hidden: Annotated[types.Sizes, UsedIf(kind=("coupling", "autoregressive"))] = (128, 128),
+    scales: Annotated[types.Count, UsedIf(kind="multiscale")] = 3,
+    width: Annotated[types.Size, UsedIf(kind="multiscale")] = 32,
     alpha: Annotated[Annotated[float, Interval(ge=0, lt=0.5)] | None, Auto(_alpha_for)] = None,
     conditional: Annotated[bool, UsedIf(condition=None)] = False,
-    condition: Sizes | None = None,
+    condition: types.Sizes | None = None,
 ) -> Story:
     """Build a normalizing flow. For MNIST: --epochs 40 --lr 1e-3 --set width=64."""
     each = distributions.Spline(bins) if elementwise == "spline" else distributions.Affine()

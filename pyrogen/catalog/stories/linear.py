@@ -5,35 +5,37 @@ from __future__ import annotations
 from typing import Literal
 
 from pyrogen import models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import CovarianceName, Positive, Size, covariance_of
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import covariance_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.story import Story
 
 __all__ = ["ENTRIES"]
 
 
-def _gaussian(event_shape: tuple[int, ...], covariance: CovarianceName = "full", floor: Positive = 1e-4) -> Story:
+def _gaussian(
+    event_shape: tuple[int, ...], covariance: types.Covariance = "full", floor: types.Positive = 1e-4
+) -> Story:
     """Build a Gaussian. For MNIST: the defaults."""
     return models.MultivariateGaussian(event_shape, covariance_of(covariance, floor))
 
 
-def _pca(event_shape: tuple[int, ...], latent: Size = 10) -> Story:
+def _pca(event_shape: tuple[int, ...], latent: types.Size = 10) -> Story:
     """Build a PCA. For MNIST: --set latent=50."""
     return models.PCA(event_shape, latent)
 
 
-def _ppca(event_shape: tuple[int, ...], latent: Size = 10, guide: Literal["full", "meanfield"] = "full") -> Story:
+def _ppca(event_shape: tuple[int, ...], latent: types.Size = 10, guide: Literal["full", "meanfield"] = "full") -> Story:
     """Build a probabilistic PCA. For MNIST: --epochs 20 --set latent=50."""
     return models.PPCA(event_shape, latent, guide)
 
 
-def _bayesian_ppca(event_shape: tuple[int, ...], latent: Size = 30) -> Story:
+def _bayesian_ppca(event_shape: tuple[int, ...], latent: types.Size = 30) -> Story:
     """Build a Bayesian PCA. For MNIST: --epochs 20 --lr 1e-3 --set latent=100."""
     return models.BayesianPPCA(event_shape, latent)
 
 
-def _factor_analysis(event_shape: tuple[int, ...], latent: Size = 10, floor: Positive = 1e-4) -> Story:
+def _factor_analysis(event_shape: tuple[int, ...], latent: types.Size = 10, floor: types.Positive = 1e-4) -> Story:
     """Build a factor analysis. For MNIST: --epochs 20 --set latent=50."""
     return models.FactorAnalysis(event_shape, latent, floor)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from pyrogen import distributions, models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import CovarianceName, Positive, Size, covariance_of
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import covariance_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.distributions import Bandwidth
 from pyrogen.story import Story
@@ -18,7 +18,7 @@ __all__ = ["ENTRIES"]
 def _kde(
     event_shape: tuple[int, ...],
     total: int,
-    bandwidth: Literal["leave-one-out", "scott", "silverman"] | Positive = "leave-one-out",
+    bandwidth: Literal["leave-one-out", "scott", "silverman"] | types.Positive = "leave-one-out",
 ) -> Story:
     """Build a kernel density estimate. For MNIST: the defaults."""
     rules: dict[str, Callable[[], Bandwidth]] = {
@@ -29,13 +29,16 @@ def _kde(
     return models.KDE(event_shape, total, rules[bandwidth]() if isinstance(bandwidth, str) else bandwidth)
 
 
-def _kmeans(event_shape: tuple[int, ...], clusters: Size = 10) -> Story:
+def _kmeans(event_shape: tuple[int, ...], clusters: types.Size = 10) -> Story:
     """Build a k-means. For MNIST: --set clusters=50."""
     return models.KMeans(event_shape, clusters)
 
 
 def _mixture(
-    event_shape: tuple[int, ...], components: Size = 10, covariance: CovarianceName = "full", floor: Positive = 1e-4
+    event_shape: tuple[int, ...],
+    components: types.Size = 10,
+    covariance: types.Covariance = "full",
+    floor: types.Positive = 1e-4,
 ) -> Story:
     """Build a Gaussian mixture. For MNIST: --epochs 20 --set covariance=diagonal --set components=50."""
     return models.GaussianMixture(event_shape, components, covariance_of(covariance, floor))

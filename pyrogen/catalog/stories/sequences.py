@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pyrogen import models
-from pyrogen.catalog import examples
-from pyrogen.catalog.components import (
-    Components,
-    Count,
-    Levels,
-    Posterior,
-    PriorName,
-    Probability,
-    Size,
-    likelihood_of,
-    posterior_of,
-    prior_of,
-)
+from pyrogen.catalog import examples, types
+from pyrogen.catalog.components import likelihood_of, posterior_of, prior_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import UsedIf
 from pyrogen.story import Story
@@ -29,18 +18,18 @@ Element = Literal["auto", "gaussian", "gaussian-pixel", "gaussian-shared", "bern
 
 def _sequence_vae(
     event_shape: tuple[int, ...],
-    symbols: Size | None = None,
-    levels: Levels = None,
-    latent: Size = 8,
+    symbols: types.Size | None = None,
+    levels: types.Levels = None,
+    latent: types.Size = 8,
     likelihood: Element = "auto",
     network: Literal["recurrent", "transformer"] = "recurrent",
-    width: Size = 64,
-    layers: Count = 1,
-    word_keep_prob: Probability = 1.0,
+    width: types.Size = 64,
+    layers: types.Count = 1,
+    word_keep_prob: types.Probability = 1.0,
     noise: bool = True,
-    posterior: Annotated[Posterior, UsedIf(noise=True)] = "diagonal",
-    prior: Annotated[PriorName, UsedIf(noise=True)] = "normal",
-    components: Components = 50,
+    posterior: Annotated[types.Posterior, UsedIf(noise=True)] = "diagonal",
+    prior: Annotated[types.Prior, UsedIf(noise=True)] = "normal",
+    components: types.Components = 50,
 ) -> Story:
     """Build a VAE of series, text or rows of images. For text: --set word_keep_prob=0.5. For MNIST: --epochs 100."""
     parts: dict[str, Any] = {"network": network, "width": width, "layers": layers, "word_keep_prob": word_keep_prob}
