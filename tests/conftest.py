@@ -7,13 +7,16 @@ the repository and the working folder, no file. All tests start from one seed, w
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pyro
 import pytest
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 from pyro.poutine import runtime
 from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
@@ -35,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    hypothesis.settings.register_profile("pyrogen", database=None, deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("pyrogen")
+    set_hypothesis_home_dir(Path(tempfile.gettempdir(), "hypothesis"))  # not in the project
     torch.set_num_threads(THREADS)
     pyro.enable_validation(True)
     WORLD.update(_settings())

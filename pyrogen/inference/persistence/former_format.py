@@ -46,6 +46,7 @@ _ATTRIBUTES = {
     "go_on_right": ("state_conv_right",),
     "grow": ("upsample",),
     "halved": ("downsample",),
+    "held": ("submodules",),
     "hear": ("scale_shift",),
     "hidden": ("mask_token",),
     "look": ("qkv_proj", "attention", "input_conv"),
@@ -55,6 +56,7 @@ _ATTRIBUTES = {
     "places": ("position_embedding", "max_length"),
     "reader": ("encoder",),
     "shrink": ("downsample",),
+    "taught": ("label_weight",),
     "tell": ("out_proj", "output_conv"),
     "told": ("context_proj", "embedding", "scale_shift", "context_embedding"),
 }
@@ -99,7 +101,8 @@ def current_weights(saved: Mapping[str, Tensor], live: Mapping[str, Tensor], pat
     if len(saved) != len(live):
         return dict(saved)  # refused where names are compared
     for former, name in zip(saved, live, strict=True):
-        parts, others = former.split("."), name.split(".")
+        # Networks of flows are one level higher or lower than they were.
+        parts, others = ([part for part in key.split(".") if part != "network"] for key in (former, name))
         same = len(parts) == len(others)
         if not same or any(a != b and b not in _ATTRIBUTES.get(a, ()) for a, b in zip(parts, others, strict=True)):
             raise ValueError(f"{path}: '{former}' of an older version of pyrogen has no counterpart: train again")

@@ -216,7 +216,7 @@ def _reconstructed(program: Program, rows: Batch) -> dict[str, Tensor]:
 def _point_traces(program: Program, rows: Batch) -> tuple[Any, Any]:
     """Traces of guide and model with every latent at the point of its distribution."""
     guide = poutine.trace(ModeLatents()(program.guide)).get_trace(rows)
-    return guide, poutine.trace(poutine.replay(ModeLatents()(program.model), trace=guide)).get_trace(rows)
+    return guide, poutine.trace(ModeLatents()(poutine.replay(program.model, trace=guide))).get_trace(rows)
 
 
 def _call(method: Any, name: str, rows: Batch) -> Any:
