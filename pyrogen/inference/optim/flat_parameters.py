@@ -1,7 +1,8 @@
 """Flattened parameters: those of a small model and Adam's moments in one tensor, so that a step is one compiled call.
 
-A step of a small model is bound by the number of calls and tensors, not by arithmetic. Whole jobs, compiling included,
-are compared with compiled gradients and torch's fused Adam in `benchmarks/flat_parameters.py`.
+A step of a small model is bound by the number of calls and tensors, not by arithmetic. Compared with compiled gradients
+and torch's fused Adam, compiling included, whole jobs of 20,000 steps take 0.84 to 0.93 of the CPU time, those of
+50,000 steps 0.70 to 0.77 (`benchmarks/flat_parameters.py`).
 """
 
 from __future__ import annotations
