@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from pyrogen.diagnostics.core.estimates import finite_or_none
 
 __all__ = ["PARTS", "Diagnosis", "Finding", "Metric", "Part", "Verdict", "by_severity"]
 
@@ -46,7 +47,7 @@ class Metric:
         Returns:
             A dict with these four keys; a value or error that is not finite is None.
         """
-        finite = {"value": _finite(self.value), "error": _finite(self.error), "threshold": self.threshold}
+        finite = {"value": finite_or_none(self.value), "error": finite_or_none(self.error), "threshold": self.threshold}
         return {**finite, "verdict": self.verdict}
 
 
@@ -181,7 +182,3 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _worst(verdicts: Iterable[Verdict | None]) -> Verdict:
     return max((v for v in verdicts if v is not None), key=_ORDER.index, default="believe")
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
