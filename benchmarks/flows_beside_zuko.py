@@ -6,8 +6,8 @@
 Both are the density of a story without latents, zuko's through Pyro's bridge (`ZukoToPyro`), trained by Adam on batches
 of 256 rows with one thread. Bursts of steps of the four ways (ours and zuko's, eager and compiled) take turns; figures
 are medians of processor time. Errors are those of float32: of x after a way to the base and back, and of the log
-density beside float64's. Where weights can be mapped, the log densities of one layer are compared at the same weights; where
-the masks of the networks differ, the numbers of weights that they leave free are.
+density beside float64's. Where weights can be mapped, the log densities of one layer are compared at the same weights;
+where the masks of the networks differ, the numbers of weights that they leave free are.
 """
 
 from __future__ import annotations
