@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UsageError", "did_you_mean"]
-
 
 class UsageError(ValueError):
     """A name that does not exist, or a setting that cannot be as it is given; the command line exits with status 2."""

@@ -15,8 +15,6 @@ from pyrogen.distributions import Prior
 from pyrogen.nn import Critic, Generator, Label, Shape, as_shape, flatten, flatten_batch
 from pyrogen.story import Labelled
 
-__all__ = ["ConditionalGAN"]
-
 
 class ConditionalGAN(Labelled, Adversarial):
     """z ~ prior,  x = G(z, y), trained with a critic that receives y too; see `Adversarial`.

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["detect_failures", "diversity", "effective_number"]
-
 COLLAPSED = 0.5
 """Diversity below which a generator has collapsed: it covers less than half of the data."""
 WON = 0.99

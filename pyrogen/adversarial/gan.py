@@ -12,8 +12,6 @@ from pyrogen.adversarial.story import Adversarial
 from pyrogen.distributions import Prior
 from pyrogen.nn import Critic, Generator, Shape, flatten_batch
 
-__all__ = ["GAN"]
-
 
 class GAN(Adversarial):
     """z ~ prior,  x = G(z), trained with a critic; see `Adversarial`.

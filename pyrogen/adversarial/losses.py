@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["AdversarialLoss", "Hinge", "NonSaturating", "Wasserstein"]
-
 R1, R1_EACH = 10.0, 0.2
 """Weight of R1, after Mescheder et al. for images from -1 to 1, and its largest value for each number of a datum."""
 

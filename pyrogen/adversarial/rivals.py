@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch
 
-__all__ = ["GeneratorLoss", "Rivals"]
-
 GeneratorLoss = Callable[[Tensor], Tensor]
 """From generated data to the generator's adversarial loss."""
 

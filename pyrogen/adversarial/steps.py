@@ -26,8 +26,6 @@ from pyrogen.inference.program.rng import seeded
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Signature
 
-__all__ = ["AdversarialSteps"]
-
 METRIC_ROWS = 128
 """Rows, and as many generated ones, from which diversity and held-out accuracy are computed."""
 RUNNING_MEAN_WEIGHT = 0.01

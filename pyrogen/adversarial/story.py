@@ -20,8 +20,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.nn import Shape, as_shape
 from pyrogen.story import Batch, Story, check_event
 
-__all__ = ["BETAS", "EMA", "RATE", "Adversarial"]
-
 RATE, BETAS, EMA = 1e-3, (0.5, 0.99), 0.999
 """Defaults of Adam and of averaged weights."""
 

@@ -19,8 +19,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 from pyrogen.story import Batch
 
-__all__ = ["VAEGAN"]
-
 _ROWS_FOR_SCALE = 1000
 """Training data from which the scale of the features is taken."""
 

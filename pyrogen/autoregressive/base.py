@@ -12,8 +12,6 @@ from torch import Tensor
 from pyrogen.distributions import AutoregressiveDistribution, Family
 from pyrogen.story import Story, check_event
 
-__all__ = ["AutoregressiveStory"]
-
 _MAX_ELEMENTS = 2**16
 """Elements of data that are scored at once."""
 

@@ -15,8 +15,6 @@ from pyrogen.distributions import AutoregressiveDistribution, Categorical
 from pyrogen.nn import CausalRecurrent, CausalTransformer, elements, without_padding
 from pyrogen.story import check_event, check_length
 
-__all__ = ["LanguageModel"]
-
 
 class LanguageModel(AutoregressiveStory):
     """p(x | length) = prod_t p(x_t | x_1, ..., x_{t-1}), the symbols of a text in their order. The guide is empty.

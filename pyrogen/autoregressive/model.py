@@ -13,8 +13,6 @@ from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Family,
 from pyrogen.nn import Label, Shape, as_shape
 from pyrogen.story import Labelled
 
-__all__ = ["AutoregressiveModel", "ConditionalAutoregressiveModel"]
-
 
 class AutoregressiveModel(AutoregressiveStory):
     """p(x) = prod_i p(x_i | x_1, ..., x_{i-1}), with p(x_i | x_<i) = likelihood(network(x)_i). The guide is empty.

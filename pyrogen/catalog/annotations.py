@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 
-__all__ = ["accepts", "choices", "describe"]
-
 _UNIONS = (Union, UnionType)
 _SEQUENCES = (list, tuple, Sequence)
 _LIMITS = (Ge, Gt, Le, Lt, MinLen, MaxLen)

@@ -12,8 +12,6 @@ from pyrogen.catalog import types
 from pyrogen.distributions import Covariance, Family, Prior
 from pyrogen.nn import as_shape
 
-__all__ = ["Networks", "covariance_of", "likelihood_of", "number_of_labels", "posterior_of", "prior_of"]
-
 _CONTEXT_MAPS = 4
 """Numbers that a decoder gives each pixel of an autoregressive likelihood."""
 

@@ -13,8 +13,6 @@ from pyrogen.catalog.settings import Setting, check_settings, format_value, sett
 from pyrogen.messages import UsageError
 from pyrogen.story import Story
 
-__all__ = ["FROM_DATA", "Entry"]
-
 FROM_DATA = ("event_shape", "classes", "levels", "symbols", "missing_labels", "total")
 """Arguments that a story receives from the data where it asks for them."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["images", "labelled_images", "labelled_points", "points", "series", "text"]
-
 
 def points() -> Tensor:
     """Correlated points.

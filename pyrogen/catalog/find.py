@@ -25,8 +25,6 @@ from pyrogen.catalog.stories import (
 from pyrogen.messages import UsageError, did_you_mean
 from pyrogen.story import Story
 
-__all__ = ["CATALOG", "find"]
-
 _GROUPS = (
     linear,
     mixtures,

@@ -15,8 +15,6 @@ from pyrogen.inference.persistence.config import describe_story
 from pyrogen.messages import did_you_mean
 from pyrogen.story import Story, as_story
 
-__all__ = ["load", "rebuild", "rebuild_as"]
-
 _PACKAGES = {"adversarial": adversarial, "autoregressive": autoregressive, "distributions": distributions}
 _PACKAGES |= {"models": models, "nn": nn}
 

@@ -11,8 +11,6 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pyrogen.catalog.annotations import accepts, choices, describe
 from pyrogen.messages import UsageError, did_you_mean
 
-__all__ = ["Auto", "Setting", "UsedIf", "check_settings", "format_value", "settings_of"]
-
 _WIDTH = 60
 """Characters of a value that a message shows."""
 

@@ -9,30 +9,6 @@ from annotated_types import Interval, Len
 
 from pyrogen.catalog.settings import UsedIf
 
-__all__ = [
-    "Channels",
-    "Classes",
-    "Components",
-    "Count",
-    "Covariance",
-    "ElementLikelihood",
-    "GreyLevels",
-    "Hidden",
-    "Levels",
-    "Likelihood",
-    "Network",
-    "NonNegative",
-    "Positive",
-    "Posterior",
-    "Prior",
-    "Probability",
-    "Share",
-    "Size",
-    "Sizes",
-    "SizesOrNone",
-    "Width",
-]
-
 Size = Annotated[int, Interval(ge=1, le=16_384)]
 """Of a layer, a latent space, a codebook."""
 Count = Annotated[int, Interval(ge=1, le=256)]

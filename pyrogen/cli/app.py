@@ -21,8 +21,6 @@ from pyrogen.cli.sample import sample
 from pyrogen.cli.train import train
 from pyrogen.messages import UsageError
 
-__all__ = ["main"]
-
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
@@ -41,7 +39,7 @@ app.command("list")(list_all)
 
 
 @app.callback(invoke_without_command=True)
-def pyrogen(
+def _pyrogen(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show warnings, and the traceback of an error.")] = False,

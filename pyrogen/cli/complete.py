@@ -13,8 +13,6 @@ from pyrogen.cli.data_protocol import reload_data
 from pyrogen.data import as_symbols
 from pyrogen.inference import Fit
 
-__all__ = ["complete_data"]
-
 
 def complete_data(run: Fit, begin: str, given: dict[str, Tensor], n: int) -> Tensor:
     """Draw data whose first part is given.

@@ -17,17 +17,6 @@ from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story
 
-__all__ = [
-    "DEQUANTIZED",
-    "build_protocol",
-    "describe_preparation",
-    "likelihood_support",
-    "preparation_mode",
-    "prepare",
-    "reload_data",
-    "required_preparation",
-]
-
 DEQUANTIZED = "dequantized"
 """The mode of preparation beside those of `Splits.binarized`."""
 _MAX_LABEL = 10_000

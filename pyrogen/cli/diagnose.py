@@ -33,8 +33,6 @@ from pyrogen.plots import (
     transparent_theme,
 )
 
-__all__ = ["diagnose_run"]
-
 _DRAWS = 100
 """Draws kept in posterior.nc."""
 

@@ -6,8 +6,6 @@ import typer
 
 from pyrogen.messages import did_you_mean
 
-__all__ = ["ParserError", "one_line", "usage_line"]
-
 ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for wrong usage. Typer has it from Click, newer versions from a Click of their own."""
 

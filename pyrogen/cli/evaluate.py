@@ -27,8 +27,6 @@ from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Story
 
-__all__ = ["evaluate"]
-
 Split = Literal["train", "validation", "test"]
 
 

@@ -7,8 +7,6 @@ from pyrogen.catalog.annotations import describe as describe_type
 from pyrogen.catalog.settings import Setting, format_value
 from pyrogen.data import describe as describe_data
 
-__all__ = ["list_all"]
-
 
 def list_all() -> None:
     """List the stories with their settings, and the data sets."""

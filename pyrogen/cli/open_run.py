@@ -10,8 +10,6 @@ from pyrogen.catalog import find, load, rebuild_as
 from pyrogen.inference import Fit, RunDirectory
 from pyrogen.inference.program.input_checks import resolve_device
 
-__all__ = ["load_run"]
-
 
 def load_run(directory: Path, story: str | None, device: str) -> Fit:
     """Load the run in a directory, its story on a device.

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DataDir", "Device", "Directory", "Draws", "OtherData", "Seed", "StoryFile"]
-
 DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of the data sets; by default PYROGEN_DATA, the run's, or a cache."),

@@ -13,8 +13,6 @@ from pyrogen.adversarial import AdversarialLoss, Hinge, NonSaturating, Wasserste
 from pyrogen.inference import ImportanceWeightedELBO, TemperedELBO
 from pyrogen.messages import did_you_mean
 
-__all__ = ["parse_objective", "parse_pairs"]
-
 _WITHOUT_VALUE = ("elbo", "meanfield", "nonsaturating", "hinge")
 _TEMPERED = {"beta": "beta", "warmup": "warmup", "freebits": "free_bits"}
 _ADVERSARIAL: dict[str, Any] = {"nonsaturating": NonSaturating, "hinge": Hinge, "wasserstein": Wasserstein}

@@ -11,8 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyrogen.diagnostics import Diagnosis, Estimate, Metric
 from pyrogen.diagnostics.report.diagnosis import PARTS
 
-__all__ = ["CAPTIONS", "page"]
-
 CAPTIONS = {
     "importance_weights": "Top: Pareto k-hat of each datum's importance weights; above the dashed line they are "
     "unreliable, because the guide misses part of the posterior. Bottom: the importance-weighted lower bound on "

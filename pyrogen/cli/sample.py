@@ -24,8 +24,6 @@ from pyrogen.messages import UsageError
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
 
-__all__ = ["sample"]
-
 _SUFFIXES = (".png", ".npz", ".safetensors", ".txt")
 
 

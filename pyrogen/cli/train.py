@@ -22,8 +22,6 @@ from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip
 from pyrogen.story import Labelled, Story
 
-__all__ = ["train"]
-
 
 def _finite(value: float | None) -> float | None:
     """Check that an option's number is finite, for Typer."""

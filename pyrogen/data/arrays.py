@@ -17,8 +17,6 @@ from pyrogen.data.images import as_grey
 from pyrogen.data.partition import count_classes, split_columns
 from pyrogen.data.splits import Splits
 
-__all__ = ["file_splits", "read_numpy"]
-
 
 def read_numpy(file: Path, name: str) -> Splits:
     """Read a `.npz` file (a column for each key) or a `.npy` file (column `x`), split 70/10/20.

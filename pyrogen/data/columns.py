@@ -8,8 +8,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["RESERVED", "Columns", "Transform", "check_columns", "chunks"]
-
 Transform: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 RESERVED = ("n", "total", "index")

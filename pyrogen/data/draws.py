@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bit_stream", "check_seed", "permutation", "uniform"]
-
 
 def bit_stream(seed: int, *key: int) -> np.random.PCG64:
     """A stream of random bits; different keys give independent streams.

@@ -12,8 +12,6 @@ from pyrogen.data.arrays import file_splits
 from pyrogen.data.images import as_grey
 from pyrogen.data.splits import Splits
 
-__all__ = ["read_folder"]
-
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _GREY = ("1", "L")
 _MORE_THAN_8_BITS = ("I", "F")

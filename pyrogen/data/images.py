@@ -15,8 +15,6 @@ from pyrogen.data.columns import Columns
 from pyrogen.data.partition import split_columns
 from pyrogen.data.splits import Splits
 
-__all__ = ["as_grey", "cifar10", "digits", "fashion_mnist", "mnist", "photographs", "read_idx"]
-
 CIFAR_ROWS = 10_000
 """Images in a file of CIFAR-10; tests lower it."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from pyrogen.data.columns import Columns
 from pyrogen.data.draws import bit_stream, permutation
 
-__all__ = ["count_classes", "partition", "split_columns"]
-
 # Fixes the rows of the splits; no argument of `load` changes it.
 _SEED = 1797
 

@@ -16,8 +16,6 @@ from pyrogen.data.tables import read_csv
 from pyrogen.data.texts import read_text
 from pyrogen.messages import UsageError, did_you_mean
 
-__all__ = ["data_root", "describe", "load", "user_cache"]
-
 
 class _Source(NamedTuple):
     read: Callable[[Path, bool], Splits]

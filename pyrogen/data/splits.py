@@ -14,8 +14,6 @@ from pyrogen.data.draws import check_seed
 from pyrogen.data.transforms import MODES, Dequantization, DynamicBinarization, binarized_once, dequantized_once
 from pyrogen.messages import did_you_mean
 
-__all__ = ["Splits", "Truth", "check_mode"]
-
 _SPLITS = ("train", "validation", "test")
 
 

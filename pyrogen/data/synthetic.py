@@ -15,8 +15,6 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from pyrogen.data.columns import Columns
 from pyrogen.data.splits import Splits
 
-__all__ = ["LinearGaussian", "Ring", "linear_gaussian", "ring"]
-
 _SIZES = (7_000, 1_000, 2_000)
 _Known = TypeVar("_Known", "LinearGaussian", "Ring")
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from pyrogen.data.arrays import file_splits
 from pyrogen.data.splits import Splits
 
-__all__ = ["read_csv"]
-
 _LABELS = ("y", "label")
 
 

@@ -9,8 +9,6 @@ import torch
 from pyrogen.data.arrays import file_splits
 from pyrogen.data.splits import Splits
 
-__all__ = ["as_symbols", "as_text", "read_text"]
-
 MAX_LENGTH = 1000
 """Characters of the longest line that is accepted."""
 

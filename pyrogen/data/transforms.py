@@ -10,8 +10,6 @@ from torch import Tensor
 from pyrogen.data.columns import chunks
 from pyrogen.data.draws import bit_stream, uniform
 
-__all__ = ["MODES", "Dequantization", "DynamicBinarization", "binarized_once", "dequantized_once", "grey_levels"]
-
 MODES = ("static", "dynamic", "threshold", "none")
 """How grey values become binary ones: drawn once, drawn anew for each batch, by a threshold of 0.5, or not at all."""
 

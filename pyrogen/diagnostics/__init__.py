@@ -1,5 +1,6 @@
 """Diagnostics of posteriors, models and samples, a verdict on them, and export to ArviZ's data format."""
 
+from pyrogen.diagnostics.core.datatree import GROUPS
 from pyrogen.diagnostics.core.estimates import Estimate, Estimates
 from pyrogen.diagnostics.elbo.convergence import Trend, elbo_trend
 from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
@@ -15,7 +16,7 @@ from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
-from pyrogen.diagnostics.report.arviz_export import GROUPS, to_datatree, to_inference_data
+from pyrogen.diagnostics.report.arviz_export import to_datatree, to_inference_data
 from pyrogen.diagnostics.report.checks import diagnose
 from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget

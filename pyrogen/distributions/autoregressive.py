@@ -14,8 +14,6 @@ from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import Family
 from pyrogen.nn import batch_shape, without_padding
 
-__all__ = ["AutoregressiveDistribution"]
-
 Conditional = Callable[[int, Tensor], Tensor]
 """From a position i and the elements so far (rows, length, *unit) to the outputs for it, (rows, *family.size(unit))."""
 

@@ -14,8 +14,6 @@ from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli
 from pyrogen.nn import as_shape
 
-__all__ = ["AutoregressiveLikelihood", "check_outputs"]
-
 
 @dataclass(eq=False, init=False)
 class AutoregressiveLikelihood(nn.Module, Family):

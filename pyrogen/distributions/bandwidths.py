@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Bandwidth", "LeaveOneOutBandwidth", "Scott", "Silverman", "squared_distances"]
-
 MAX_DISTANCES = 2**24
 """How many squared distances are kept in memory at the same time."""
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions.transforms import ReshapeTransform
 
-__all__ = ["Covariance", "Diagonal", "Full", "Spherical", "reshape_events"]
-
 
 @dataclass(frozen=True)
 class Covariance(ABC):

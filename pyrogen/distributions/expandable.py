@@ -9,8 +9,6 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-__all__ = ["ExpandableDistribution"]
-
 
 class ExpandableDistribution(TorchDistribution):
     """A distribution of which `expand` expands the tensors and distributions that it is made of."""

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from pyrogen.nn import batch_shape
 
-__all__ = ["Family", "check_positive", "promote_outputs", "stacked_shape", "unstack", "without_autocast"]
-
 
 class Family(ABC):
     """A family of distributions, one of which is chosen by the outputs of a network: p(. | outputs).

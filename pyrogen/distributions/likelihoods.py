@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.distributions.family import Family, check_positive, unstack
 from pyrogen.nn import Shape, as_shape
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian", "SharedScaleGaussian"]
-
 
 @dataclass(frozen=True)
 class Bernoulli(Family):

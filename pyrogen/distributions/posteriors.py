@@ -10,8 +10,6 @@ from torch import Tensor
 
 from pyrogen.distributions.family import Family, check_positive, promote_outputs, unstack
 
-__all__ = ["DiagonalNormal", "FullNormal", "precision_weighted"]
-
 
 @dataclass(frozen=True)
 class DiagonalNormal(Family):

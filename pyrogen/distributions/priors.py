@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from pyrogen.distributions.family import Family, check_positive
 from pyrogen.nn import Shape, as_shape
 
-__all__ = ["NormalMixture", "Prior", "StandardNormal", "VampPrior"]
-
 
 class Prior(ABC):
     """A distribution of latents p(z), the same for each datum.

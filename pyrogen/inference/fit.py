@@ -26,8 +26,6 @@ from pyrogen.inference.training.result import Fit
 from pyrogen.inference.training.trainer import Trainer
 from pyrogen.story import as_story
 
-__all__ = ["fit"]
-
 
 def fit(
     story_or_pair: Any,

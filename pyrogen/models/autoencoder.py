@@ -15,8 +15,6 @@ from pyrogen.distributions import StandardNormal
 from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
-__all__ = ["Autoencoder"]
-
 
 class Autoencoder(EncoderDecoderStory):
     """x | z ~ N(decoder(z), I),  z without a prior,  guided by the point z = encoder(corrupted x).

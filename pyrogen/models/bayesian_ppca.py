@@ -16,8 +16,6 @@ from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["BayesianPPCA"]
-
 
 class BayesianPPCA(EncoderDecoderStory):
     """a_k ~ Gamma(c, c),  W_dk ~ N(0, u^2 / a_k),  s ~ HalfNormal(u),  z ~ N(0, I_K),  x | z ~ N(W z + mu, s^2 I_D).

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["check_latent", "check_timesteps", "is_number_between"]
-
 
 def check_latent(story: str, latent: int, features: int) -> None:
     """Refuse more latents than features in a linear story.

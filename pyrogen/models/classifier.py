@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from pyrogen.nn import Dense, Label, Shape, as_shape, flatten_batch
 from pyrogen.story import Story, check_event
 
-__all__ = ["Classifier"]
-
 
 class Classifier(Story):
     """y | x ~ Categorical(softmax(f(x))), trained on log p(y | x), with no penalty on f.

@@ -15,8 +15,6 @@ from pyrogen.models.diffusion import Diffusion
 from pyrogen.nn import DenseDenoiser, Label, Shape
 from pyrogen.story import Labelled
 
-__all__ = ["ConditionalDiffusion"]
-
 
 class ConditionalDiffusion(Labelled, Diffusion):
     """The story of `Diffusion` given a label y, which is an input of the network: p(x | y).

@@ -16,8 +16,6 @@ from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Dense, Label, Shape, as_shape, flatten, flatten_batch
 from pyrogen.story import Labelled
 
-__all__ = ["ConditionalVAE"]
-
 
 class ConditionalVAE(Labelled, EventStory):
     """z ~ prior,  x | y, z ~ likelihood(decoder(z, y)),  guided by q(z | x, y) = posterior(encoder(x, y)).

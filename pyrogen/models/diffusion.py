@@ -28,8 +28,6 @@ from pyrogen.models.event_story import EventStory
 from pyrogen.models.forward_process import Noising, Timestep
 from pyrogen.nn import DenseDenoiser, Shape, as_shape
 
-__all__ = ["Diffusion"]
-
 
 class Diffusion(EventStory):
     """z_T ~ N(0, I),  z_{t-1} | z_t ~ q(z_{t-1} | z_t, x(z_t)),  x | z_1 ~ Bayes' rule.

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from pyrogen.story import Story, check_event
 
-__all__ = ["EncoderDecoderStory", "EventStory"]
-
 
 class EventStory(Story):
     """A story of a column `x` whose rows all have the shape `event_shape`, which the constructor of a subclass sets.

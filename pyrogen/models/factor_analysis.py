@@ -16,8 +16,6 @@ from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["FactorAnalysis"]
-
 
 class FactorAnalysis(EncoderDecoderStory):
     """z ~ N(0, I_K),  x | z ~ N(W z + mu, S),  S = diag(s_1^2, ..., s_D^2),  guided by the exact posterior.

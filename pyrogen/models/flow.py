@@ -16,8 +16,6 @@ from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Label, Shape, as_shape, batch_shape
 from pyrogen.story import Labelled, check_event
 
-__all__ = ["ConditionalFlow", "Flow"]
-
 _UNSUPPORTED = {"guide": "it has no latents: x and the base variable z determine each other"}
 MAX_ELEMENTS = 2**20
 """Numbers of data in a chunk that is scored at once."""

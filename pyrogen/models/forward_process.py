@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.distributions import NoiseSchedule
 from pyrogen.models.checks import is_number_between
 
-__all__ = ["Noising", "Timestep"]
-
 Timestep = int | Tensor
 """A timestep, 1 to T, or an int64 tensor of them."""
 

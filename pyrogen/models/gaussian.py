@@ -14,8 +14,6 @@ from pyrogen.distributions import Covariance, Full, reshape_events
 from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["MultivariateGaussian"]
-
 
 class MultivariateGaussian(EventStory):
     """x ~ N(mu, C) over the D features of a datum, at maximum likelihood.

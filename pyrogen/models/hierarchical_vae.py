@@ -13,8 +13,6 @@ from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, Stan
 from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
-__all__ = ["HierarchicalVAE"]
-
 
 class HierarchicalVAE(EventStory):
     """z_T ~ prior,  z_t | z_{t+1} ~ conditional(decoder_t(z_{t+1})),  x | z_1 ~ likelihood(decoder_0(z_1)).

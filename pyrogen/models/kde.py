@@ -14,8 +14,6 @@ from pyrogen.distributions import Bandwidth, LeaveOneOutBandwidth, squared_dista
 from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["KDE"]
-
 MAX_ELEMENTS = 2**22
 """Distances that `log_prob` holds in memory at once."""
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["KMeans", "k_means"]
-
 
 class KMeans(EncoderDecoderStory):
     """K centres c_k that minimize sum_i min_k |x_i - c_k|^2; the code of x is the one-hot vector of its nearest centre.

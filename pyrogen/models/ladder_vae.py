@@ -12,8 +12,6 @@ from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, prec
 from pyrogen.models.hierarchical_vae import HierarchicalVAE
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
-__all__ = ["LadderVAE"]
-
 
 class LadderVAE(HierarchicalVAE):
     """The story of `HierarchicalVAE`, guided along its own generative path, from the top down.

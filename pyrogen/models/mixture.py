@@ -15,8 +15,6 @@ from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.kmeans import k_means
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["GaussianMixture"]
-
 
 class GaussianMixture(EncoderDecoderStory):
     """k ~ Categorical(pi),  x | k ~ N(mu_k, C_k):  p(x) = sum_k pi_k N(x; mu_k, C_k).

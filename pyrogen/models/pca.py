@@ -14,8 +14,6 @@ from pyrogen.models.event_story import EncoderDecoderStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
-__all__ = ["PCA"]
-
 
 class PCA(EncoderDecoderStory):
     """The K orthonormal directions U that minimize sum_i |x_i - mu - U U'(x_i - mu)|^2; the code of x is U'(x - mu).

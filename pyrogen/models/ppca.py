@@ -16,8 +16,6 @@ from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 from pyrogen.story import Story, check_event
 
-__all__ = ["PPCA"]
-
 
 class PPCA(Story):
     """z ~ N(0, I_K),  x | z ~ N(W z + mu, sigma^2 I_D),  guided by q(z | x) = N(A (x - c) + b, B), one B for every x.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["principal_axes"]
-
 
 def principal_axes(x: Tensor, latent: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, eigenvalues and leading eigenvectors of the data's covariance over N, in float64.

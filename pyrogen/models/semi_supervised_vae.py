@@ -15,8 +15,6 @@ from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior
 from pyrogen.models.conditional_vae import ConditionalVAE
 from pyrogen.nn import Dense, Label, Shape, flatten_batch
 
-__all__ = ["SemiSupervisedVAE"]
-
 
 class SemiSupervisedVAE(ConditionalVAE):
     """y ~ Categorical(frequencies) where it is missing,  z ~ prior,  x | y, z ~ likelihood(decoder(z, y)).

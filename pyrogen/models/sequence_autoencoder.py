@@ -7,8 +7,6 @@ from torch import Tensor
 
 from pyrogen.models.sequence_vae import SequenceVAE
 
-__all__ = ["SequenceAutoencoder"]
-
 
 class SequenceAutoencoder(SequenceVAE):
     """`SequenceVAE` without noise: z = encoder(x), a point, and no prior; x_t | x_<t, z as there.

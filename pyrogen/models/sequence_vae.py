@@ -36,8 +36,6 @@ from pyrogen.nn import (
 )
 from pyrogen.story import Story, check_event, check_length
 
-__all__ = ["SequenceVAE"]
-
 Kind = Literal["recurrent", "transformer"]
 
 

@@ -12,8 +12,6 @@ from pyrogen.distributions import Bernoulli, DiagonalNormal, Family, Prior, Stan
 from pyrogen.models.event_story import EventStory
 from pyrogen.nn import Dense, Shape, as_shape, flatten_batch
 
-__all__ = ["VAE"]
-
 
 class VAE(EventStory):
     """z ~ prior,  x | z ~ likelihood(decoder(z)),  guided by q(z | x) = posterior(encoder(x)).

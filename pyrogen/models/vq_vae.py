@@ -16,8 +16,6 @@ from pyrogen.distributions import AutoregressiveDistribution, Bernoulli, Categor
 from pyrogen.models.event_story import EventStory
 from pyrogen.nn import CausalTransformer, Dense, GatedPixelCNN, Shape, as_shape, batch_shape, flatten_batch
 
-__all__ = ["VQVAE", "CodeUsage"]
-
 _INITIAL_ROWS = 4096
 """Number of data from whose encodings the codebook is initialized."""
 MAX_ELEMENTS = 2**18

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["Dense", "hidden_layers"]
-
 
 @dataclass(eq=False)
 class Dense(nn.Module):

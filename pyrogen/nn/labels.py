@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from pyrogen.nn.shapes import Shape, as_shape, flatten
 
-__all__ = ["Label"]
-
 
 class Label(nn.Module):
     """Encoding of a label y as a vector of C numbers: one-hot for one of C classes, a vector y as it is.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GaussianNoise", "MaskingNoise"]
-
 
 @dataclass(eq=False)
 class GaussianNoise(nn.Module):

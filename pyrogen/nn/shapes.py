@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-__all__ = ["Shape", "as_shape", "batch_shape", "flatten", "flatten_batch", "image_shape"]
-
 Shape = int | Sequence[int]
 """An event shape as an argument: `784` is short for `(784,)`, `()` is a scalar, and lists are accepted."""
 

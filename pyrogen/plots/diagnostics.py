@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DIAGNOSTIC_PLOTS", "diagnostic_figures"]
 
 _LATENTS = 40
 """Latents shown in one picture, at most."""

@@ -14,8 +14,6 @@ from torch import Tensor
 from pyrogen.inference import posterior_predictive
 from pyrogen.story import Story
 
-__all__ = ["GAP", "Picture", "image_grid", "reconstructions", "save_image_grid", "save_picture"]
-
 Picture = NDArray[np.float32]
 """Pixels (height, width, 3) in [0, 1]."""
 

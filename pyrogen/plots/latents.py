@@ -12,8 +12,6 @@ from pyrogen.story import Story
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["latent_planes"]
-
 
 def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figure:
     """A row for each story of images with a two-dimensional latent z: its latent plane, and new images.

@@ -8,8 +8,6 @@ from torch import Tensor
 from pyrogen.diagnostics import Features, Pixels, nearest_neighbours
 from pyrogen.plots.images import Picture, image_grid
 
-__all__ = ["sample_neighbours"]
-
 
 def sample_neighbours(samples: Tensor, training: Tensor, features: Features | None = None, count: int = 7) -> Picture:
     """A row for each sample: the sample, then its nearest training images, nearest first.

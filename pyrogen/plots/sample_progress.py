@@ -15,8 +15,6 @@ from pyrogen.inference.prediction.latent_points import mean_of
 from pyrogen.inference.program.rng import seeded
 from pyrogen.plots.images import GAP, Picture, image_grid, save_picture
 
-__all__ = ["SampleStrip"]
-
 
 class SampleStrip:
     """A callback of `fit` that adds a row of sampled images to a picture after each epoch, at the same latents.

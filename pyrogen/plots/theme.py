@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["BLUE", "GREY", "ORANGE", "RED", "transparent_theme"]
-
 BLUE, ORANGE, RED, GREY = "#4a86c8", "#d9822b", "#cf5353", "#8a8a8a"
 
 

@@ -10,7 +10,6 @@ from pyrogen.inference import Fit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["training_curve"]
 
 _BOUNDS = {"train_elbo": "training", "validation_elbo": "validation"}
 _LOSSES = {"critic_loss": "critic", "generator_loss": "generator"}

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from pyrogen.messages import did_you_mean
 
-__all__ = ["RESERVED", "Batch", "Signature"]
-
 RESERVED = ("n", "total", "index")
 """Names that every model and guide may ask for: rows in the batch, rows in the training set, the rows' positions."""
 

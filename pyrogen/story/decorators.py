@@ -10,8 +10,6 @@ from typing import Any
 
 from pyrogen.story.module import ParamStoreModule
 
-__all__ = ["in_own_store", "record_arguments"]
-
 
 def in_own_store(method: Callable[..., Any], signature_of: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Wrap `model` or `guide` to run in the story's own parameter store, `PyroSample` attributes drawn once a run.

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.story.arguments import Signature
 from pyrogen.story.story import Story
 
-__all__ = ["Pair", "as_story"]
-
 
 def as_story(program: Any) -> Story:
     """Make a story of a pair of Pyro functions.

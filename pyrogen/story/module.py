@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from pyrogen.story.param_store import Store
 
-__all__ = ["ParamStoreModule"]
-
 _serial = itertools.count()
 
 

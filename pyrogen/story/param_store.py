@@ -10,8 +10,6 @@ from typing import Any
 import pyro
 from torch import Tensor
 
-__all__ = ["Store"]
-
 
 @dataclass
 class Store:

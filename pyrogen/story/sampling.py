@@ -14,8 +14,6 @@ from pyrogen.story.arguments import Batch, Signature
 from pyrogen.story.sites import data_plate, latent_sites, outside
 from pyrogen.story.training_spec import TrainingSpec
 
-__all__ = ["Unobserved", "draw"]
-
 
 class _Story(Protocol):
     """What is needed of a story to draw from it."""

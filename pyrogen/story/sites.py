@@ -9,18 +9,6 @@ from pyro.distributions import Delta
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch.distributions import Independent
 
-__all__ = [
-    "data_plate",
-    "enumerated",
-    "inside",
-    "is_point",
-    "is_subsample",
-    "latent_sites",
-    "observed_sites",
-    "outside",
-    "unwrap_independent",
-]
-
 Site = Any
 
 

@@ -17,8 +17,6 @@ from pyrogen.story.module import ParamStoreModule
 from pyrogen.story.sampling import draw
 from pyrogen.story.training_spec import TrainingSpec
 
-__all__ = ["Story"]
-
 _ROLES = ("model", "guide")
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from pyrogen.story.arguments import Batch
 
-__all__ = ["Spec", "TrainingSpec"]
-
 
 @dataclass(frozen=True)
 class Spec:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from pyrogen.story.story import Story
 
-__all__ = ["Labelled", "check_event", "check_length"]
-
 
 def check_event(owner: str, argument: str, data: Mapping[str, Tensor], event_shape: tuple[int, ...]) -> None:
     """Refuse a column `x` whose rows are not of the event shape.

@@ -12,8 +12,6 @@ from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 Kind = Literal["dense", "conv", "resnet"]
 
 

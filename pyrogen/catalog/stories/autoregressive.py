@@ -19,8 +19,6 @@ from pyrogen.distributions import Family, LogisticMixture
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 Kernel = Annotated[int, Interval(ge=1, le=99)]
 _NOT_BERNOULLI = tuple(name for name in get_args(types.ElementLikelihood) if name != "bernoulli")
 

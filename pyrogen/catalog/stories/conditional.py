@@ -12,8 +12,6 @@ from pyrogen.catalog.settings import UsedIf
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 
 def _conditional_vae(
     event_shape: tuple[int, ...],

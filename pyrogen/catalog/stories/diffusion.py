@@ -23,8 +23,6 @@ from pyrogen.distributions import (
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 LogSNR = Annotated[float, Interval(ge=-100, le=100)]
 Levels = Annotated[types.GreyLevels | None, UsedIf(likelihood="categorical"), UsedIf(likelihood="gaussian", high=None)]
 Likelihood = Annotated[

@@ -8,8 +8,6 @@ from pyrogen.catalog.entry import Entry
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 
 def _classifier(event_shape: tuple[int, ...], classes: types.Size, hidden: types.SizesOrNone = (400,)) -> Story:
     """Build a classifier. For MNIST: --epochs 10 --lr 1e-3."""

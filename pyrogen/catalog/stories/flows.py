@@ -16,8 +16,6 @@ from pyrogen.catalog.settings import Auto, UsedIf
 from pyrogen.nn import as_shape
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 Kind = Literal["auto", "multiscale", "coupling", "autoregressive"]
 
 

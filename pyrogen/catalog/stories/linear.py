@@ -10,8 +10,6 @@ from pyrogen.catalog.components import covariance_of
 from pyrogen.catalog.entry import Entry
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 
 def _gaussian(
     event_shape: tuple[int, ...], covariance: types.Covariance = "full", floor: types.Positive = 1e-4

@@ -12,8 +12,6 @@ from pyrogen.catalog.entry import Entry
 from pyrogen.distributions import Bandwidth
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 
 def _kde(
     event_shape: tuple[int, ...],

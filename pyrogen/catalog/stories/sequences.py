@@ -11,8 +11,6 @@ from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import UsedIf
 from pyrogen.story import Story
 
-__all__ = ["ENTRIES"]
-
 Element = Literal["auto", "gaussian", "gaussian-pixel", "gaussian-shared", "bernoulli", "logistic", "categorical"]
 
 

@@ -15,7 +15,6 @@ from pyrogen.diagnostics.core.estimates import Array
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["GROUPS", "DrawArrays", "Variable", "build_datatree"]
 
 GROUPS = (
     "posterior",

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Array", "Estimate", "Estimates", "finite_or_none"]
-
 Array = NDArray[Any]
 
 

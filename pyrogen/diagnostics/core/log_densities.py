@@ -14,8 +14,6 @@ from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.inference.program.row_log_weights import WeightedTraces
 from pyrogen.story import inside, is_subsample, latent_sites, outside
 
-__all__ = ["LogDensities", "compute_unscaled_log_prob", "log_prob_by_row"]
-
 
 @dataclass(frozen=True)
 class LogDensities:

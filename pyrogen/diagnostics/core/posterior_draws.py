@@ -17,8 +17,6 @@ from pyrogen.inference.prediction.predictive import observes
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story, inside, latent_sites
 
-__all__ = ["collect_draws", "draw_row_blocks", "joint_log_weights"]
-
 
 def collect_draws(story: Story, batch: Batch, wanted: Collection[str], num_samples: int) -> DrawArrays:
     """Draws of one chain.

@@ -15,8 +15,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
 from pyrogen.story import Batch, Story, Unobserved, data_plate, enumerated, latent_sites, observed_sites, outside
 
-__all__ = ["ProgramStructure", "analyze_program", "deterministic_sites", "value_and_dims"]
-
 
 @dataclass(frozen=True)
 class ProgramStructure:

@@ -16,8 +16,6 @@ from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story
 
-__all__ = ["accepts_any_rows", "analyze_row_blocks", "random_rows", "require_training_rows", "select_rows"]
-
 
 def analyze_row_blocks(
     story: Story, batch: Batch, num_samples: int, draws_in_memory: int = 1

@@ -12,8 +12,6 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.inference import Fit
 
-__all__ = ["Trend", "elbo_trend"]
-
 _MIN_RECORDS = 20
 """Records from which the noise around a line can be estimated."""
 

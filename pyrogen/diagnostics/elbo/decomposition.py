@@ -16,8 +16,6 @@ from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
 from pyrogen.inference import evaluation_context
 from pyrogen.story import latent_sites, unwrap_independent
 
-__all__ = ["Decomposition", "decompose", "require_local_latents"]
-
 
 @dataclass(frozen=True)
 class Decomposition:

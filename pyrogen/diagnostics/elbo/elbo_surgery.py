@@ -20,8 +20,6 @@ from pyrogen.inference.likelihood.memory_budget import max_rows
 from pyrogen.inference.prediction.latent_points import FixedLatents
 from pyrogen.story import latent_sites
 
-__all__ = ["ELBOSurgery", "elbo_surgery"]
-
 
 @dataclass(frozen=True)
 class ELBOSurgery:

@@ -20,8 +20,6 @@ from pyrogen.inference.program.isolation import divisor_for
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.defaults import default_objective
 
-__all__ = ["GradientNoise", "gradient_noise"]
-
 _BLOCKS = 10
 """Blocks of gradients, of which one is left out at a time for the errors."""
 

@@ -22,7 +22,6 @@ from pyrogen.story import Batch, Story
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Calibration", "check_calibration"]
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MAX_LATENTS = 64

@@ -17,8 +17,6 @@ from pyrogen.diagnostics.core.row_blocks import require_training_rows
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
 from pyrogen.inference import NoWeights, evaluation_context
 
-__all__ = ["Expectation", "Moments", "corrected_expectations", "shared_moments"]
-
 Draws = dict[str, Tensor]
 Functions = Mapping[str, Callable[[Draws], Tensor]]
 

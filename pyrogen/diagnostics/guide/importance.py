@@ -16,8 +16,6 @@ from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_we
 from pyrogen.diagnostics.core.row_blocks import require_training_rows
 from pyrogen.inference import NoWeights, evaluation_context, log_weights
 
-__all__ = ["ImportanceWeights", "importance_weights", "khat_threshold", "pareto_smooth", "summarize_log_weights"]
-
 _MIN_DRAWS = 25
 """Draws from which there are the five largest weights that a Pareto tail is fitted to."""
 

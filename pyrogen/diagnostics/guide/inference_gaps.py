@@ -21,8 +21,6 @@ from pyrogen.inference.likelihood.marginal_likelihood import log_likelihood
 from pyrogen.inference.program.row_log_weights import row_log_weights
 from pyrogen.story import Batch, Story, latent_sites, unwrap_independent
 
-__all__ = ["InferenceGaps", "inference_gaps"]
-
 _DRAWS_PER_RUN = 64
 """Draws of a datum that one run makes."""
 

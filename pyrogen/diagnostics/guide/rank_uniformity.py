@@ -8,8 +8,6 @@ import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array
 
-__all__ = ["normal_scores", "rank_band", "rank_p_values"]
-
 _SIMULATIONS = 20_000
 """Simulated sets of uniform ranks of the null distribution: p-values are multiples of 1/20,001."""
 

@@ -12,8 +12,6 @@ import torch
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.guide.reference_mcmc import Reference
 
-__all__ = ["ReferenceDistance", "against_reference"]
-
 
 @dataclass(frozen=True)
 class ReferenceDistance:

@@ -20,8 +20,6 @@ from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story, data_plate, latent_sites, outside
 
-__all__ = ["Reference", "sample_reference"]
-
 
 @dataclass(frozen=True)
 class Reference:

@@ -16,8 +16,6 @@ from pyrogen.inference import evaluation_context, log_likelihood, log_weights
 from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside
 
-__all__ = ["LeaveOneOut", "loo"]
-
 _REFUSED = {
     "conditional": "given its own latents z_i, a datum is left out by the harmonic mean of p(x_i | z_i) over draws, "
     "which needs more draws than are feasible: for latents of each datum pass kind='marginal', log p(x_i)",

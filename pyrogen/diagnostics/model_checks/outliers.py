@@ -10,8 +10,6 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.inference import log_likelihood
 
-__all__ = ["OutlierScores", "outlier_scores", "roc_auc"]
-
 
 @dataclass(frozen=True)
 class OutlierScores:

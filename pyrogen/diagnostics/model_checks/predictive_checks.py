@@ -18,8 +18,6 @@ from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import one_or_all
 
-__all__ = ["PredictiveCheck", "predictive_check"]
-
 Statistic = Callable[[Any], Any]
 
 

@@ -19,8 +19,6 @@ from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.latent_points import FixedLatents
 from pyrogen.story import Batch
 
-__all__ = ["prior_elbo", "simulated_data"]
-
 _BATCH_SIZE = 50
 """Rows that are simulated between two checks of the time limit."""
 

@@ -21,8 +21,6 @@ from pyrogen.story import Story
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["GROUPS", "to_datatree", "to_inference_data"]
-
 
 def to_datatree(
     fitted: Any,

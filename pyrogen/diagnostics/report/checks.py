@@ -15,8 +15,6 @@ from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, by_severity
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget, Check, Examination
 from pyrogen.diagnostics.report.thresholds import Assessment
 
-__all__ = ["CHECKS", "diagnose"]
-
 CHECKS: tuple[Check, ...] = (
     guide.IMPORTANCE_WEIGHTS,
     guide.EXACT_LOG_LIKELIHOOD,

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from pyrogen.diagnostics.core.estimates import finite_or_none
 
-__all__ = ["PARTS", "Diagnosis", "Finding", "Metric", "Part", "Verdict", "by_severity"]
-
 Verdict = Literal["believe", "caution", "do not believe"]
 Part = Literal["guide", "latents", "fit"]
 

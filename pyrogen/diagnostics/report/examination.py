@@ -17,8 +17,6 @@ from pyrogen.inference.persistence.config import versions
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.story import Batch, inside, is_point
 
-__all__ = ["BUDGETS", "Budget", "Check", "Examination", "Kind", "is_image"]
-
 Kind = Literal["local", "shared", "exact", "samples", "nothing"]
 """Which posterior there is to check.
 

@@ -23,8 +23,6 @@ from pyrogen.diagnostics.samples.features import suited_features
 from pyrogen.diagnostics.samples.sample_quality import SampleQuality, draw_samples, sample_quality
 from pyrogen.inference import evaluation_context, log_likelihood
 
-__all__ = ["LEAVE_ONE_OUT", "OVERFITTING", "PREDICTIVE_CHECK", "SAMPLE_QUALITY", "TYPICALITY", "ComparedSamples"]
-
 AUC = Bounds(0.1)  # |area under the ROC curve - 1/2|
 PREDICTIVE = Bounds(0.1)  # standard deviations of the data
 OVERFITTED = Bounds(0.2)  # standard deviations of log p(x) over data

@@ -18,8 +18,6 @@ from pyrogen.diagnostics.report.moment_checks import FLEXIBLE_GUIDE, TRAIN_LONGE
 from pyrogen.diagnostics.report.thresholds import Assessment, Bounds
 from pyrogen.inference import Fit, log_likelihood
 
-__all__ = ["CONVERGENCE", "EXACT_LOG_LIKELIHOOD", "IMPORTANCE_WEIGHTS", "INFERENCE_GAPS", "PRIOR_ELBO"]
-
 SHARE = Bounds(0.05, 0.5)  # of data
 NATS = Bounds(0.5, 5.0)  # of KL(q || p): at 0.5 the total variation is at most 1/2 (Pinsker)
 GAP_CLOSED = Bounds(0.5, 0.0, above=False)  # from the prior's ELBO to log p(x)

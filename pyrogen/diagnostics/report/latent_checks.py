@@ -8,8 +8,6 @@ from pyrogen.diagnostics.report.examination import Check, Examination
 from pyrogen.diagnostics.report.thresholds import Assessment
 from pyrogen.inference import ActiveUnits, active_units
 
-__all__ = ["ACTIVE_UNITS", "ELBO_DECOMPOSITION", "ELBO_SURGERY"]
-
 _SURGERY_ROWS, _DECOMPOSITION_DRAWS = 500, 50
 REMARKABLE = 1.0
 """KL of aggregate posterior and prior, in nats, above which a better prior is suggested."""

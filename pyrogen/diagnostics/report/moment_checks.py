@@ -15,15 +15,6 @@ from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
 
-__all__ = [
-    "CALIBRATION",
-    "FLEXIBLE_GUIDE",
-    "SHARED_MOMENTS",
-    "TRAIN_LONGER",
-    "WEIGHT_OR_ENRICH",
-    "too_wide",
-]
-
 SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 CORRELATION = Bounds(0.2, 0.5)
 NARROW, WIDE = Bounds(0.8, 0.5, above=False), Bounds(1.25, 2.0)  # guide's standard deviation over the posterior's

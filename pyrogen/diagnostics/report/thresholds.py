@@ -16,8 +16,6 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.report.diagnosis import Finding, Metric, Part, Verdict
 
-__all__ = ["ALPHA", "Assessment", "Bounds", "critical", "worst"]
-
 FALSE_ALARM = 0.01
 """False-alarm rate of a whole diagnosis."""
 

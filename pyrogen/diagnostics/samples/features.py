@@ -21,8 +21,6 @@ from pyrogen.inference.program.rng import seeded
 from pyrogen.nn import ConvEncoder, Dense
 from pyrogen.story import Story
 
-__all__ = ["Features", "Pixels", "SmallClassifier", "apply_in_batches", "suited_features", "validated_features"]
-
 _LEARNING_RATE = 3e-3
 """Of the classifier's training, at the start; it decays to 0."""
 _BATCH_SIZE = 500

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
-__all__ = ["frechet_distance"]
-
 
 def frechet_distance(samples: Tensor, data: Tensor, groups: int = 20) -> Estimate:
     r"""The squared Wasserstein-2 distance between Gaussians with the means and covariances of samples and data.

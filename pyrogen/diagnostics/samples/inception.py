@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.diagnostics.samples.features import apply_in_batches
 from pyrogen.inference.program.input_checks import resolve_device
 
-__all__ = ["Inception"]
-
 
 class Inception:
     """The 2048 pooled features of torchvision's Inception v3, from a file of weights; nothing is downloaded.

@@ -11,8 +11,6 @@ from torch import Tensor
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
-__all__ = ["Memorization", "density_coverage", "memorization", "nearest_neighbours", "precision_recall"]
-
 MEBIBYTES = 64
 """Memory of the distances that are held at once."""
 _ZERO = 1e-6

@@ -18,8 +18,6 @@ from pyrogen.diagnostics.samples.two_sample import classifier_two_sample, kernel
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.rng import seeded
 
-__all__ = ["SampleQuality", "draw_samples", "sample_quality"]
-
 _BATCH_SIZE = 1000
 """Samples drawn at once."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
-__all__ = ["TwoSample", "classifier_two_sample", "kernel_distance"]
-
 
 def kernel_distance(samples: Tensor, data: Tensor, blocks: int = 10) -> Estimate:
     r"""The squared maximum mean discrepancy for the kernel $k(x, y) = (x \cdot y / d + 1)^3$, without bias.

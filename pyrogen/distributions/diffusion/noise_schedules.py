@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["CosineSchedule", "LinearBetaSchedule", "LinearLogSNRSchedule", "NoiseSchedule"]
-
 
 @dataclass(frozen=True)
 class NoiseSchedule(ABC):

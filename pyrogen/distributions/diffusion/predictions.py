@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["PredictNoise", "PredictV", "PredictX", "Prediction"]
-
 
 class Prediction(ABC):
     """A prediction target: a quantity from which, given z = alpha x + sigma e, both x and e follow.

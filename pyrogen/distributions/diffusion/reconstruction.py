@@ -12,8 +12,6 @@ from pyrogen.distributions.discrete.grey_level_likelihoods import DiscretizedCat
 from pyrogen.distributions.family import Family
 from pyrogen.distributions.likelihoods import Bernoulli
 
-__all__ = ["check_reconstruction_likelihood", "reconstruction_distribution", "reconstruction_log_snr"]
-
 
 def reconstruction_distribution(
     family: Family | None, noisy: Tensor, scale: Tensor, event_shape: tuple[int, ...]

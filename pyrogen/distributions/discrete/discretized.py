@@ -13,8 +13,6 @@ from torch.nn.functional import logsigmoid
 
 from pyrogen.distributions.expandable import ExpandableDistribution
 
-__all__ = ["GreyLevels", "LevelCategorical", "LevelLogistic"]
-
 
 class GreyLevels(constraints.Constraint):
     """The values k / (levels - 1), k = 0, ..., levels - 1, as rounded in float32.

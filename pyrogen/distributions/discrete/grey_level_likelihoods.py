@@ -10,8 +10,6 @@ from torch import Tensor
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategorical, LevelLogistic
 from pyrogen.distributions.family import Family, check_positive, promote_outputs, unstack
 
-__all__ = ["DiscretizedCategorical", "DiscretizedLogistic", "GreyLevelLikelihood"]
-
 
 class GreyLevelLikelihood(Family):
     """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}, which are scored without dequantization."""

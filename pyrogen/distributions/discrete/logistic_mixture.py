@@ -15,8 +15,6 @@ from pyrogen.distributions.discrete.grey_level_likelihoods import GreyLevelLikel
 from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import check_positive, promote_outputs
 
-__all__ = ["ChainedLevelLogistic", "LogisticMixture"]
-
 
 class ChainedLevelLogistic(ExpandableDistribution):
     """x_c | x_1, ..., x_{c-1}: the grey level nearest to Logistic(loc_c + sum_{b < c} slope_cb (x_b - 1/2), scale_c).

@@ -13,8 +13,6 @@ from torch.distributions import constraints
 from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import without_autocast
 
-__all__ = ["Codebook", "Quantized"]
-
 
 @dataclass(eq=False)
 class Codebook(nn.Module):

@@ -15,8 +15,6 @@ from pyrogen.distributions.flows.bijections import Actnorm, Bijection, Bijection
 from pyrogen.distributions.flows.couplings import Coupling, check_layers, zero_last_layer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
 
-__all__ = ["Autoregressive"]
-
 
 @dataclass(frozen=True)
 class Autoregressive(BijectionConfig):

@@ -14,8 +14,6 @@ from torch.distributions.transforms import _InverseTransform
 
 from pyrogen.nn import batch_shape, flatten
 
-__all__ = ["Bijection", "BijectionConfig", "ValueAndLogDet"]
-
 ValueAndLogDet = tuple[Tensor, Tensor]
 """The image of an event, and log |det Jacobian| there: one for each event, (...), or one for all, ()."""
 

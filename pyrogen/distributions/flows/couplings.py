@@ -23,8 +23,6 @@ from pyrogen.distributions.flows.bijections import (
 from pyrogen.distributions.flows.elementwise import Elementwise, Spline
 from pyrogen.nn import Dense, as_shape
 
-__all__ = ["Coupling"]
-
 # Pyro's AffineCoupling, SplineCoupling, AffineAutoregressive and SplineAutoregressive may stand in a flow as they are.
 # These layers are not made of them: each is tied to its elementwise map, SplineCoupling has no context and cannot be
 # compiled, and a transform that keeps its cache between steps is wrong (see bijections.py). Nor are they made of

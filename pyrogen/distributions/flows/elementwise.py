@@ -12,8 +12,6 @@ from torch.nn import functional
 
 from pyrogen.distributions.family import check_positive
 
-__all__ = ["Affine", "Elementwise", "GatedAffine", "Spline"]
-
 
 class Elementwise(ABC):
     """Increasing maps z = t(x; r) of numbers, each with parameters r of its own, as a rule the identity at r = 0.

@@ -18,8 +18,6 @@ from pyrogen.distributions.flows.normalizing_flow import NormalizingFlow
 from pyrogen.distributions.posteriors import vector_size
 from pyrogen.nn import as_shape
 
-__all__ = ["FlowPosterior", "InverseAutoregressiveFlow"]
-
 
 class _TransformedNormal(nn.Module, Family):
     """z = f(z_0; c), z_0 ~ N(mean, scale^2), with means, raw log-scales and context c from the network."""

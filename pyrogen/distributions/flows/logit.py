@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, sum_event
 
-__all__ = ["Logit"]
-
 
 @dataclass(frozen=True)
 class Logit(BijectionConfig):

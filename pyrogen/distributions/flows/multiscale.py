@@ -16,8 +16,6 @@ from pyrogen.distributions.flows.couplings import CouplingLayer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
 from pyrogen.nn import ConvNetwork
 
-__all__ = ["MultiScale"]
-
 
 @dataclass(frozen=True)
 class MultiScale(BijectionConfig):

@@ -20,8 +20,6 @@ from pyrogen.distributions.flows.wrappers import DistributionModule, TransformMo
 from pyrogen.distributions.priors import Prior, StandardNormal
 from pyrogen.nn import Shape, as_shape
 
-__all__ = ["Base", "FlowPrior", "NormalizingFlow", "Transforms"]
-
 Transforms = (
     BijectionConfig | Transform | ConditionalTransform | Sequence[BijectionConfig | Transform | ConditionalTransform]
 )

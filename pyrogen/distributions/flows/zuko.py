@@ -13,8 +13,6 @@ from torch.distributions import Distribution
 from pyrogen.distributions.family import without_autocast
 from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Flatten, ValueAndLogDet
 
-__all__ = ["ZukoFlow"]
-
 _NAMES = ("BPF", "CNF", "GF", "MAF", "NAF", "NICE", "NSF", "RealNVP", "SOSPF", "UNAF")
 """Flows of zuko over all real vectors. Its NCSF is over angles, and its GMM is a mixture."""
 

@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 from pyrogen.story import Batch
 
-__all__ = ["Batches"]
-
 
 class Batches(Protocol):
     """Batches of a data set, epoch by epoch: `RowBatches` or `LoaderBatches`."""

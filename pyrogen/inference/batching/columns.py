@@ -14,8 +14,6 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from pyrogen.data import check_columns
 from pyrogen.inference.batching.loader_batches import Columns, length, named_leaves
 
-__all__ = ["Transform", "as_columns", "cast", "describe_columns"]
-
 Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 

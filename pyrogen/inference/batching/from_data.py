@@ -13,8 +13,6 @@ from pyrogen.inference.batching.columns import as_columns, cast, describe_column
 from pyrogen.inference.batching.loader_batches import Columns, LoaderBatches, length, named_leaves
 from pyrogen.inference.batching.row_batches import RowBatches
 
-__all__ = ["make_batches"]
-
 
 def make_batches(
     data: Any,

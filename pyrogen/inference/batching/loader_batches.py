@@ -12,8 +12,6 @@ from torch.utils.data import DataLoader
 
 from pyrogen.story import Batch
 
-__all__ = ["Columns", "LoaderBatches", "length", "named_leaves"]
-
 Columns = dict[str | int, Any]
 """Columns by name, or by position where they came without one."""
 

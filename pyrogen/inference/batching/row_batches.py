@@ -14,8 +14,6 @@ from pyrogen.inference.batching.columns import Transform
 from pyrogen.inference.batching.loader_batches import Columns
 from pyrogen.story import Batch
 
-__all__ = ["RowBatches", "RowColumns", "materialize"]
-
 
 class RowColumns(Mapping[str | int, Any]):
     """Columns of some rows, gathered when first used: a compiled step gathers them itself.

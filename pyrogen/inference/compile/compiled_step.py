@@ -26,8 +26,6 @@ from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch
 
-__all__ = ["Compilable", "CompiledGradients", "CompiledStep", "compile_graph", "preserve_training_state"]
-
 OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
 """Inductor's options. Draws are torch's own, in the program's order, so that they are those of eager steps; a compiled
 step is only called with inputs of the shapes it was compiled for; convolutions on a CPU are slower when their memory

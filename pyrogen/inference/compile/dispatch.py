@@ -22,8 +22,6 @@ from pyrogen.inference.compile.tracing import CannotTrace, Graph, trace
 from pyrogen.inference.program.rng import foreign_random_state, preserve_random_state
 from pyrogen.story import Batch
 
-__all__ = ["MIN_STEPS_TO_COMPILE", "StepCompiler", "compile_step"]
-
 MIN_STEPS_TO_COMPILE = 10_000
 """Steps of the shortest run that `compile="auto"` compiles, twice as many for a small model: compiling takes 3 to 20 s
 and saves 1 to 5 ms a step."""

@@ -15,8 +15,6 @@ from pyrogen.inference.optim.flat_parameters import FlatParameters
 from pyrogen.inference.program.rng import set_torch_random_state, torch_random_state
 from pyrogen.story import Batch
 
-__all__ = ["FusedStep"]
-
 MAX_SECONDS_PER_CALL = 0.5
 """Of `run_steps`: until then a progress bar, a checkpoint or an interrupt waits."""
 

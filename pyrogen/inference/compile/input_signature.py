@@ -13,8 +13,6 @@ from pyrogen.inference.batching.row_batches import RowColumns
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.story import Batch
 
-__all__ = ["InputSignature", "Key", "signature_key"]
-
 Key = tuple[Any, ...]
 
 

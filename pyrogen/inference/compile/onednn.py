@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-__all__ = ["onednn_is_faster", "use_onednn"]
-
 MIN_MULTIPLICATIONS = 1_000_000
 """In the smallest product for which it matters."""
 CPUINFO = Path("/proc/cpuinfo")

@@ -9,8 +9,6 @@ from pyrogen.inference.batching.row_batches import materialize
 from pyrogen.inference.compile.compiled_step import Compilable, CompiledStep, preserve_training_state
 from pyrogen.story import Batch
 
-__all__ = ["CheckSchedule", "difference_between"]
-
 MAX_STEPS_BETWEEN_CHECKS = 10_000
 
 LossAndGradients = tuple[Tensor, list[Tensor]]

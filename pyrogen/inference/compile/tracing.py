@@ -28,8 +28,6 @@ from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["CannotTrace", "Graph", "summarize_error", "trace"]
-
 
 class CannotTrace(Exception):
     """The program is no fixed sequence of tensor operations; the message gives the reason."""

@@ -16,8 +16,6 @@ from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Story, as_story
 
-__all__ = ["Classification", "classify", "conditional_likelihood"]
-
 NO_CLASS = -1
 """Label of data that are like no class."""
 

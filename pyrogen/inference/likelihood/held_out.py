@@ -12,8 +12,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
 from pyrogen.inference.training.validation import mean_elbo
 
-__all__ = ["held_out_elbo"]
-
 LOCAL_BATCH_SIZE = 256
 """Rows in a batch where every latent is in the data plate."""
 

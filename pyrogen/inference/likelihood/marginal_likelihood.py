@@ -19,8 +19,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import NoWeights, kind_of_estimate, row_log_weights
 from pyrogen.story import Batch, Signature
 
-__all__ = ["LogLikelihood", "log_likelihood", "log_weight_run", "log_weights"]
-
 
 @dataclass(frozen=True)
 class LogLikelihood:

@@ -14,8 +14,6 @@ from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.story import Batch, Story
 
-__all__ = ["max_rows", "max_rows_in_memory", "split_rows"]
-
 ELEMENTS = 2**22
 """Elements of the largest tensor that a run may allocate: 16 MiB of float32; all of its tensors together take some ten
 times that."""

@@ -16,8 +16,6 @@ from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.inference.program.row_log_weights import row_log_weights
 from pyrogen.story import Batch
 
-__all__ = ["LogWeightEvaluator"]
-
 MIN_CHUNKS_TO_COMPILE = 100
 """Equal chunks, of a tenth of a second or more each, that take longer than compiling."""
 

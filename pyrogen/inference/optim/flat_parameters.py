@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["MAX_FLAT_PARAMETERS", "FlatParameters", "average_weight"]
-
 MAX_FLAT_PARAMETERS = 50_000
 """Parameters of the largest model that is flattened; above, torch's fused optimizer is faster than a compiled one."""
 

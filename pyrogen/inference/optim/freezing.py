@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from pyrogen.inference.program.program import Recording
 from pyrogen.messages import did_you_mean
 
-__all__ = ["freeze_buffers", "frozen_parameters", "named_submodules"]
-
 
 def frozen_parameters(
     freeze: Sequence[str], parameters: dict[str, Tensor], recording: Recording, modules: Iterable[str] = ()

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["constant_with_warmup", "cosine"]
-
 Schedule = Callable[[torch.optim.Optimizer], LambdaLR]
 
 

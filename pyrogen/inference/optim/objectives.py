@@ -21,8 +21,6 @@ from torch.distributions import Independent, kl_divergence
 from pyrogen.inference.program.row_log_weights import row_log_weights
 from pyrogen.story import Batch, data_plate, inside, is_subsample, latent_sites
 
-__all__ = ["ImportanceWeightedELBO", "TemperedELBO"]
-
 Runner = Callable[[Batch], Any]
 
 

@@ -12,8 +12,6 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS, FlatParameters, average_weight
 
-__all__ = ["Optimization", "adam"]
-
 MAX_FLATTENINGS = 4
 """Times that parameters are flattened, where the caller gives them other storage again and again."""
 

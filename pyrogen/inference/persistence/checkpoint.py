@@ -14,8 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["load_tree", "save_tree", "write_whole"]
-
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file by one write, fsync and rename: a reader, or a crash, sees the old or the new one, never a part.

@@ -18,16 +18,6 @@ from torch import Tensor
 from pyrogen.inference.program.options import Options
 from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
-__all__ = [
-    "FORMAT",
-    "check_same_run",
-    "configuration",
-    "describe_story",
-    "spec_from_json",
-    "spec_to_json",
-    "versions",
-]
-
 FORMAT = 2
 """Version of a run directory's layout and names. Format 1 is read with its names mapped; a newer one is refused."""
 

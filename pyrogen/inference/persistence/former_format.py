@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["current_names", "current_weights"]
-
 _CLASSES: dict[str, str] = {
     "pyrogen.distributions.Categorical": "pyrogen.distributions.DiscretizedCategorical",
     "pyrogen.distributions.EvenSchedule": "pyrogen.distributions.LinearLogSNRSchedule",

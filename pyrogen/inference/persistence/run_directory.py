@@ -19,8 +19,6 @@ from pyrogen.inference.persistence.checkpoint import load_tree, save_tree, write
 from pyrogen.inference.persistence.config import FORMAT
 from pyrogen.inference.persistence.former_format import current_names
 
-__all__ = ["RunDirectory"]
-
 _FILES = ("config.json", "weights.safetensors", "resume.safetensors", "history.jsonl")
 
 

@@ -17,8 +17,6 @@ from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, data_plate
 
-__all__ = ["ActiveUnits", "active_units"]
-
 THRESHOLD = 0.01
 _DRAWS = 32
 """Runs of a guide without means in closed form, in two halves."""

@@ -18,8 +18,6 @@ from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
-__all__ = ["codes", "codes_of", "decode", "encode", "one_or_all", "reconstruct", "rows_first"]
-
 
 def encode(story: Any, data: Any) -> Any:
     """The distribution of each datum's latents, q(z | x), latent by latent, each given the points of those before it.

@@ -18,8 +18,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
 from pyrogen.story import Batch, enumerated, latent_sites, observed_sites, unwrap_independent
 
-__all__ = ["Imputation", "impute"]
-
 
 @dataclass(frozen=True)
 class Imputation:

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from pyrogen.story import is_subsample, unwrap_independent
 
-__all__ = ["FixedLatents", "ModeLatents", "mean_of", "point_of"]
-
 
 class ModeLatents(Messenger):
     """Puts every latent at the point of its distribution (`point_of`), so that later ones are given it."""

@@ -15,8 +15,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, latent_sites, observed_sites
 from pyrogen.story.sampling import Unobserved
 
-__all__ = ["blank_batch", "observes", "posterior", "posterior_predictive", "prior", "prior_predictive"]
-
 Draws = dict[str, Tensor]
 
 

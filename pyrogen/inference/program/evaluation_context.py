@@ -19,8 +19,6 @@ from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Batch, Store, Story, as_story
 
-__all__ = ["EvaluationContext", "evaluation_context", "story_of"]
-
 
 @dataclass(frozen=True)
 class EvaluationContext:

@@ -12,16 +12,6 @@ from torch import Tensor
 from pyrogen.inference.program.program import Recording
 from pyrogen.story import Story, enumerated, inside, latent_sites, observed_sites, outside
 
-__all__ = [
-    "check_batch_scale",
-    "check_first_batch",
-    "check_sites",
-    "check_values",
-    "explain",
-    "is_auto",
-    "resolve_device",
-]
-
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """The device by name: `auto` is a CUDA device where there is one, else the CPU.

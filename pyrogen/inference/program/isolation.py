@@ -13,8 +13,6 @@ from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch, Store, Story
 
-__all__ = ["divisor_for", "isolated_run", "live_weights", "preserve_buffers", "shape_lazy_parameters"]
-
 
 @contextmanager
 def isolated_run(story: Story, keep_parameters: bool = False) -> Iterator[None]:

@@ -12,8 +12,6 @@ from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import set_torch_random_state
 from pyrogen.story import Batch, is_subsample
 
-__all__ = ["locate_nonfinite_site"]
-
 
 def locate_nonfinite_site(program: Program, batch: Batch, noise: list[Tensor]) -> str:
     """Repeat a step whose loss is not finite, with the same noise, and name the site.

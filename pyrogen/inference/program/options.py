@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from pyro.optim import PyroOptim
 
-__all__ = ["Options"]
-
 DEFAULT_EPOCHS = 20
 
 

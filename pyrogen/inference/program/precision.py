@@ -11,8 +11,6 @@ from torch import Tensor
 
 from pyrogen.story import Story
 
-__all__ = ["PRECISIONS", "run_precision", "story_dtype"]
-
 PRECISIONS = ("float32", "bfloat16", "float64")
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from pyrogen.story import Batch, Spec, Story, TrainingSpec, data_plate, latent_sites, observed_sites
 
-__all__ = ["Program", "Recorder", "Recording"]
-
 
 class Recorder(Messenger):
     """Records the sites and parameters of the latest run of a model or guide.

@@ -12,16 +12,6 @@ import pyro
 import torch
 from torch import Tensor
 
-__all__ = [
-    "foreign_random_state",
-    "get_random_state",
-    "preserve_random_state",
-    "seeded",
-    "set_random_state",
-    "set_torch_random_state",
-    "torch_random_state",
-]
-
 
 def torch_random_state() -> list[Tensor]:
     """The states of torch's generators.

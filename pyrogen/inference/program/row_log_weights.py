@@ -18,8 +18,6 @@ from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, data_plate, enumerated, is_point, is_subsample, latent_sites, outside
 
-__all__ = ["NoWeights", "WeightedTraces", "kind_of_estimate", "row_log_weights", "takes_given_rows"]
-
 Runner = Callable[[Batch], Any]
 
 

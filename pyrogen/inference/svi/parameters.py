@@ -12,8 +12,6 @@ from pyrogen.inference.optim.freezing import frozen_parameters
 from pyrogen.inference.program.program import Recording
 from pyrogen.story import Story
 
-__all__ = ["set_gradients", "trained_parameters"]
-
 
 def trained_parameters(story: Story, freeze: Sequence[str], recording: Recording) -> dict[str, Tensor]:
     """Every parameter that requires a gradient, except the frozen ones.

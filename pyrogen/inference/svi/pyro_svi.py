@@ -20,8 +20,6 @@ from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.story import Batch, Story, as_story
 
-__all__ = ["SVI"]
-
 EAGER_STEPS = 500
 """Eager steps before compiling: most shorter loops would not earn its time back."""
 MAX_REBUILDS = 5

@@ -25,8 +25,6 @@ from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.svi.parameters import set_gradients, trained_parameters
 from pyrogen.story import Batch, Store
 
-__all__ = ["SVIStep"]
-
 
 class SVIStep:
     """A step of SVI on a batch: minus the ELBO and its gradients, then the optimizer.

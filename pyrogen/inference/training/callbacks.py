@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TensorBoard"]
-
 
 class TensorBoard:
     """Writes every number of each epoch's record for TensorBoard (extra `tensorboard`).

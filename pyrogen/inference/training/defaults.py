@@ -17,16 +17,6 @@ from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, latent_sites, outside
 
-__all__ = [
-    "DEFAULT_BATCH",
-    "default_objective",
-    "elbo_for",
-    "is_local",
-    "objective_for",
-    "to_compile",
-    "trace_first_batch",
-]
-
 DEFAULT_BATCH = 128
 
 

@@ -18,8 +18,6 @@ from pyrogen.inference.training.progress import ProgressBar
 from pyrogen.inference.training.stopping import StoppingCriterion
 from pyrogen.inference.training.training_step import TrainingStep
 
-__all__ = ["MAX_STEPS_PER_CALL", "Loop"]
-
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 """Least time between checkpoints at the ends of epochs."""
 SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH = 60.0

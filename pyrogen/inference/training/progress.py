@@ -7,8 +7,6 @@ from types import TracebackType
 
 from pyrogen.inference.program.rng import preserve_random_state
 
-__all__ = ["ProgressBar"]
-
 
 class ProgressBar:
     """A bar with steps done, rate, time left and the current ELBO, on standard error.

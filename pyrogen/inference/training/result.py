@@ -16,8 +16,6 @@ from pyrogen.inference.program.isolation import isolated_run, shape_lazy_paramet
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, TrainingSpec
 
-__all__ = ["Fit"]
-
 
 @dataclass
 class Fit:

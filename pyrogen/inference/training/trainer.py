@@ -29,8 +29,6 @@ from pyrogen.inference.training.training_step import NoTraining, TrainingStep
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Story, TrainingSpec
 
-__all__ = ["MakeStep", "Trainer"]
-
 MakeStep = Callable[[Program, Any, Options, RowBatches | LoaderBatches], TrainingStep]
 """From program, objective, options and training data to the step of SVI."""
 

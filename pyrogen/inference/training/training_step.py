@@ -9,8 +9,6 @@ from torch import Tensor
 from pyrogen.inference.program.isolation import live_weights
 from pyrogen.story import Batch, Story
 
-__all__ = ["NoTraining", "TrainingStep"]
-
 
 class TrainingStep(Protocol):
     """A step of training: of SVI, or of a critic and a generator in turn."""

@@ -10,8 +10,6 @@ from pyrogen.inference.program.isolation import divisor_for
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
 
-__all__ = ["VALIDATION_SEED_OFFSET", "mean_elbo"]
-
 VALIDATION_SEED_OFFSET = 1_000_003
 """Added to the seed for validation: a story built from the same seed may hold the noise that it would be judged by."""
 

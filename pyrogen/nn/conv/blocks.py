@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["ResidualBlock", "downsampled_sizes", "downsampling_layers", "residual_blocks", "upsampling_layers"]
-
 
 @dataclass(eq=False)
 class ResidualBlock(nn.Module):

@@ -14,8 +14,6 @@ from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
 
-__all__ = ["Critic"]
-
 _leaky = functools.partial(nn.LeakyReLU, 0.2)
 
 

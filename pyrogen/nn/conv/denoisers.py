@@ -13,8 +13,6 @@ from torch.nn.functional import silu
 
 from pyrogen.nn.shapes import Shape, as_shape, flatten
 
-__all__ = ["DenseDenoiser", "TimeLabelEmbedding", "time_features"]
-
 
 def time_features(time: Tensor, width: int) -> Tensor:
     """Compute sinusoidal features of times, whose wavelengths run from 2 pi / 1000 to 2 pi.

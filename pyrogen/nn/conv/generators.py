@@ -12,8 +12,6 @@ from pyrogen.nn.conv.blocks import downsampled_sizes, upsampling_layers
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
 
-__all__ = ["Generator"]
-
 
 @dataclass(eq=False)
 class Generator(nn.Module):

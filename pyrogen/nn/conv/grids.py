@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers, residual_blocks, upsampling_layers
 from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
 
-__all__ = ["GridDecoder", "GridEncoder"]
-
 
 @dataclass(eq=False)
 class GridEncoder(nn.Module):

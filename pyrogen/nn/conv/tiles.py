@@ -12,8 +12,6 @@ from pyrogen.nn.dense import Dense
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["TileDecoder", "TileEncoder"]
-
 
 @dataclass(eq=False)
 class TileEncoder(nn.Module):

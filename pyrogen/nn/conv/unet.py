@@ -14,8 +14,6 @@ from pyrogen.nn.conv.denoisers import TimeLabelEmbedding
 from pyrogen.nn.sequence.attention import AttentionBlock
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
 
-__all__ = ["UNet"]
-
 
 class _ResidualBlock(nn.Module):
     """Two convolutions with pre-normalization and a shortcut; the embedding scales and shifts the input of the second.

@@ -13,8 +13,6 @@ from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
 from pyrogen.nn.pixel.pixels import IncrementalNetwork, PixelContext, PixelNetwork
 from pyrogen.nn.shapes import Shape
 
-__all__ = ["GatedPixelCNN"]
-
 
 @dataclass(eq=False)
 class GatedPixelCNN(PixelNetwork):

@@ -9,8 +9,6 @@ from torch.nn.functional import linear
 
 from pyrogen.nn.pixel.masked import MaskedConv2d
 
-__all__ = ["IncrementalLayer", "IncrementalMaskedConv2d", "incremental_sequential"]
-
 IncrementalLayer = Callable[[int, int, Tensor], Tensor]
 """From a row i, a column j and the input there (batch, in_channels) to the output there (batch, out_channels)."""
 

@@ -14,8 +14,6 @@ from torch.nn.functional import conv2d, pad
 
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["MaskedConv2d", "MaskedDense", "shift_down"]
-
 
 @dataclass(eq=False)
 class MaskedDense(nn.Module):

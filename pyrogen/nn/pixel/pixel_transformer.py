@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.nn.sequence.causal import CausalTransformer
 from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
-__all__ = ["PixelTransformer"]
-
 
 @dataclass(eq=False)
 class PixelTransformer(nn.Module):

@@ -12,8 +12,6 @@ from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.pixel.pixels import ResidualPixelNetwork
 from pyrogen.nn.shapes import Shape
 
-__all__ = ["PixelCNN"]
-
 
 @dataclass(eq=False)
 class PixelCNN(ResidualPixelNetwork):

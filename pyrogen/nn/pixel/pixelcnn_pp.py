@@ -15,8 +15,6 @@ from pyrogen.nn.pixel.masked import shift_down
 from pyrogen.nn.pixel.pixels import PixelContext
 from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
-__all__ = ["PixelCNNPlusPlus"]
-
 Streams = tuple[Tensor, Tensor]
 """States of the rows above, and of what is to the left as well."""
 

@@ -15,8 +15,6 @@ from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
 from pyrogen.nn.pixel.pixels import ResidualPixelNetwork
 from pyrogen.nn.shapes import Shape
 
-__all__ = ["PixelRNN"]
-
 
 @dataclass(eq=False)
 class PixelRNN(ResidualPixelNetwork):

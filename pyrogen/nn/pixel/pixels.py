@@ -12,8 +12,6 @@ from pyrogen.nn.pixel.incremental import IncrementalLayer, IncrementalMaskedConv
 from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["IncrementalNetwork", "PixelContext", "PixelNetwork", "ResidualPixelNetwork"]
-
 IncrementalNetwork = tuple[Callable[[int, int, Tensor], None], IncrementalLayer]
 """What sets the input at a row and a column, and what sets it and gives the states there."""
 

@@ -13,8 +13,6 @@ from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["AttentionBlock", "KVCache", "TransformerEncoder"]
-
 
 class KVCache:
     """Keys and values of the tokens so far in a layer of causal attention, each (batch, heads, length, features)."""

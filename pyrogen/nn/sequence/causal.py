@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from pyrogen.nn.sequence.attention import AttentionBlock, KVCache
 
-__all__ = ["CausalNetwork", "CausalRecurrent", "CausalTransformer"]
-
 
 class CausalNetwork(nn.Module, ABC):
     """Base class of causal networks: the outputs at a position depend on a start token and the elements before it.

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["RecurrentEncoder"]
-
 
 @dataclass(eq=False)
 class RecurrentEncoder(nn.Module):

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from pyrogen.nn.sequence.attention import AttentionBlock
 from pyrogen.nn.shapes import batch_shape
 
-__all__ = ["SequenceEncoder", "WordDropout", "elements", "without_padding"]
-
 
 @dataclass(eq=False)
 class SequenceEncoder(nn.Module):

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
-__all__ = ["Tokens"]
-
 
 class Tokens:
     """Division of an event into tokens, from left to right and from top to bottom.
