@@ -100,7 +100,9 @@ class Columns(dict[str, Tensor]):
         return f"Columns({', '.join(parts)})"
 
 
-def check_columns(columns: Mapping[str, Tensor], name: str = "data") -> int:
+def check_columns(
+    columns: Mapping[str, Tensor], name: str = "data", *, any_name: bool = False, finite: bool = True
+) -> int:
     """Validate columns: tensors by allowed names, of one length, not empty, finite.
 
     NaN and infinities are looked for in floating and complex columns only. A name that is no string, or a column that
@@ -109,6 +111,8 @@ def check_columns(columns: Mapping[str, Tensor], name: str = "data") -> int:
     Args:
         columns: tensors (N, ...) by name, on any device.
         name: what messages call the data, "data" by default.
+        any_name: whether a column may bear a reserved name, as those of plain Pyro functions may; False by default.
+        finite: whether values that are not finite are refused; True by default.
 
     Returns:
         The number of rows N.
@@ -128,7 +132,7 @@ numbers: fill or drop these rows
     if not columns:
         raise ValueError(f"{name}: there are no columns; expected at least one tensor of shape (N, ...)")
     for key, column in columns.items():
-        _check_column(key, column, name)
+        _check_column(key, column, name, any_name)
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{key!r} has {length}" for key, length in lengths.items())
@@ -136,7 +140,7 @@ numbers: fill or drop these rows
     rows = next(iter(lengths.values()))
     if rows == 0:
         raise ValueError(f"{name}: the data set is empty (0 rows); expected at least one row")
-    for key, column in columns.items():
+    for key, column in columns.items() if finite else ():
         _check_finite(key, column.detach(), name)
     return rows
 
@@ -154,10 +158,10 @@ def chunks(column: Tensor) -> Iterator[Tensor]:
     yield from column.split(max(1, CHUNK_ELEMENTS // width))
 
 
-def _check_column(key: object, column: object, name: str) -> None:
+def _check_column(key: object, column: object, name: str, any_name: bool) -> None:
     if not isinstance(key, str):
         raise TypeError(f"{name}: column name {key!r} is a {type(key).__name__}; expected a string such as 'x'")
-    if key in RESERVED:
+    if key in RESERVED and not any_name:
         reserved = ", ".join(RESERVED)
         raise ValueError(f"{name}: a column is named {key!r}, but {reserved} are reserved names: rename the column")
     if not isinstance(column, Tensor):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import unwrap
+from pyro.poutine.messenger import _bound_partial, _context_wrap
 from torch import Tensor, nn
 
 from pyrogen.messages import did_you_mean
@@ -64,6 +64,17 @@ class Batch:
         stop = min(stop, self.n)
         return replace(self.map(lambda column: column[start:stop]), n=stop - start)
 
+    def take(self, index: Tensor) -> Batch:
+        """Some rows by their positions.
+
+        Args:
+            index: (b,) positions.
+
+        Returns:
+            The batch of these rows.
+        """
+        return replace(self.map(lambda column: column[index]), n=len(index))
+
     def repeated(self, times: int) -> Batch:
         """Repeat all rows: row i becomes rows i, n + i, 2n + i, ...
 
@@ -109,11 +120,16 @@ class Signature:
         owner: how messages call it, such as "Topics.model".
         fallback: the signature used where the function has only `*args, **kwargs`, as Pyro's AutoGuides do; None by
             default.
+        foreign: whether the function was not written for pyrogen (one of a pair of Pyro functions): parameters called
+            `n`, `total` or `index` are then its own, which receive columns by position and keep their defaults, and
+            are filled in only where neither is there. False by default.
     """
 
-    def __init__(self, function: Callable[..., Any], owner: str, fallback: Signature | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], owner: str, fallback: Signature | None = None, foreign: bool = False
+    ) -> None:
         parameters = _parameters(function)
-        self.owner = owner
+        self.owner, self.foreign = owner, foreign
         self.parameters = [p for p in parameters if p.kind in _NAMED]
         self.variadic = len(self.parameters) < len(parameters)
         if self.variadic and not self.parameters and fallback is not None:
@@ -124,6 +140,11 @@ class Signature:
         """The names asked for that are not reserved, in order."""
         return [p.name for p in self.parameters if p.name not in RESERVED]
 
+    @property
+    def positions(self) -> list[str]:
+        """The names that data without names go to, in order: of a foreign function all, else `columns`."""
+        return [p.name for p in self.parameters] if self.foreign else self.columns
+
     def accepts(self, key: str | int) -> bool:
         """Whether the function can receive a column.
 
@@ -133,7 +154,22 @@ class Signature:
         Returns:
             Whether it can.
         """
-        return self.variadic or (key < len(self.columns) if isinstance(key, int) else key in self.columns)
+        return self.variadic or (key < len(self.positions) if isinstance(key, int) else key in self.positions)
+
+    def injected(self, columns: Iterable[str | int], extra: Iterable[str] = ()) -> list[str]:
+        """The reserved names that are filled in by pyrogen, as no column and no further argument goes there.
+
+        Args:
+            columns: names, or positions, of the data's columns.
+            extra: names of further arguments; none by default.
+
+        Returns:
+            The names, in the order of the signature.
+        """
+        unnamed = sum(isinstance(key, int) for key in columns)
+        taken = {*self.positions[:unnamed], *columns, *extra}
+        left = [p for p in self.parameters if p.name in RESERVED and p.name not in taken]
+        return [p.name for p in left if not self.foreign or p.default is p.empty]
 
     def bind(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for a batch.
@@ -147,17 +183,18 @@ class Signature:
         Raises:
             ValueError: a parameter without default is neither a column, nor reserved, nor in `fit(arguments=...)`.
         """
-        unnamed, named = batch.unnamed, batch.named
+        unnamed, named, given = batch.unnamed, batch.named, {*batch.columns, *batch.extra}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         default_kept = False
         for parameter in self.parameters:
-            name = parameter.name
-            if unnamed and name not in RESERVED:
+            name, has_default = parameter.name, parameter.default is not parameter.empty
+            own_default = self.foreign and has_default and name in RESERVED and name not in given
+            if unnamed and (self.foreign or name not in RESERVED):
                 value = unnamed.pop(0)
-            elif name in named:
+            elif name in named and not own_default:
                 value = named[name]
-            elif parameter.default is not parameter.empty:
+            elif has_default:
                 default_kept = True
                 continue
             else:
@@ -181,15 +218,36 @@ class Signature:
         )
 
 
+def unwrap_program(function: Any) -> tuple[Any, int]:
+    """The function inside Pyro's handlers, decorators, modules and bound methods.
+
+    Args:
+        function: a model or guide.
+
+    Returns:
+        The innermost function, and how many of its first arguments are bound already.
+    """
+    bound = 0
+    while True:
+        if isinstance(function, nn.Module):
+            function = function.forward
+        elif isinstance(function, functools.partial) and getattr(function.func, "_in_own_store", False):
+            function = function.func.__wrapped__  # type: ignore[attr-defined]
+        elif isinstance(function, _bound_partial):
+            function = function.func
+        elif isinstance(function, functools.partial) and function.func is _context_wrap:  # (handler, function, self)
+            bound += len(function.args) - 2
+            function = function.args[1]
+        elif inspect.ismethod(function):
+            bound += 1
+            function = function.__func__
+        elif getattr(function, "__wrapped__", None) is not None:
+            function = function.__wrapped__
+        else:
+            return function, bound
+
+
 def _parameters(function: Any) -> list[inspect.Parameter]:
     """The parameters of a program, with Pyro's handlers around it unwrapped."""
-    if isinstance(function, nn.Module):
-        return _parameters(function.forward)
-    if isinstance(function, functools.partial) and getattr(function.func, "_in_own_store", False):
-        return _parameters(function.func.__wrapped__)  # type: ignore[attr-defined]
-    bound = inspect.ismethod(function)
-    while getattr(function, "__wrapped__", None) is not None:
-        function = function.__wrapped__
-    inner = unwrap(function)
-    parameters = list(inspect.signature(inner).parameters.values())
-    return parameters[1:] if bound and not inspect.ismethod(inner) else parameters
+    inner, bound = unwrap_program(function)
+    return list(inspect.signature(inner).parameters.values())[bound:]

@@ -8,6 +8,9 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+
 from pyrogen.story.module import ParamStoreModule
 
 
@@ -50,4 +53,25 @@ def record_arguments(init: Callable[..., None]) -> Callable[..., None]:
             self.__dict__["arguments"] = dict(itertools.islice(bound.arguments.items(), 1, None))
         init(self, *args, **kwargs)
 
+    return run
+
+
+def run_as_guide(guide: Callable[..., Any]) -> Callable[..., Any]:
+    """A guide as a function that draws its latents and nothing else.
+
+    A `GuideMessenger` runs the model too, whose observations would count as the guide's own; they are hidden.
+
+    Args:
+        guide: a guide of any kind.
+
+    Returns:
+        The guide as it is, or a function around it.
+    """
+    if not isinstance(poutine.unwrap(guide), Messenger):
+        return guide
+
+    def hidden(msg: Any) -> bool:
+        return msg["type"] == "sample" and bool(msg["is_observed"])
+
+    run: Callable[..., Any] = poutine.block(guide, hide_fn=hidden)
     return run

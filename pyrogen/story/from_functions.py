@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyrogen.story.arguments import Signature
+from pyrogen.story.arguments import Signature, unwrap_program
+from pyrogen.story.decorators import run_as_guide
 from pyrogen.story.story import Story
 
 
@@ -50,6 +51,7 @@ class Pair(Story):
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
         super().__init__()
         self._programs = {"model": model, "guide": guide}
+        self._runs = {"model": model, "guide": run_as_guide(guide)}
         self._modules_used: dict[str, nn.Module] = {}
         for role, program in self._programs.items():
             _find_modules(program, role, self._modules_used, set())
@@ -57,12 +59,12 @@ class Pair(Story):
     @property
     def model(self) -> Callable[..., Any]:  # type: ignore[override]
         """The model, run in the pair's own parameter store."""
-        return functools.partial(self._run, self._programs["model"])
+        return functools.partial(self._run, self._runs["model"])
 
     @property
     def guide(self) -> Callable[..., Any]:  # type: ignore[override]
         """The guide, run in the pair's own parameter store."""
-        return functools.partial(self._run, self._programs["guide"])
+        return functools.partial(self._run, self._runs["guide"])
 
     def bare_programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The two functions without the wrapper that enters the pair's own store.
@@ -70,7 +72,7 @@ class Pair(Story):
         Returns:
             Model and guide.
         """
-        return self._programs["model"], self._programs["guide"]
+        return self._runs["model"], self._runs["guide"]
 
     def _run(self, program: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self._program_scope():
@@ -79,8 +81,7 @@ class Pair(Story):
     @property
     def name(self) -> str:
         """How messages and files call the pair: the names of the two functions."""
-        model, guide = (getattr(p, "__name__", type(p).__name__) for p in self._programs.values())
-        return f"({model}, {guide})"
+        return f"({', '.join(_name(program) for program in self._programs.values())})"
 
     def signatures(self) -> tuple[Signature, Signature]:
         """The arguments that the two functions ask for.
@@ -88,8 +89,8 @@ class Pair(Story):
         Returns:
             The signatures of model and guide.
         """
-        model = Signature(self._programs["model"], f"model '{self.name}'")
-        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", fallback=model)
+        model = Signature(self._programs["model"], f"model '{self.name}'", foreign=True)
+        return model, Signature(self._programs["guide"], f"guide of '{self.name}'", fallback=model, foreign=True)
 
     def trainable(self) -> dict[str, Tensor]:
         """All parameters, unconstrained.
@@ -147,6 +148,11 @@ class Pair(Story):
             if id(parameter) not in own:
                 parameter.data = fn(parameter.data)
         return super()._apply(fn, recurse)
+
+
+def _name(program: Any) -> str:
+    inner = program if isinstance(program, nn.Module) else unwrap_program(program)[0]
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def _find_modules(value: Any, name: str, modules: dict[str, nn.Module], visited: set[int]) -> None:

@@ -48,6 +48,33 @@ class Unobserved(poutine.messenger.Messenger):
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
 
 
+def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any, by_content: bool = True) -> bool:
+    """Whether a column is the value of one of the observed sites, judged by name, memory or content.
+
+    Args:
+        trace: of the model.
+        sites: names of the observed sites.
+        key: of the column.
+        column: the column itself.
+        by_content: whether equal values are enough, as of a column that was converted; True by default.
+
+    Returns:
+        True if it is.
+    """
+    if key in sites or not isinstance(column, Tensor):
+        return key in sites
+    return any(_same(trace.nodes[name]["value"], column, by_content) for name in sites)
+
+
+def _same(value: Any, column: Tensor, by_content: bool) -> bool:
+    if not isinstance(value, Tensor) or value.is_meta:
+        return False
+    if value.untyped_storage().data_ptr() == column.untyped_storage().data_ptr():
+        return True
+    alike = by_content and value.numel() == column.numel()
+    return alike and bool((value.reshape(-1) == column.reshape(-1)).all())
+
+
 def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     """Draw new data from a story that is in evaluation mode: the work of `Story.sample`.
 
@@ -76,7 +103,8 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
         p.name: None for p in model.parameters if p.name in model.columns and p.default is p.empty
     }
     if spec is not None:
-        absent.update({key: None for key in spec.columns if isinstance(key, str) and model.accepts(key)})
+        trained_on = {name_of(key, model) for key in spec.columns if model.accepts(key)}
+        absent.update(dict.fromkeys(trained_on))
     columns_or_none = {key: column for key, column in {**absent, **columns}.items() if key not in extra}
     batch = Batch(columns_or_none, n, total, torch.arange(n), extra)
     try:
@@ -173,13 +201,12 @@ def _trace_on_placeholders(
     """The trace of a model without an x=None path: run on placeholders with its observations undone."""
     traces: list[Any] = []
     first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
-    missing = [str(key) for key in spec.columns if key not in columns]
-    missing = [key for key in missing if key not in spec.sites] or missing
     message = (
         f"{story.name}.model cannot draw from x=None ({first_line}), and its draws depend on the values of "
-        "placeholders for the data: pass the columns that it conditions on, as in "
-        f"sample(n, {missing[-1] if missing else 'y'}=...) (columns: {', '.join(missing)})"
+        f"placeholders for the data: {_conditions(story, spec, columns)}"
     )
+    by_position = {name_of(key, story.signatures()[0]): key for key in spec.columns}
+    columns = {by_position.get(str(key), key): column for key, column in columns.items()}
     for value in _at_one_seed((1, 0)):
         try:
             traces.append(_trace_unobserved(story, spec, spec.placeholder(n, value, columns)))
@@ -194,6 +221,44 @@ def _trace_on_placeholders(
         ):
             raise ValueError(message)
     return traces[1]
+
+
+def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any]) -> str:
+    """What to type where draws depend on columns that were not given."""
+    model = story.signatures()[0]
+    observed = _observed_columns(story, spec)
+    names = [name_of(key, model) for key in spec.columns if model.accepts(key) and key not in observed]
+    missing = [name for name in names if name not in given]
+    if missing and all(name.isidentifier() and name != "n" for name in missing):
+        return f"pass the columns that it conditions on, as in sample(n, {', '.join(f'{m}=...' for m in missing)})"
+    columns = ", ".join(repr(name_of(key, model)) for key in spec.columns)
+    return f"use posterior_predictive(run, data), with data of the columns {columns}"
+
+
+def _observed_columns(story: _Story, spec: TrainingSpec) -> list[str | int]:
+    """The columns that are values of observed sites; those of a site's name where the model fails on placeholders."""
+    batch = spec.placeholder()
+    try:
+        args, kwargs = story.signatures()[0].bind(batch)
+        with pyro.validation_enabled(False):
+            trace: Any = poutine.trace(story.model).get_trace(*args, **kwargs)
+    except Exception:
+        return [key for key in spec.columns if key in spec.sites]
+    sites = tuple(name for name in spec.sites if name in trace.nodes)
+    return [key for key, column in batch.columns.items() if observes(trace, sites, key, column, by_content=False)]
+
+
+def name_of(key: str | int, model: Signature) -> str:
+    """The name that a model gives to a column.
+
+    Args:
+        key: the column's name, or its position where the data came without names.
+        model: the model's signature.
+
+    Returns:
+        The name.
+    """
+    return model.positions[key] if isinstance(key, int) and key < len(model.positions) else str(key)
 
 
 def _trace_unobserved(story: _Story, spec: TrainingSpec, batch: Batch) -> Any:

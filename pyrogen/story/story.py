@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pyrogen.story.arguments import Signature
-from pyrogen.story.decorators import in_own_store, record_arguments
+from pyrogen.story.decorators import in_own_store, record_arguments, run_as_guide
 from pyrogen.story.module import ParamStoreModule
 from pyrogen.story.sampling import draw
 from pyrogen.story.training_spec import TrainingSpec
@@ -157,7 +157,7 @@ class Story(ParamStoreModule):
             elif getattr(getattr(program, "func", None), "_in_own_store", False):
                 program = program.func.__wrapped__
             bare.append(program)
-        return bare[0], bare[1]
+        return bare[0], run_as_guide(bare[1])
 
     def sample(self, n: int, **given: Any) -> Any:
         """Draw `n` new data: the model run with its observed columns None.

@@ -13,9 +13,9 @@ from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.log_densities import LogDensities
 from pyrogen.diagnostics.core.program_structure import ProgramStructure, deterministic_sites
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
-from pyrogen.inference.prediction.predictive import observes
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story, inside, latent_sites
+from pyrogen.story.sampling import observes
 
 
 def collect_draws(story: Story, batch: Batch, wanted: Collection[str], num_samples: int) -> DrawArrays:

@@ -10,10 +10,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrogen.inference.prediction.predictive import blank_batch, observes
+from pyrogen.inference.prediction.predictive import blank_batch
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
 from pyrogen.story import Batch, Story, Unobserved, data_plate, enumerated, latent_sites, observed_sites, outside
+from pyrogen.story.sampling import observes
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from pyrogen.inference.batching.loader_batches import Columns, length, named_lea
 Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def as_columns(data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool] | None = None) -> Columns:
+def as_columns(
+    data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool] | None = None, any_name: bool = False
+) -> Columns:
     """Data in memory as columns: by name from a mapping, by position from a tuple or one bare tensor or array.
 
     Args:
@@ -25,13 +27,15 @@ def as_columns(data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool]
         dtype: of floating-point columns.
         wants: whether a column is kept; None keeps all, and so does a function that wants none of them, so that the
             program can say which column it lacks.
+        any_name: whether a column may be called `n`, `total` or `index`; False by default.
 
     Returns:
         The columns as tensors with a common first dimension, by name or position.
 
     Raises:
         TypeError: `data` is of another kind, or a column does not hold numbers.
-        ValueError: no column, no rows, columns of different lengths, or values that are not finite.
+        ValueError: no column, no rows, or columns of different lengths. Values that are not finite may be handled by
+            the program, and are not refused here.
     """
     if isinstance(data, TensorDataset):
         data = data.tensors
@@ -51,7 +55,7 @@ def as_columns(data: Any, dtype: torch.dtype, wants: Callable[[str | int], bool]
     if wants is not None:
         columns = {key: column for key, column in columns.items() if wants(key)} or columns
     tensors = {key: _as_tensor(key, column, dtype) for key, column in columns.items()}
-    check_columns({str(key): column for key, column in tensors.items()})
+    check_columns({str(key): column for key, column in tensors.items()}, any_name=any_name, finite=False)
     return dict(tensors)
 
 
@@ -88,6 +92,11 @@ def _checksum(column: Tensor) -> int:
 
 
 def _as_tensor(key: str | int, column: Any, dtype: torch.dtype) -> Tensor:
+    if np.ma.is_masked(column):
+        raise ValueError(
+            f"column '{key}' is a masked array, whose mask would be lost: fill it (array.filled(value)) and pass "
+            "~array.mask as a column of its own, which the model can give to poutine.mask; or drop these rows"
+        )
     try:
         tensor = torch.as_tensor(column)
     except (TypeError, ValueError, RuntimeError) as error:

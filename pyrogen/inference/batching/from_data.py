@@ -22,6 +22,7 @@ def make_batches(
     dtype: torch.dtype,
     total: int | None = None,
     describe: bool = False,
+    any_name: bool = False,
 ) -> RowBatches | LoaderBatches:
     """Batches of whatever data `fit` takes; all rows in one batch until `with_size` says otherwise.
 
@@ -32,20 +33,21 @@ def make_batches(
         dtype: of floating-point columns.
         total: rows in the training set; None, the default, if these are they.
         describe: whether to compute checksums of all columns for a run's configuration; False by default.
+        any_name: whether a column may be called `n`, `total` or `index`; False by default.
 
     Returns:
         The batches.
 
     Raises:
         TypeError: `data` is of no known kind, or a column does not hold numbers.
-        ValueError: no rows, columns of different lengths, or values that are not finite.
+        ValueError: no rows, or columns of different lengths.
     """
     if isinstance(data, DataLoader):
         return LoaderBatches(data, total if total is not None else length(data.dataset), device)
     protocol = getattr(data, "protocol", None)
     if isinstance(data, Dataset) and not isinstance(data, TensorDataset):
         return _of_dataset(data, wants, device, dtype, total)
-    columns, description = _described_columns(data, wants, dtype) if describe else (as_columns(data, dtype, wants), {})
+    columns, description = _columns(data, wants, dtype, describe, any_name)
     rows = len(next(iter(columns.values())))
     stored = _on_device(columns, device)
 
@@ -79,14 +81,16 @@ def _of_dataset(
     return RowBatches(take, rows, total or rows, device, description={"class": type(data).__name__, "rows": rows})
 
 
-def _described_columns(
-    data: Any, wants: Callable[[str | int], bool], dtype: torch.dtype
+def _columns(
+    data: Any, wants: Callable[[str | int], bool], dtype: torch.dtype, describe: bool, any_name: bool
 ) -> tuple[Columns, dict[str, Any]]:
     """The columns that are wanted, and a description of all of them."""
+    if not describe:
+        return as_columns(data, dtype, wants, any_name), {}
     try:
-        columns = as_columns(data, dtype)
+        columns = as_columns(data, dtype, any_name=any_name)
     except TypeError:  # perhaps a column that the program does not ask for
-        return as_columns(data, dtype, wants), {"class": type(data).__name__}
+        return as_columns(data, dtype, wants, any_name), {"class": type(data).__name__}
     return {key: c for key, c in columns.items() if wants(key)} or columns, describe_columns(columns)
 
 

@@ -159,8 +159,18 @@ class RowBatches:
         Returns:
             A batch of the usual size.
         """
-        index = torch.arange(self.size, device=self.device)
-        return Batch(self.columns(index), self.size, self.total, index)
+        return self.batch(torch.arange(self.size, device=self.device))
+
+    def batch(self, index: Tensor) -> Batch:
+        """Some rows as a batch; the position in the epoch does not change.
+
+        Args:
+            index: (b,) positions of the rows.
+
+        Returns:
+            The batch.
+        """
+        return Batch(self.columns(index), len(index), self.total, index)
 
     def columns(self, index: Tensor) -> Columns:
         """The columns of some rows, transformed.

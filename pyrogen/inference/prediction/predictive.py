@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, latent_sites, observed_sites
-from pyrogen.story.sampling import Unobserved
+from pyrogen.story.sampling import Unobserved, observes
 
 Draws = dict[str, Tensor]
 
@@ -111,31 +111,6 @@ class _NewData:
         model = Unobserved(self.observed)(model) if self.blank is None else model
         nodes: Any = poutine.trace(model).get_trace(self.blank or batch).nodes
         return {name: nodes[name]["value"] for name in self.observed}
-
-
-def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any) -> bool:
-    """Whether a column is the value of one of the observed sites, judged by name, memory or content.
-
-    Args:
-        trace: of the model.
-        sites: names of the observed sites.
-        key: of the column.
-        column: the column itself.
-
-    Returns:
-        True if it is.
-    """
-    if key in sites or not isinstance(column, Tensor):
-        return key in sites
-    return any(_same(trace.nodes[name]["value"], column) for name in sites)
-
-
-def _same(value: Any, column: Tensor) -> bool:
-    if not isinstance(value, Tensor) or value.is_meta:
-        return False
-    if value.untyped_storage().data_ptr() == column.untyped_storage().data_ptr():
-        return True
-    return value.numel() == column.numel() and bool((value.reshape(-1) == column.reshape(-1)).all())
 
 
 def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str, ...]) -> Batch | None:

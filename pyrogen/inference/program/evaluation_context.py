@@ -14,6 +14,7 @@ from pyrogen.inference.batching.columns import as_columns
 from pyrogen.inference.batching.from_data import make_batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
@@ -46,7 +47,11 @@ class EvaluationContext:
         """
         spec, dtype = self.story.training_spec, story_dtype(self.story, torch.get_default_dtype())
         total = spec.total if spec is not None else None
-        return make_batches(data, self.program.wants, device=self.story.device, dtype=dtype, total=total)
+        device, any_name = self.story.device, self.program.foreign
+        batches = make_batches(data, self.program.wants, device=device, dtype=dtype, total=total, any_name=any_name)
+        if isinstance(batches, RowBatches) and batches.stored is not None:
+            check_finite(self.program, batches.stored, batches.batch, "data")
+        return batches
 
     def batch(self, data: Any) -> Batch:
         """All of the data as one batch, on the story's device and in its floating-point type.
@@ -63,18 +68,20 @@ class EvaluationContext:
         """
         if isinstance(data, Batch):
             return data.to(self.story.device)
-        columns = as_columns(data, story_dtype(self.story, torch.get_default_dtype()), self.program.wants)
+        dtype = story_dtype(self.story, torch.get_default_dtype())
+        columns = as_columns(data, dtype, self.program.wants, self.program.foreign)
         transform = getattr(data, "transform", None)
         if transform is not None:
             columns = dict(transform(columns))
-        check = getattr(self.story, "check", None)
-        if check is not None:
-            check(self.program.named(columns))
         n, spec = len(next(iter(columns.values()))), self.story.training_spec
         total = spec.total if spec is not None and spec.total is not None else n
         batch = Batch(columns, n, total, torch.arange(n), spec.extra if spec is not None else {})
         for signature in self.program.signatures:
             signature.bind(batch)  # a missing column is reported in one line, before Pyro's trace adds its own
+        check_finite(self.program, columns, batch.take, "data")
+        check = getattr(self.story, "check", None)
+        if check is not None:
+            check(self.program.named(columns))
         return batch.to(self.story.device)
 
 

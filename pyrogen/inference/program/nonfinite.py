@@ -1,16 +1,68 @@
-"""Which site made a loss that is not finite."""
+"""Values that are not finite: in data, where the program must handle them, and in a loss, whose site is named."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
+from pyrogen.data import check_columns
 from pyrogen.inference.batching.row_batches import materialize
-from pyrogen.inference.program.isolation import isolated_run
+from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import set_torch_random_state
 from pyrogen.story import Batch, is_subsample
+
+_ROWS_TRIED = 1024
+"""Rows with values that are not finite on which a program is run."""
+
+
+def check_finite(
+    program: Program, columns: Mapping[str | int, Any], batch_of: Callable[[Tensor], Batch], what: str
+) -> None:
+    """Refuse values that are not finite, unless the program handles them: its density of these rows is finite.
+
+    A model may do so by a mask (`poutine.mask`, `.mask`) or by a distribution such as `NanMaskedNormal`.
+
+    Args:
+        program: the story's.
+        columns: all columns, by name or position.
+        batch_of: from positions (b,) to the batch of these rows.
+        what: what messages call the data, such as "data".
+
+    Raises:
+        ValueError: a column has NaN or infinite values that the program does not handle.
+    """
+    tensors = {str(key): c for key, c in columns.items() if isinstance(c, Tensor) and c.is_floating_point()}
+    bad = [
+        ~column.isfinite().flatten(1).all(1) if column.dim() > 1 else ~column.isfinite() for column in tensors.values()
+    ]
+    if not any(bool(rows.any()) for rows in bad):
+        return
+    rows = torch.stack(bad).any(0)
+    some = rows.nonzero()[:_ROWS_TRIED, 0]
+    if "density" in program.story.unsupported or not (
+        _density_is_finite(program, batch_of, some) or _density_is_finite(program, batch_of, torch.arange(len(rows)))
+    ):
+        check_columns(tensors, what, any_name=True)
+
+
+def _density_is_finite(program: Program, batch_of: Callable[[Tensor], Batch], index: Tensor) -> bool:
+    """Whether the model runs on some rows, and every site has a finite log density where it is not masked."""
+    try:
+        batch = program.at_step(batch_of(index), 0)
+        with isolated_run(program.story):
+            shape_lazy_parameters(program, lambda: batch)
+            trace = poutine.trace(program.model).get_trace(batch)
+            trace.compute_log_prob()
+        terms = (site["log_prob"] for site in trace.nodes.values() if "log_prob" in site)
+        return all(bool(torch.as_tensor(term).isfinite().all()) for term in terms)
+    except Exception:  # it may need all rows; and what is wrong otherwise is reported by the first step
+        return False
 
 
 def locate_nonfinite_site(program: Program, batch: Batch, noise: list[Tensor]) -> str:

@@ -92,9 +92,6 @@ class Options:
             raise ValueError(f"compile must be 'auto', True or False, got {self.compile!r}")
         if self.resume and self.out is None:
             raise ValueError("resume needs the folder of the run: pass out=")
-        reserved = [name for name in self.arguments if name in ("n", "total", "index")]
-        if reserved:
-            raise ValueError(f"arguments may not be called '{reserved[0]}': n, total and index are given by fit")
 
     def _check_types(self) -> None:
         if isinstance(self.optimizer, PyroOptim | torch.optim.Optimizer):

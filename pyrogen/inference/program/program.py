@@ -11,7 +11,8 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrogen.story import Batch, Spec, Story, TrainingSpec, data_plate, latent_sites, observed_sites
+from pyrogen.messages import did_you_mean
+from pyrogen.story import RESERVED, Batch, Spec, Story, TrainingSpec, data_plate, latent_sites, observed_sites
 
 
 class Recorder(Messenger):
@@ -63,6 +64,9 @@ class Program:
     Args:
         story: the story.
         arguments: further arguments by name: constants, or callables of the step; None, the default: none.
+
+    Raises:
+        ValueError: neither model nor guide takes one of the arguments, or a story's is called by a reserved name.
     """
 
     def __init__(self, story: Story, arguments: Mapping[str, Any] | None = None) -> None:
@@ -71,6 +75,23 @@ class Program:
         self.signatures = story.signatures()
         self._model, self._guide = story.bare_programs()
         self._recording: Recording | None = None
+        self._check_arguments()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether model and guide are plain Pyro functions, to which reserved names may mean something else."""
+        return self.signatures[0].foreign
+
+    def _check_arguments(self) -> None:
+        known = [p.name for signature in self.signatures for p in signature.parameters]
+        for name in self.arguments:
+            if name in RESERVED and not self.foreign:
+                raise ValueError(f"arguments may not be called '{name}': n, total and index are given by fit")
+            if name not in known and not any(signature.variadic for signature in self.signatures):
+                hint = did_you_mean(name, known)
+                raise ValueError(
+                    f"arguments: {self.story.name} takes no argument '{name}'{hint} (it takes: {', '.join(known)})"
+                )
 
     def model(self, batch: Batch) -> Any:
         """Run the story's model on the columns that it asks for.
@@ -136,7 +157,7 @@ class Program:
         Returns:
             The columns by name.
         """
-        names = self.signatures[0].columns
+        names = self.signatures[0].positions
         return {names[k] if isinstance(k, int) and k < len(names) else str(k): c for k, c in columns.items()}
 
     def at_step(self, batch: Batch, step: int) -> Batch:

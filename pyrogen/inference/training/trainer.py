@@ -18,6 +18,7 @@ from pyrogen.inference.persistence.config import check_same_run, configuration, 
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.input_checks import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
+from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import preserve_random_state
@@ -31,6 +32,12 @@ from pyrogen.story import Batch, Story, TrainingSpec
 
 MakeStep = Callable[[Program, Any, Options, RowBatches | LoaderBatches], TrainingStep]
 """From program, objective, options and training data to the step of SVI."""
+
+_INJECTED = {
+    "n": "number of rows in the batch",
+    "total": "number of rows in the training set",
+    "index": "positions of the rows",
+}
 
 _ROWS_CHECKED = 1024
 """Rows that a story's `check` is given of data that are transformed anew for each batch."""
@@ -76,12 +83,19 @@ class Trainer:
 
     def _batches(self, data: Any, dtype: torch.dtype, total: int | None) -> RowBatches | LoaderBatches:
         device = self.options.device
-        return make_batches(data, self.program.wants, device=device, dtype=dtype, total=total, describe=True)
+        any_name = self.program.foreign
+        wants = self.program.wants
+        return make_batches(data, wants, device=device, dtype=dtype, total=total, describe=True, any_name=any_name)
 
     def _check_columns(self, batches: RowBatches | LoaderBatches, what: str) -> None:
         """Let the story refuse columns in memory; those that are transformed for each batch by one example."""
         check = getattr(self.story, "check", None)
-        if check is None or batches.stored is None:
+        if batches.stored is None:
+            return
+        if isinstance(batches, RowBatches):
+            check_finite(self.program, batches.stored, batches.batch, what)
+        self._check_injected(batches)
+        if check is None:
             return
         columns = self.program.named(batches.stored)
         if batches.transform is not None:
@@ -91,6 +105,21 @@ class Trainer:
             check(columns)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
+
+    def _check_injected(self, batches: RowBatches | LoaderBatches) -> None:
+        """Refuse to fill in `n`, `total` or `index` of a plain function where a column of the data could be meant."""
+        used = list(batches.stored or {})
+        by_name = self.program.foreign and all(isinstance(key, str) for key in used)
+        unclaimed = [key for key in batches.description if not self.program.wants(key)] if by_name else []
+        if not unclaimed or "class" in batches.description:
+            return
+        for signature in self.program.signatures:
+            for name in signature.injected(used, self.program.arguments):
+                raise ValueError(
+                    f"{signature.owner} asks for '{name}', which would be the {_INJECTED[name]}, and the data has a "
+                    f"column '{unclaimed[0]}' that no argument takes: rename one of the two if they are meant to be "
+                    f"the same, leave the column out, or pass arguments={{'{name}': ...}}"
+                )
 
     @contextmanager
     def running(self) -> Iterator[Loop]:
