@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from pyrogen.inference.training.allocator import keep_freed_memory
 from pyrogen.inference.training.defaults import to_compile
 from pyrogen.inference.training.result import Fit
 from pyrogen.inference.training.trainer import Trainer
-from pyrogen.story import as_story
+from pyrogen.story import ONE_THREAD, as_story
 
 
 def fit(
@@ -95,7 +96,7 @@ def fit(
         else the last ones.
 
     Raises:
-        ValueError: bad input, reported in one line before the first step.
+        ValueError: bad input, reported in one line before the first step; or the call is not of the main thread.
         TypeError: an argument is of the wrong type.
         FloatingPointError: the loss is not finite; names step and site. The last checkpoint is kept.
 
@@ -107,11 +108,17 @@ def fit(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError(
+            "fit runs in the main thread alone: Pyro's handlers, torch's random state and signals belong to the whole "
+            "process, and two threads would change each other's numbers. Start a process for each run, such as "
+            "`pyrogen train` or multiprocessing's"
+        )
     given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     story = as_story(story_or_pair)
-    with seeded(seed), torch.enable_grad(), ExitStack() as stack:
+    with ONE_THREAD, seeded(seed), torch.enable_grad(), ExitStack() as stack:
         dtype = stack.enter_context(run_precision(story, precision))
         story.to(options.device)
         stack.enter_context(torch.device(options.device) if options.device.type != "cpu" else keep_freed_memory())

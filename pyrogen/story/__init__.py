@@ -2,7 +2,7 @@
 
 from pyrogen.story.arguments import RESERVED, Batch, Signature
 from pyrogen.story.from_functions import Pair, as_story
-from pyrogen.story.param_store import Store
+from pyrogen.story.param_store import ONE_THREAD, Store
 from pyrogen.story.sampling import Unobserved
 from pyrogen.story.sites import (
     data_plate,
@@ -20,6 +20,7 @@ from pyrogen.story.training_spec import Spec, TrainingSpec
 from pyrogen.story.validation import Labelled, check_event, check_length
 
 __all__ = [
+    "ONE_THREAD",
     "RESERVED",
     "Batch",
     "Labelled",

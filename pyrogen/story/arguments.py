@@ -233,11 +233,11 @@ def unwrap_program(function: Any) -> tuple[Any, int]:
             function = function.forward
         elif isinstance(function, functools.partial) and getattr(function.func, "_in_own_store", False):
             function = function.func.__wrapped__  # type: ignore[attr-defined]
-        elif isinstance(function, _bound_partial):
-            function = function.func
         elif isinstance(function, functools.partial) and function.func is _context_wrap:  # (handler, function, self)
             bound += len(function.args) - 2
             function = function.args[1]
+        elif isinstance(function, _bound_partial):
+            function = function.func
         elif inspect.ismethod(function):
             bound += 1
             function = function.__func__

@@ -13,7 +13,7 @@ from pyro.poutine.runtime import _PYRO_STACK, effectful
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
-from pyrogen.story.param_store import Store
+from pyrogen.story.param_store import ONE_THREAD, Store
 
 _serial = itertools.count()
 
@@ -98,7 +98,7 @@ class ParamStoreModule(PyroModule):
         Yields:
             None.
         """
-        with ExitStack() as stack:
+        with ONE_THREAD, ExitStack() as stack:
             if self._scope_depth == 0:
                 store = self._store_with_frozen()
                 stack.callback(self._keep, store)
@@ -119,9 +119,15 @@ class ParamStoreModule(PyroModule):
     @contextmanager
     def _program_scope(self) -> Iterator[None]:
         """Run a program in the open scope, else in a temporary store, with parameters announced to stock SVI."""
-        if self._scope_depth:
-            yield
-            return
+        with ONE_THREAD:
+            if self._scope_depth:
+                yield
+            else:
+                with self._temporary_scope():
+                    yield
+
+    @contextmanager
+    def _temporary_scope(self) -> Iterator[None]:
         outer, store = Store.current(), self._store_with_frozen()
         collecting = any(isinstance(m, TraceMessenger) and m.param_only for m in _PYRO_STACK)
         with store.activated(), self._inside_scope():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +11,21 @@ from typing import Any
 
 import pyro
 from torch import Tensor
+
+ONE_THREAD = threading.RLock()
+"""Held where a program runs: Pyro's handlers and store, torch's random state and defaults belong to the process.
+
+Another thread waits until it is free; the same thread may enter again."""
+
+
+def _after_fork() -> None:
+    """A child process has one thread: what another thread of its parent held is free."""
+    if not ONE_THREAD._is_owned():  # type: ignore[attr-defined]
+        ONE_THREAD._at_fork_reinit()  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass

@@ -106,15 +106,25 @@ class Story(ParamStoreModule):
         """A model or guide that is set as an attribute, run in the own store: a module by hooks, a function wrapped."""
         if not isinstance(program, nn.Module):
             return functools.partial(in_own_store(lambda _, *args, **kwargs: program(*args, **kwargs), program), self)
+        self.enter_scope_in(program)
+        return program
+
+    def enter_scope_in(self, program: nn.Module) -> None:
+        """Let a module that is the story's model or guide run in the story's own parameter store, by hooks.
+
+        Args:
+            program: the module; hooks of another story, of which this one is a copy, are replaced.
+        """
 
         def enter(*_: Any) -> None:
             scope = ExitStack()
             scope.enter_context(self._program_scope())
             self._open_scopes.append(scope)
 
-        program.register_forward_pre_hook(enter)
-        program.register_forward_hook(lambda *_: self._open_scopes.pop().close(), always_call=True)
-        return program
+        for handle in program.__dict__.pop("_scope_hooks", ()):
+            handle.remove()
+        leave = program.register_forward_hook(lambda *_: self._open_scopes.pop().close(), always_call=True)
+        program.__dict__["_scope_hooks"] = (program.register_forward_pre_hook(enter), leave)
 
     def require(self, capability: str) -> None:
         """Check that the story does not declare a capability `unsupported`.

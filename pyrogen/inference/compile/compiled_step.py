@@ -73,6 +73,8 @@ class Compilable(Protocol):
     objective: Any
     optimization: Optimization
     autocast: bool
+    drop_in: bool
+    """Whether the steps are those of a loop of Pyro's own, which is never told that steps are not compiled."""
     modules: list[nn.Module]
 
     def loss(self, batch: Batch) -> Tensor:

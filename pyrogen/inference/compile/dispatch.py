@@ -64,7 +64,7 @@ class StepCompiler:
             The loss before the step, in nats of the whole data plate; None where the step is to be an eager one.
 
         Raises:
-            RuntimeError: the compiled step differs from the eager one.
+            RuntimeError: the compiled step differs from the eager one, and `compile` is True.
         """
         if not self.enabled:
             return None
@@ -82,8 +82,8 @@ class StepCompiler:
         if not compiled.signature.gathers_rows:
             batch = materialize(batch)
         if checks.is_due() and (difference := difference_between(self.step, compiled, batch)) is not None:
-            number = self.step.number + 1
-            raise RuntimeError(f"{self.step.name}: at step {number} {_message(difference)}")
+            self._give_up(f"at step {self.step.number + 1} {_message(difference)}")
+            return None
         return compiled(batch)
 
     def run_steps(self, batch: Batch, max_steps: int) -> list[float]:
@@ -163,9 +163,8 @@ class StepCompiler:
                 raise CannotTrace(_message(difference))
         except CannotTrace as error:
             if outcome is not None:
-                raise RuntimeError(
-                    f"the steps of this run were compiled, and cannot be compiled now: {error}"
-                ) from error
+                self._give_up(f"its steps were compiled, and cannot be compiled now: {error}")
+                return False
             others = bool(self._outcomes)
             self._outcomes[signature] = str(error)
             self._fall_back(str(error), others)
@@ -174,15 +173,25 @@ class StepCompiler:
         self._compiled[key] = compiled, CheckSchedule()
         return True
 
+    def _give_up(self, why: str) -> None:
+        """End compiling with a warning: all further steps are eager; an error where `compile` is True."""
+        if self.enabled is True:
+            raise RuntimeError(f"{self.step.name}: {why}, or pass compile=False")
+        self.enabled, self.reason = False, why
+        self.reset()
+        self.step.optimization.unflatten()
+        warnings.warn(f"{self.step.name}: {why}; further steps are not compiled", UserWarning, stacklevel=2)
+
     def _fall_back(self, reason: str, others_compiled: bool = False) -> None:
-        """Warn once that steps stay eager, or raise where `compile` is True."""
+        """Warn once that steps stay eager, but for Pyro's own loop; raise where `compile` is True."""
         name = self.step.name
         if self.enabled is True:
             raise ValueError(f"compile=True: the steps of {name} cannot be compiled: {reason}")
         if not self.reason:
             self.reason = reason
             which = "some steps are" if others_compiled else "steps are"
-            warnings.warn(f"{name}: {which} not compiled: {reason}", UserWarning, stacklevel=2)
+            if not self.step.drop_in:
+                warnings.warn(f"{name}: {which} not compiled: {reason}", UserWarning, stacklevel=2)
         if not others_compiled:
             self.enabled = False
             self.step.optimization.unflatten()
@@ -191,7 +200,7 @@ class StepCompiler:
 def _message(difference: str) -> str:
     return (
         f"the compiled step differs from the eager one: {difference}. Does the program read Python state that changes "
-        "as it runs (a counter, a list, numpy's random numbers)? Keep it in a tensor, or pass compile=False"
+        "as it runs (a counter, a list, numpy's random numbers)? Keep it in a tensor"
     )
 
 

@@ -18,7 +18,7 @@ from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
-from pyrogen.story import Batch, Store, Story, as_story
+from pyrogen.story import ONE_THREAD, Batch, Store, Story, as_story
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[Evaluat
     story = story_of(fitted)
     if isinstance(fitted, tuple):
         story.adopt_parameters(Store.current())
-    with seeded(seed) if seed is not None else nullcontext(), story.predicting():
+    with ONE_THREAD, seeded(seed) if seed is not None else nullcontext(), story.predicting():
         known = {id(p) for module in story.all_modules() for p in module.parameters(recurse=False)}
         known |= {id(p) for p in story.trainable().values()}
         yield EvaluationContext(story)

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pyro.infer.autoguide import AutoGuide
+from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoMessenger
 from torch import Tensor
 
 from pyrogen.inference.program.program import Recording
 from pyrogen.story import Story, enumerated, inside, latent_sites, observed_sites, outside
+
+_CREATE_PLATES = 'create_plates=lambda x, total, index: pyro.plate("{}", total, subsample=index)'
+"""How an AutoGuide is told which rows a batch holds."""
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -144,7 +147,7 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None, what
 
     Raises:
         ValueError: a latent sits outside the data plate, and the plate is not scaled to the whole data set; or an
-            AutoGuide would keep latents of single rows by their place in the batch.
+            AutoGuide would keep latents of single rows by their place in the batch, or not know the rows.
     """
     n, plate = recording.batch.n, recording.plate
     if rows is None or n == rows:
@@ -156,11 +159,37 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None, what
         recorder = recording.model if shared in recording.model.scales else recording.guide
         weight = float(torch.as_tensor(recorder.scales[shared]).max())
         if weight == 0 or abs(scale * n / (weight * rows) - 1) > 1e-3:
-            raise ValueError(_unscaled(story, shared, f"{what} {n} of {rows} rows"))
-    local = [s for s in latents if inside(latents[s], name)]
-    if local and is_auto(story) and plate.full_size in (None, plate.size):
-        why = "belongs to single rows, and the AutoGuide keeps one for each"
-        raise ValueError(_unscaled(story, local[0], f"{what} {n} of {rows} rows", why))
+            raise ValueError(_unscaled(story, recording, shared, f"{what} {n} of {rows} rows"))
+    for local in (site for site in latents if inside(latents[site], name)):
+        if (problem := _row_latent_problem(story, recording, local, plate)) is not None:
+            raise ValueError(
+                f"{story.name}: latent '{local}' belongs to single rows, {what} {n} of {rows} rows, {problem}"
+            )
+
+
+def _row_latent_problem(story: Story, recording: Recording, site: str, plate: Any) -> str | None:
+    """Why an AutoGuide would keep a latent of single rows by its place in the batch, or None, and what to do."""
+    guides = [part for part in _guide_parts(story) if isinstance(part, AutoGuide | AutoMessenger)]
+    if not guides:
+        return None
+    kind = type(guides[0]).__name__
+    whole = "or pass batch_size=None for the whole data set in each step"
+    if recording.batch.index is None:
+        return f"and {kind} cannot know which rows a DataLoader gives: pass columns in place of the DataLoader"
+    create_plates = _CREATE_PLATES.format(plate.name)
+    if plate.full_size in (None, plate.size):
+        return (
+            f"and {kind} would keep its values by their place in the batch: write "
+            f'`with pyro.plate("{plate.name}", total, subsample=index):` in the model (which may ask for total and '
+            f"index by name), and pass AutoNormal(model, {create_plates}), {whole}"
+        )
+    if any(isinstance(part, AutoMessenger) for part in guides):
+        return None  # it runs inside the model's own plates
+    flat = [g for g in guides if isinstance(g, AutoContinuous) and site in getattr(g.prototype_trace, "nodes", ())]
+    if flat or all(getattr(part, "create_plates", None) is None for part in guides):
+        kind = type((flat or guides)[0]).__name__
+        return f"which {kind} does not know: pass AutoNormal(model, {create_plates}), {whole}"
+    return None
 
 
 def _data_scale(recording: Recording, plate: str | None) -> float:
@@ -175,16 +204,22 @@ def _data_scale(recording: Recording, plate: str | None) -> float:
     return max(scales, default=1.0)
 
 
-def _unscaled(story: Story, site: str, rows: str, why: str = "is shared by all data") -> str:
+def _unscaled(story: Story, recording: Recording, site: str, rows: str) -> str:
+    if recording.batch.index is None:
+        remedy = 'Write `with pyro.plate("data", total, subsample_size=n):` (both may be asked for by name)'
+    else:
+        remedy = (
+            'Write `with pyro.plate("data", total, subsample=index):` (model and guide may ask for total and index by '
+            "name), or pass batch_size=None for the whole data set in each step"
+        )
     return (
-        f"{story.name}: latent '{site}' {why}, and {rows} that the model does not scale to the whole: the posterior "
-        'would be silently wrong. Write `with pyro.plate("data", total, subsample=index):` (model and guide may ask '
-        "for total and index by name), or pass batch_size=None for the whole data set in each step"
+        f"{story.name}: latent '{site}' is shared by all data, and {rows} that the model does not scale to the whole: "
+        f"the posterior would be silently wrong. {remedy}"
     )
 
 
 def is_auto(story: Story) -> bool:
-    """Whether the guide is one of Pyro's AutoGuides.
+    """Whether the guide is one of Pyro's AutoGuides or AutoMessengers.
 
     Args:
         story: the story.
@@ -192,8 +227,11 @@ def is_auto(story: Story) -> bool:
     Returns:
         True if it is, or holds one.
     """
-    parts = [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
-    return any(isinstance(part, AutoGuide) for part in parts)
+    return any(isinstance(part, AutoGuide | AutoMessenger) for part in _guide_parts(story))
+
+
+def _guide_parts(story: Story) -> list[Any]:
+    return [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
 
 
 def explain(story: Story, recording: Recording, error: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -18,14 +19,18 @@ from pyrogen.story import Batch, Store, Story
 def isolated_run(story: Story, keep_parameters: bool = False) -> Iterator[None]:
     """Run without side effects: random state, buffers and parameter store are restored; validation is off.
 
+    A guide that sets itself up in its first run, as AutoGuides do, does so again afterwards.
+
     Args:
         story: the story that runs.
-        keep_parameters: whether parameters that the run makes are kept; False by default.
+        keep_parameters: whether parameters that the run makes, and a guide's set-up, are kept; False by default.
 
     Yields:
         None.
     """
     with ExitStack() as stack:
+        if not keep_parameters:
+            stack.enter_context(_preserve_attributes(story.all_modules()))
         stack.enter_context(preserve_buffers(story.all_modules()))
         stack.enter_context(story.param_store_scope())
         if not keep_parameters:
@@ -35,6 +40,27 @@ def isolated_run(story: Story, keep_parameters: bool = False) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         stack.enter_context(pyro.validation_enabled(False))
         yield
+
+
+@contextmanager
+def _preserve_attributes(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """On leaving, every module has the attributes that it had, and dicts, lists and sets among them their items."""
+    held = [(module, dict(module.__dict__)) for module in modules]
+    containers = [
+        (value, copy.copy(value))
+        for _, attributes in held
+        for value in attributes.values()
+        if isinstance(value, dict | list | set)
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in held:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+        for value, items in containers:
+            value.clear()
+            value.extend(items) if isinstance(value, list) else value.update(items)
 
 
 @contextmanager

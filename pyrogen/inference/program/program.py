@@ -58,6 +58,19 @@ class Recorder(Messenger):
         self.parameters[id(unconstrained)] = msg["name"]
 
 
+class SiteRecorder(Recorder):
+    """Records the sites of the latest run alone, without copying them: cheap enough for every step."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        pass
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.sites[msg["name"]] = msg
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
+
+
 class Program:
     """Model and guide of a story, as functions of one `Batch`.
 

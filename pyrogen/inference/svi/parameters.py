@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from pyrogen.inference.optim.freezing import frozen_parameters
 from pyrogen.inference.program.program import Recording
@@ -25,7 +27,7 @@ def trained_parameters(story: Story, freeze: Sequence[str], recording: Recording
         Unconstrained parameters by name.
 
     Raises:
-        ValueError: there are none, or all are frozen.
+        ValueError: there are none, all are frozen, or one was trained as a part of another story.
     """
     parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
     frozen = frozen_parameters(freeze, parameters, recording, (name for name, _ in story.named_modules()))
@@ -34,7 +36,20 @@ def trained_parameters(story: Story, freeze: Sequence[str], recording: Recording
     trained = {name: p for name, p in parameters.items() if name not in frozen}
     if not trained:
         raise ValueError(f"freeze={list(freeze)} leaves no parameter to train")
+    for name, parameter in trained.items():
+        owner = _OWNERS.get(parameter, lambda: None)()
+        if owner is not None and owner is not story:
+            raise ValueError(
+                f"{story.name}: parameter '{name}' was trained by an earlier fit of {owner.name}, whose posterior "
+                "would move: for a new start make the guide and its networks anew, or take copies (copy.deepcopy); to "
+                "go on training pass that fit's story, fit(run.story, ...); to keep the values, name them in freeze="
+            )
+        _OWNERS[parameter] = weakref.ref(story)
     return trained
+
+
+_OWNERS: Any = WeakIdKeyDictionary()
+"""The story that trains a parameter, by a weak reference."""
 
 
 def set_gradients(loss: Tensor, parameters: Mapping[str, Tensor], differentiable: bool, check: str | None) -> None:

@@ -111,9 +111,10 @@ class SVI(pyro.infer.SVI):
         """Replace Pyro's optimizers by one, for the parameters that the store holds now; whether that was possible."""
         if self._steps is not None and self._steps.current():
             return True
-        if self._steps is not None:
+        if self._steps is not None:  # parameters were replaced, added or deleted: Pyro's own step takes them up
             self._steps.release()
             self._steps = None
+            return False
         parameters = _parameters_of(self.optim)
         if not parameters:
             return False
@@ -151,7 +152,7 @@ class SVI(pyro.infer.SVI):
 class _StockLoop:
     """A stock loop as the compiler sees it."""
 
-    autocast = False
+    autocast, drop_in = False, True
 
     def __init__(self, svi: SVI, parameters: dict[str, Tensor]) -> None:
         self.svi, self.objective = svi, svi.objective

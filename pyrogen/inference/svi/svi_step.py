@@ -17,11 +17,12 @@ from pyrogen.inference.batching.row_batches import RowBatches, materialize
 from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules
 from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.program.input_checks import check_first_batch, explain
+from pyrogen.inference.program.input_checks import check_first_batch, check_sites, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
 from pyrogen.inference.program.nonfinite import locate_nonfinite_site
-from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
+from pyrogen.inference.program.row_parameters import check_row_parameters
 from pyrogen.inference.svi.parameters import set_gradients, trained_parameters
 from pyrogen.story import Batch, Store
 
@@ -44,6 +45,7 @@ class SVIStep:
     """
 
     elbo = True
+    drop_in = False
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class SVIStep:
         self.modules = list(program.story.all_modules())
         self.compiler = StepCompiler(self, compile, reason)
         self.first_step_at: float | None = None
+        self._checked_sites: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._stored_parameters = 0  # entries of the parameter store when it was last read
         self._differentiable = hasattr(objective, "differentiable_loss")
         self._objective = objective.differentiable_loss if self._differentiable else objective.loss_and_grads
@@ -100,17 +103,19 @@ class SVIStep:
         else:
             rows = materialize(batch)
             first = Recording(rows) if self.recording is None else None
+            recording = first or Recording(rows, SiteRecorder(), SiteRecorder())
             if not self._differentiable:
                 for parameter in self.story.trainable().values():
                     parameter.grad = None
             try:
-                with self._run_scope(first):
+                with self._run_scope(first), self.program.recorded(recording):
                     loss = _as_loss(self._objective(self._model, self._guide, rows))
             except Exception as error:
                 readable = error if first is None else explain(self.story, first, error)
                 if readable is error:
                     raise
                 raise readable.with_traceback(error.__traceback__) from None
+            self._check_changed_sites(recording)
             value = self._update(loss, rows, first)
         self.number += 1
         if not math.isfinite(value):
@@ -260,17 +265,29 @@ class SVIStep:
         with ExitStack() as stack:
             if first is not None:
                 stack.enter_context(pyro.validation_enabled(True))
-                stack.enter_context(self.program.recorded(first))
             if self.freeze:
                 stack.enter_context(freeze_buffers(named_submodules(self.story, self.freeze)))
             if self.autocast and self._differentiable:
                 stack.enter_context(torch.autocast(self.story.device.type, torch.bfloat16))
             yield
 
+    def _check_changed_sites(self, recording: Recording) -> None:
+        """Check model and guide again where they have other sites than in any step before."""
+        names = frozenset(recording.model.sites), frozenset(recording.guide.sites)
+        if names not in self._checked_sites and any(names):
+            if self.recording is not None:  # the first step has checks of its own
+                try:
+                    check_sites(self.story, recording)
+                except ValueError as error:
+                    raise ValueError(f"from step {self.number + 1} on: {error}") from None
+            self._checked_sites.add(names)
+
     def _update(self, loss: Tensor, batch: Batch, first: Recording | None) -> float:
         """Move the parameters by an eager loss, if it is finite; the loss as a number."""
         if first is not None:
-            check_first_batch(self.story, first, None if self.batches is None else self.batches.rows)
+            total = None if self.batches is None else self.batches.rows
+            check_first_batch(self.story, first, total)
+            check_row_parameters(self.program, first, total)
         value = float(loss.detach())
         if math.isfinite(value):
             if first is not None:

@@ -36,7 +36,7 @@ def trace_first_batch(program: Program, batches: RowBatches | LoaderBatches) -> 
     with isolated_run(program.story):
         recording = Recording(program.at_step(batches.first(), 0))
         try:
-            return recording.run_model(program) if is_auto(program.story) else recording.run(program)
+            return recording.run(program)
         except Exception:
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, TrainingSpec
+from pyrogen.story.snapshot import snapshot
 
 
-@dataclass
+@dataclass(eq=False)
 class Fit:
     """A trained story.
+
+    `fit` trains the story that it is given in place. A later fit of the same story gives this object a copy of it
+    first, so that this posterior stays what it was.
 
     Args:
         story: the story, with its weights; a `Pair` where a pair of functions was trained.
@@ -40,6 +45,9 @@ class Fit:
     mode_reason: str = ""
     first_step_seconds: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _FITS.setdefault(self.story, weakref.WeakSet()).add(self)
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
@@ -91,6 +99,24 @@ class Fit:
         _load_weights(story, weights, spec, directory.path, about["format"])
         story.training_spec = spec
         return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
+
+
+_FITS: weakref.WeakKeyDictionary[Story, weakref.WeakSet[Fit]] = weakref.WeakKeyDictionary()
+"""The results that hold a story."""
+
+
+def release(story: Story) -> None:
+    """Give the results of earlier fits of a story a copy of it, as the story is going to be trained further.
+
+    Args:
+        story: the story.
+    """
+    earlier = list(_FITS.pop(story, ()))
+    if earlier:
+        copied = snapshot(story)
+        for run in earlier:
+            run.story = copied
+        _FITS[copied] = weakref.WeakSet(earlier)
 
 
 def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec | None, path: Path, form: int) -> None:

@@ -24,7 +24,7 @@ from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, trace_first_batch
 from pyrogen.inference.training.loop import Loop
-from pyrogen.inference.training.result import Fit
+from pyrogen.inference.training.result import Fit, release
 from pyrogen.inference.training.stopping import StoppingCriterion
 from pyrogen.inference.training.training_step import NoTraining, TrainingStep
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
@@ -78,6 +78,7 @@ class Trainer:
             self._check_columns(self.validation, "validation")
         self.objective = objective_for(story, options.objective, first)
         held_out = None if self.validation is None else self.validation.description
+        release(story)
         self.fit = Fit(story, config=configuration(story, batches.description, held_out, batches.protocol, options))
         self.divisors: dict[int, float] = {}
 
@@ -217,7 +218,7 @@ class Trainer:
         recording = Recording(self.program.at_step(self.validation.first(), 0))
         try:
             with isolated_run(self.story):
-                if is_auto(self.story):  # its guide would be set up here, and not in the first step
+                if is_auto(self.story):  # its latents of single rows are those of the training data
                     recording.run_model(self.program)
                 else:
                     recording.run(self.program)
