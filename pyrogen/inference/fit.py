@@ -20,6 +20,7 @@ from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.precision import run_precision
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.svi.jit_objective import JIT_OBJECTIVES
 from pyrogen.inference.svi.svi_step import SVIStep
 from pyrogen.inference.training.allocator import keep_freed_memory
 from pyrogen.inference.training.defaults import to_compile
@@ -138,6 +139,8 @@ def _svi_step(program: Program, objective: Any, options: Options, batches: RowBa
         )
     optimization = Optimization(options.optimizer, options.schedule, options.clip_norm, options.ema)
     compiled, reason = to_compile(options, program.story, batches.steps)
+    if isinstance(objective, JIT_OBJECTIVES):
+        compiled, reason = False, f"{type(objective).__name__} compiles by TorchScript"
     autocast = options.precision == "bfloat16"
     return SVIStep(program, objective, optimization, options.freeze, autocast, batches, compiled, reason)
 

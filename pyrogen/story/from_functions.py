@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyro
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrogen.story.arguments import Signature, unwrap_program
@@ -96,11 +98,17 @@ class Pair(Story):
         """All parameters, unconstrained.
 
         Returns:
-            The tensors by name, as Pyro's store has them; one that is stored twice by its later name.
+            The tensors by name, as Pyro's store has them; one that is stored twice by its later name. Where Pyro's
+            setting `module_local_params` keeps those of `PyroModule`s out of the store, by the path of their module.
         """
         params = self._active_store().params
         names = {id(p): name for name, p in params.items()}
-        return {name: p for name, p in params.items() if names[id(p)] == name}
+        stored = {name: p for name, p in params.items() if names[id(p)] == name}
+        if not pyro.settings.get("module_local_params"):
+            return stored
+        modules = {path: m for path, m in self._modules_used.items() if isinstance(m, PyroModule)}
+        local = {f"{path}.{name}": p for path, module in modules.items() for name, p in module.named_parameters()}
+        return {**{name: p for name, p in local.items() if id(p) not in names}, **stored}
 
     def saved_buffers(self) -> dict[str, Tensor]:
         """The buffers of the modules that the programs use.

@@ -92,6 +92,8 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     if n < 1:
         raise ValueError(f"sample needs at least 1 row, got n={n}")
     spec, model = story.training_spec, story.signatures()[0]
+    if spec is not None and not spec.sites and not model.columns:
+        raise ValueError(f"{story.name}.model observes no data, and none can be drawn: use posterior(run, None)")
     unknown = [key for key in given if not model.accepts(key)]
     if unknown:
         raise ValueError(f"{story.name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")

@@ -23,7 +23,8 @@ def as_columns(
     """Data in memory as columns: by name from a mapping, by position from a tuple or one bare tensor or array.
 
     Args:
-        data: a tensor, an array, a list of numbers, a tuple of them, a dict of columns, or a map-style `Dataset`.
+        data: a tensor, an array, a list of numbers, a tuple of them, a dict of columns, or a map-style `Dataset`; None
+            for a program that takes no data.
         dtype: of floating-point columns.
         wants: whether a column is kept; None keeps all, and so does a function that wants none of them, so that the
             program can say which column it lacks.
@@ -37,6 +38,8 @@ def as_columns(
         ValueError: no column, no rows, or columns of different lengths. Values that are not finite may be handled by
             the program, and are not refused here.
     """
+    if (data is None or (isinstance(data, Mapping) and not data)) and wants is not None and not wants(0):
+        data = torch.zeros(1)  # one row, which a program without arguments does not see
     if isinstance(data, TensorDataset):
         data = data.tensors
     elif isinstance(data, Dataset) and length(data):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -86,6 +86,8 @@ def _columns(
 ) -> tuple[Columns, dict[str, Any]]:
     """The columns that are wanted, and a description of all of them."""
     if not describe:
+        return as_columns(data, dtype, wants, any_name), {}
+    if data is None or (isinstance(data, Mapping) and not data):
         return as_columns(data, dtype, wants, any_name), {}
     try:
         columns = as_columns(data, dtype, any_name=any_name)

@@ -80,7 +80,9 @@ def check_sites(story: Story, recording: Recording) -> None:
             'it, or mark it infer={"is_auxiliary": True}'
         )
     factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
-    if not observed and not factors:
+    model = story.signatures()[0]
+    takes_data = model.variadic or any(name not in recording.batch.extra for name in model.columns)
+    if not observed and not factors and takes_data:  # a density without data needs no observation
         raise ValueError(
             f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
             f"of its sample statements ({_names(latents)})"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer import TraceTailAdaptive_ELBO
 from torch import Tensor
 
 from pyrogen.inference.batching.loader_batches import LoaderBatches
@@ -23,6 +24,7 @@ from pyrogen.inference.program.nonfinite import locate_nonfinite_site
 from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.program.row_parameters import check_row_parameters
+from pyrogen.inference.svi.jit_objective import JIT_OBJECTIVES, JitObjective
 from pyrogen.inference.svi.parameters import set_gradients, trained_parameters
 from pyrogen.story import Batch, Store
 
@@ -77,6 +79,9 @@ class SVIStep:
             self._model = freeze_buffers(others)(self._model)
         if "guide" in freeze:
             self._guide = freeze_buffers(others)(self._guide)
+        if isinstance(objective, JIT_OBJECTIVES):
+            self._objective = JitObjective(self._objective, self._model, self._guide)
+        self._infinite = isinstance(objective, TraceTailAdaptive_ELBO)  # it has gradients, and no value
 
     def __call__(self, batch: Batch, epoch: float = 0.0) -> float:
         """Take one step.
@@ -118,7 +123,7 @@ class SVIStep:
             self._check_changed_sites(recording)
             value = self._update(loss, rows, first)
         self.number += 1
-        if not math.isfinite(value):
+        if not (math.isfinite(value) or self._infinite):
             raise FloatingPointError(
                 f"{self.name}: the loss is {value} at step {self.number}: "
                 f"{locate_nonfinite_site(self.program, batch, noise)}. Lower the learning rate, pass clip_norm=, or "
@@ -289,7 +294,7 @@ class SVIStep:
             check_first_batch(self.story, first, total)
             check_row_parameters(self.program, first, total)
         value = float(loss.detach())
-        if math.isfinite(value):
+        if math.isfinite(value) or self._infinite:
             if first is not None:
                 self.register_parameters(first)
             elif self.recording is not None and len(Store.current().params) != self._stored_parameters:

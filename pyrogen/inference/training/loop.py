@@ -155,7 +155,8 @@ class Loop:
 
     def _record(self, validation_elbo: float | None = None) -> dict[str, Any]:
         """The record of an epoch that is complete."""
-        train = {"train_elbo": self._elbo_sum / self._rows} if self.training_step.elbo else {}
+        known = self.training_step.elbo and math.isfinite(self._elbo_sum)  # some objectives have no value
+        train = {"train_elbo": self._elbo_sum / self._rows} if known else {}
         held_out = {} if validation_elbo is None else {"validation_elbo": validation_elbo}
         self._elbo_sum, self._rows = 0.0, 0
         seconds = {"seconds": round(self._seconds, 3)}
