@@ -37,6 +37,23 @@ class Entry:
     training: Mapping[str, Any] = field(default_factory=dict)
     tiny: Callable[[], tuple[Story, dict[str, Tensor]]] | None = None
 
+    @classmethod
+    def of(
+        cls, build: Callable[..., Story], tiny: Callable[[], tuple[Story, dict[str, Tensor]]], **training: Any
+    ) -> Entry:
+        """The entry of a function whose name is the story's, and whose docstring begins with the summary.
+
+        Args:
+            build: the function.
+            tiny: makes a small instance and data for the exam.
+            **training: options of `fit` that suit the story.
+
+        Returns:
+            The entry.
+        """
+        summary = (inspect.getdoc(build) or "").split("\n")[0].removesuffix(".")
+        return cls(build.__name__.removeprefix("_"), summary, build, training, tiny)
+
     @property
     def settings(self) -> dict[str, Setting]:
         """The settings by name."""

@@ -53,7 +53,8 @@ def _gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a GAN. For MNIST: --epochs 15 --objective r1=1 --set latent=64."""
+    """generative adversarial network, for points and images; convolutional for images by default."""
+    # For MNIST: --epochs 15 --objective r1=1 --set latent=64.
     networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
     return adversarial.GAN(event_shape, latent, **networks)
 
@@ -68,7 +69,8 @@ def _conditional_gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a GAN given labels. For MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
+    """a GAN of data given labels, its critic a projection critic; condition=[3]: y is a vector."""
+    # For MNIST: --epochs 15 --objective r1=0.05 --set latent=64.
     y = (classes, None) if condition is None else (None, as_shape(condition))
     labels = nn.Label(*y).size
     networks = _generator_and_critic(network, event_shape, latent + labels, hidden, channels, spectral, labels)
@@ -85,7 +87,8 @@ def _vae_gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a VAE with a critic. For MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
+    """a VAE whose errors are measured in the features of a critic that it is trained against."""
+    # For MNIST: --epochs 15 --objective r1=0.05 --set latent=32.
     family = posterior_of(posterior, latent)
     networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
     networks["encoder"] = Networks(network or "dense", hidden or (), channels).encoder(
@@ -101,25 +104,11 @@ def _small() -> dict[str, Any]:
 _TRAINING = {"epochs": 300, "lr": adversarial.RATE, "adam": {"betas": adversarial.BETAS}, "ema": adversarial.EMA}
 
 ENTRIES = (
-    Entry(
-        "gan",
-        "generative adversarial network, for points and images; convolutional for images by default",
-        _gan,
-        _TRAINING,
-        lambda: (adversarial.GAN(6, **_small()), {"x": examples.points()}),
-    ),
-    Entry(
-        "conditional_gan",
-        "a GAN of data given labels, its critic a projection critic; condition=[3]: y is a vector",
+    Entry.of(_gan, lambda: (adversarial.GAN(6, **_small()), examples.points()), **_TRAINING),
+    Entry.of(
         _conditional_gan,
-        _TRAINING,
         lambda: (adversarial.ConditionalGAN(6, classes=2, **_small()), examples.labelled_points()),
+        **_TRAINING,
     ),
-    Entry(
-        "vae_gan",
-        "a VAE whose errors are measured in the features of a critic that it is trained against",
-        _vae_gan,
-        _TRAINING,
-        lambda: (adversarial.VAEGAN(6, **_small()), {"x": examples.points()}),
-    ),
+    Entry.of(_vae_gan, lambda: (adversarial.VAEGAN(6, **_small()), examples.points()), **_TRAINING),
 )

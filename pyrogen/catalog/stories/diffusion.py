@@ -63,7 +63,8 @@ def _diffusion(
     low: LogSNR = -10.0,
     label_dropout: Annotated[types.Share, UsedIf(conditional=True)] = 0.1,
 ) -> Story:
-    """Build a diffusion model. For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2."""
+    """a hierarchical VAE whose guide only adds noise: U-Net or dense, one random level a step or the full chain."""
+    # For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2.
     labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)
     unet = network == "unet"
     parts: dict[str, Any] = {
@@ -94,17 +95,9 @@ def _first_log_snr(likelihood: Family | None, levels: int | None) -> float:
     return max(reconstruction_log_snr(None), finest) if likelihood is None else reconstruction_log_snr(likelihood)
 
 
-def _tiny() -> tuple[Story, dict[str, Any]]:
+def _tiny() -> tuple[Story, examples.Columns]:
     parts: dict[str, Any] = {"likelihood": Bernoulli(), "timesteps_per_datum": None, "hidden": (16,)}
     return models.ConditionalDiffusion((1, 4, 4), 2, 3, **parts), examples.labelled_images()
 
 
-ENTRIES = (
-    Entry(
-        "diffusion",
-        "a hierarchical VAE whose guide only adds noise: U-Net or dense, one random level a step or the full chain",
-        _diffusion,
-        {"epochs": 200, "lr": 2e-3, "ema": 0.995},
-        _tiny,
-    ),
-)
+ENTRIES = (Entry.of(_diffusion, _tiny, epochs=200, lr=2e-3, ema=0.995),)

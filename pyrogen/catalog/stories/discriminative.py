@@ -10,16 +10,16 @@ from pyrogen.story import Story
 
 
 def _classifier(event_shape: tuple[int, ...], classes: types.Size, hidden: types.SizesOrNone = (400,)) -> Story:
-    """Build a classifier. For MNIST: --epochs 10 --lr 1e-3."""
+    """labels given data, p(y given x), dense; hidden=[] is logistic regression."""
+    # For MNIST: --epochs 10 --lr 1e-3.
     return models.Classifier(event_shape, classes, hidden=as_shape(hidden))
 
 
 ENTRIES = (
-    Entry(
-        "classifier",
-        "labels given data, p(y given x), dense; hidden=[] is logistic regression",
+    Entry.of(
         _classifier,
-        {"epochs": 40, "lr": 1e-2},
         lambda: (models.Classifier((1, 4, 4), classes=2, hidden=(16,)), examples.labelled_images()),
+        epochs=40,
+        lr=1e-2,
     ),
 )
