@@ -11,8 +11,7 @@ from typing import Any
 import pyro
 import torch
 
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.inference.batching.batches import Batches
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.options import Options
@@ -123,7 +122,7 @@ def fit(
     return trainer.fit
 
 
-def _svi_step(program: Program, objective: Any, options: Options, batches: RowBatches | LoaderBatches) -> SVIStep:
+def _svi_step(program: Program, objective: Any, options: Options, batches: Batches) -> SVIStep:
     if not (hasattr(objective, "differentiable_loss") or hasattr(objective, "loss_and_grads")):
         raise TypeError(
             f"{program.story.name} trains by SVI, and objective is a {type(objective).__name__}: pass a Pyro ELBO, or "

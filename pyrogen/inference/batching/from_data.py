@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
+from pyrogen.inference.batching.batches import Batches
 from pyrogen.inference.batching.columns import as_columns, cast, describe_columns
 from pyrogen.inference.batching.loader_batches import Columns, LoaderBatches, length, named_leaves
 from pyrogen.inference.batching.row_batches import RowBatches
@@ -22,7 +23,7 @@ def make_batches(
     dtype: torch.dtype,
     total: int | None = None,
     describe: bool = False,
-) -> RowBatches | LoaderBatches:
+) -> Batches:
     """Batches of whatever data `fit` takes; all rows in one batch until `with_size` says otherwise.
 
     Args:

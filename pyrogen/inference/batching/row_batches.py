@@ -104,7 +104,7 @@ class RowBatches:
         self.resident = stored if here else None
         columns = (self.resident or {}).items()
         self.key = ("rows", *((k, tuple(c.shape), str(c.dtype), str(c.device)) for k, c in columns))
-        self.rows: int | None = rows
+        self.rows = rows
         self._set_size(None, None)
 
     def with_size(self, batch_size: int | None, seed: int | None) -> RowBatches:
@@ -122,9 +122,8 @@ class RowBatches:
         return other
 
     def _set_size(self, batch_size: int | None, seed: int | None) -> None:
-        assert self.rows is not None
         self.size = min(batch_size or self.rows, self.rows)
-        self.steps: int | None = -(-self.rows // self.size)
+        self.steps = -(-self.rows // self.size)
         shuffled = seed is not None and self.steps > 1
         self.generator = torch.Generator("cpu").manual_seed(seed or 0) if shuffled else None
         self.order = torch.arange(self.rows, device=self.device)
@@ -137,7 +136,6 @@ class RowBatches:
         Yields:
             One batch after the other; their rows are gathered when used.
         """
-        assert self.rows is not None and self.steps is not None
         if self.position == 0 and self.generator is not None:
             self.order = torch.randperm(self.rows, generator=self.generator, device="cpu").to(self.device)
         while self.position < self.steps:
@@ -176,7 +174,7 @@ class RowBatches:
 
     def close(self) -> None:
         """End the epoch; one that was interrupted is continued next time."""
-        if self.position >= (self.steps or 0):
+        if self.position >= self.steps:
             self.position = 0
 
     @property

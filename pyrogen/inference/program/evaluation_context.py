@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
+from pyrogen.inference.batching.batches import Batches
 from pyrogen.inference.batching.columns import as_columns
 from pyrogen.inference.batching.from_data import make_batches
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
@@ -35,7 +34,7 @@ class EvaluationContext:
         """Model and guide as functions of a batch."""
         return Program(self.story)
 
-    def batches(self, data: Any) -> RowBatches | LoaderBatches:
+    def batches(self, data: Any) -> Batches:
         """The data as batches, on the story's device and in its floating-point type; `total` is the training set's.
 
         Args:

@@ -12,8 +12,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches, materialize
+from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.batching.row_batches import materialize
 from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules
 from pyrogen.inference.optim.optimizer import Optimization
@@ -52,7 +52,7 @@ class SVIStep:
         optimization: Optimization,
         freeze: Sequence[str] = (),
         autocast: bool = False,
-        batches: RowBatches | LoaderBatches | None = None,
+        batches: Batches | None = None,
         compile: bool | str = False,
         reason: str = "",
     ) -> None:
