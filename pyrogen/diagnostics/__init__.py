@@ -10,7 +10,8 @@ from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Expectation, Moments, corrected_expectations, shared_moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
-from pyrogen.diagnostics.guide.reference import Reference, ReferenceDistance, against_reference, sample_reference
+from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
+from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
 from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
@@ -20,6 +21,7 @@ from pyrogen.diagnostics.report.checks import diagnose
 from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget
 from pyrogen.diagnostics.samples.features import Features, Pixels, SmallClassifier, suited_features
+from pyrogen.diagnostics.samples.frechet import frechet_distance
 from pyrogen.diagnostics.samples.inception import Inception
 from pyrogen.diagnostics.samples.prdc import (
     Memorization,
@@ -29,7 +31,7 @@ from pyrogen.diagnostics.samples.prdc import (
     precision_recall,
 )
 from pyrogen.diagnostics.samples.sample_quality import SampleQuality, draw_samples, sample_quality
-from pyrogen.diagnostics.samples.two_sample import TwoSample, classifier_two_sample, frechet_distance, kernel_distance
+from pyrogen.diagnostics.samples.two_sample import TwoSample, classifier_two_sample, kernel_distance
 
 __all__ = [
     "BUDGETS",

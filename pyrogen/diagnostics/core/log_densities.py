@@ -46,7 +46,8 @@ class LogDensities:
             The log densities.
         """
         plate = structure.plate
-        compute_unscaled_log_prob(guide, model)
+        compute_unscaled_log_prob(guide)
+        compute_unscaled_log_prob(model)
         (log_p, shared_log_p), (log_q, shared_log_q) = (_rows_and_rest(trace, plate) for trace in (model, guide))
         if structure.summed_out:
             log_likelihood, log_p = _with_latents_summed_out(structure, guide)
@@ -57,17 +58,16 @@ class LogDensities:
         return cls(log_likelihood, log_p, log_q, shared_log_p, shared_log_q)
 
 
-def compute_unscaled_log_prob(*traces: Any) -> None:
+def compute_unscaled_log_prob(trace: Any) -> None:
     """Compute the log density of every site, without the scales of plates and handlers.
 
     Args:
-        *traces: of programs; their sites get `log_prob`.
+        trace: of a program; its sites get `log_prob`.
     """
-    for trace in traces:
-        for site in trace.nodes.values():
-            if site["type"] == "sample":
-                site["scale"] = 1.0
-        trace.compute_log_prob()
+    for site in trace.nodes.values():
+        if site["type"] == "sample":
+            site["scale"] = 1.0
+    trace.compute_log_prob()
 
 
 def log_prob_by_row(log_prob: Tensor, plate: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,14 +74,16 @@ def joint_log_weights(arrays: DrawArrays) -> Array | None:
 
 def _draw_block(story: Story, structure: ProgramStructure, arrays: DrawArrays) -> DrawArrays:
     """Fill the arrays with the draws of one block of rows."""
-    complete, samples = structure.guide_is_complete, "sample" not in story.unsupported
-    parts = (
-        ({"posterior"}, complete, _add_posterior),
-        ({"log_likelihood", "importance", "sample_stats"}, structure.has_densities, _add_log_densities),
-        ({"posterior_predictive"}, complete and samples, _add_predictive),
-        ({"prior", "prior_predictive"}, samples, _add_prior),
-    )
-    chosen = [part for groups, possible, part in parts if possible and groups & set(arrays.wanted)]
+    parts: dict[tuple[str, ...], Callable[[DrawArrays, ProgramStructure, int, Any, Any], None]] = {}
+    if structure.guide_is_complete:
+        parts[("posterior",)] = _add_posterior
+        if structure.has_densities:
+            parts[("log_likelihood", "importance", "sample_stats")] = _add_log_densities
+    if "sample" not in story.unsupported:
+        if structure.guide_is_complete:
+            parts[("posterior_predictive",)] = _add_predictive
+        parts[("prior", "prior_predictive")] = _add_prior
+    chosen = [part for groups, part in parts.items() if set(groups) & set(arrays.wanted)]
     for start in range(0, arrays.num_draws if chosen else 1, structure.draws_per_run):
         guide, model = structure.run()
         for part in chosen:

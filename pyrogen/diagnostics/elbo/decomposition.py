@@ -109,7 +109,8 @@ def _means(runs: list[dict[tuple[str, str], Array]], num_samples: int) -> dict[t
 def _terms(structure: ProgramStructure, analytic: dict[str, bool]) -> dict[tuple[str, str], Array]:
     """The terms of one run's draws, by kind and site, (draws, n, ...); `analytic` notes the KLs in closed form."""
     guide, model = structure.run()
-    compute_unscaled_log_prob(guide, model)
+    compute_unscaled_log_prob(guide)
+    compute_unscaled_log_prob(model)
     terms: dict[tuple[str, str], Tensor] = {}
     for name, site in model.nodes.items():
         if site["type"] == "sample" and site["is_observed"] and not site["infer"].get("_deterministic"):

@@ -97,7 +97,8 @@ def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 
 def _log_ratios(structure: ProgramStructure, max_pairs: int) -> Tensor:
     """For one draw z_i of each datum, log q(z_i | x_i) - log p(z_i) and log q(z_i | x_i) - log q(z_i), (2, n)."""
     guide, model = structure.run()
-    compute_unscaled_log_prob(guide, model)
+    compute_unscaled_log_prob(guide)
+    compute_unscaled_log_prob(model)
     latents = latent_sites(guide.nodes.values())
     log_q = _joint_log_prob(latents, structure.plate)
     log_p = _joint_log_prob(latent_sites(model.nodes.values()), structure.plate)

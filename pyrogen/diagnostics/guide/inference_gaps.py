@@ -110,7 +110,8 @@ def inference_gaps(
             require_local_latents(structure, story.name)
             family = _Family(story, structure)
             family.refine(steps, rate, particles)
-            blocks.append(tuple(_log_weights(structure, g, num_samples) for g in (structure.guide, family.guide)))
+            guides = structure.guide, family.guide
+            blocks.append(tuple(_log_weights(structure, guide, num_samples) for guide in guides))
         known = log_likelihood(story, batch, 0, exact=True) if hasattr(story, "log_prob") else None
     before, after = (ImportanceWeights(np.concatenate(parts, 1)) for parts in zip(*blocks, strict=True))
     if known is None:

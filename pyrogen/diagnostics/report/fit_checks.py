@@ -136,7 +136,8 @@ def _leave_one_out(e: Examination) -> LeaveOneOut:
 
 
 def _judge_leave_one_out(assessment: Assessment, e: Examination, result: LeaveOneOut) -> None:
-    assessment.report("elpd_loo", *result.elpd, "expected log predictive density by leave-one-out (elpd_loo), nats")
+    about = "expected log predictive density by leave-one-out (elpd_loo), nats"
+    assessment.report("elpd_loo", *result.elpd, about)
     share, count = float(result.unreliable.mean()), int(result.unreliable.sum())
     khat = f"a leave-one-out Pareto k-hat above {result.threshold:.2f}"
     assessment.report("loo_high_khat_share", share, math.nan, f"share of {e.noun} with {khat}")

@@ -94,7 +94,13 @@ class Assessment:
         self.metrics[name] = Metric(float(value), float(error), None, None, self.part, about)
 
     def judge(
-        self, name: str, value: float, error: float, bounds: Bounds, about: str, comparisons: int = 1
+        self,
+        name: str,
+        value: float,
+        error: float,
+        bounds: Bounds,
+        about: str,
+        comparisons: int = 1,
     ) -> Verdict | None:
         """Add a metric with its verdict.
 

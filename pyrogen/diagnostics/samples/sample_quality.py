@@ -12,8 +12,9 @@ from torch import Tensor
 from pyrogen.data import Columns
 from pyrogen.diagnostics.core.estimates import Estimate, finite_or_none
 from pyrogen.diagnostics.samples.features import Features, Pixels
+from pyrogen.diagnostics.samples.frechet import frechet_distance
 from pyrogen.diagnostics.samples.prdc import density_coverage, memorization, precision_recall
-from pyrogen.diagnostics.samples.two_sample import classifier_two_sample, frechet_distance, kernel_distance
+from pyrogen.diagnostics.samples.two_sample import classifier_two_sample, kernel_distance
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.rng import seeded
 
