@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,33 +19,15 @@ from pyrogen.diagnostics import (
     PredictiveCheck,
 )
 from pyrogen.inference import ActiveUnits
+from pyrogen.plots.theme import BLUE, GREY, ORANGE, RED, transparent_theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-BLUE, ORANGE, RED, GREY = "#4a86c8", "#d9822b", "#cf5353", "#8a8a8a"  # readable on light and on dark
 _LATENTS = 40
 """Latents shown in one picture, at most."""
-
-
-@contextmanager
-def transparent_theme() -> Iterator[None]:
-    """Make Matplotlib figures with a transparent background, and text and axes in a middle grey.
-
-    Yields:
-        None. Matplotlib's settings are restored on leaving.
-    """
-    from cycler import cycler
-    from matplotlib import rc_context
-
-    grey = {f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")}
-    grey |= {f"axes.{part}color": GREY for part in ("label", "edge", "title")}
-    ground = {"axes.facecolor": "none", "figure.facecolor": "none"}
-    bare = {"axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": cycler(color=[BLUE, ORANGE, RED])}
-    with rc_context({**grey, **ground, **bare}):
-        yield
 
 
 def diagnostic_figures(diagnosis: Diagnosis) -> dict[str, Figure]:
@@ -192,10 +173,13 @@ def _elbo_decomposition(results: Mapping[str, Any]) -> Figure:
 def _typicality(results: Mapping[str, Any]) -> Figure:
     scores: OutlierScores = results["typicality"]
     figure, (axes,) = _figure()
-    low, high = np.quantile(np.concatenate([scores.log_likelihood, scores.reference]), [0.002, 0.998])
+    both = np.concatenate([scores.log_likelihood, scores.reference])
+    low, high = np.quantile(both, [0.002, 0.998])
     bins = np.linspace(low, high, 40).tolist()
-    shown = ((scores.reference, GREY, "simulated data"), (scores.log_likelihood, BLUE, "observed data"))
-    for values, colour, label in shown:
+    for values, colour, label in (
+        (scores.reference, GREY, "simulated data"),
+        (scores.log_likelihood, BLUE, "observed data"),
+    ):
         axes.hist(values.clip(bins[0], bins[-1]), bins, color=colour, alpha=0.55, density=True, label=label)
     axes.set(xlabel="log p(x), nats", yticks=[])
     axes.legend(frameon=False, loc="upper left")
