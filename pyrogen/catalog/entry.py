@@ -91,16 +91,10 @@ class Entry:
         for name in known:
             if unused := schema[name].why_unused(values):
                 raise UsageError(f"{self.name}: {name} {unused}")
-        return self._built(arguments, settings)
-
-    def _built(self, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Story:
-        """The story; an error of its constructor is reported with the settings that led to it."""
         try:
             return self.build(**arguments)
         except Exception as error:
             chosen = ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
             kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-            text = (
-                f"{self.name} cannot be built{' with ' if chosen else ''}{chosen}: {kind}{' '.join(str(error).split())}"
-            )
-            raise (UsageError if settings else ValueError)(text) from error
+            text = f"cannot be built{' with ' if chosen else ''}{chosen}: {kind}{' '.join(str(error).split())}"
+            raise (UsageError if settings else ValueError)(f"{self.name} {text}") from error

@@ -15,17 +15,9 @@ from pyrogen.story import Story
 Kind = Literal["dense", "conv", "resnet"]
 
 
-def _network_for(event_shape: tuple[int, ...]) -> Kind:
-    return "conv" if len(event_shape) == 3 else "dense"
-
-
-def _hidden_for(network: Kind) -> tuple[int, ...]:
-    """Of the dense layers: all of them, or those next to the latents, before or behind the convolutions."""
-    return (128, 128) if network == "dense" else (128,)
-
-
-Network = Annotated[Kind | None, Auto(_network_for)]
-Hidden = Annotated[types.Sizes | None, Auto(_hidden_for)]
+Network = Annotated[Kind | None, Auto(lambda event_shape: "conv" if len(event_shape) == 3 else "dense")]
+Hidden = Annotated[types.Sizes | None, Auto(lambda network: (128, 128) if network == "dense" else (128,))]
+"""Of the dense layers: all of them, or those next to the latents, before or behind the convolutions."""
 
 
 def _generator_and_critic(
@@ -97,18 +89,15 @@ def _vae_gan(
     return adversarial.VAEGAN(event_shape, latent, weight=weight, posterior=family, **networks)
 
 
-def _small() -> dict[str, Any]:
-    return {"latent": 2, "hidden": (16,)}
-
-
+_SMALL: dict[str, Any] = {"latent": 2, "hidden": (16,)}
 _TRAINING = {"epochs": 300, "lr": adversarial.RATE, "adam": {"betas": adversarial.BETAS}, "ema": adversarial.EMA}
 
 ENTRIES = (
-    Entry.of(_gan, lambda: (adversarial.GAN(6, **_small()), examples.points()), **_TRAINING),
+    Entry.of(_gan, lambda: (adversarial.GAN(6, **_SMALL), examples.points()), **_TRAINING),
     Entry.of(
         _conditional_gan,
-        lambda: (adversarial.ConditionalGAN(6, classes=2, **_small()), examples.labelled_points()),
+        lambda: (adversarial.ConditionalGAN(6, classes=2, **_SMALL), examples.labelled_points()),
         **_TRAINING,
     ),
-    Entry.of(_vae_gan, lambda: (adversarial.VAEGAN(6, **_small()), examples.points()), **_TRAINING),
+    Entry.of(_vae_gan, lambda: (adversarial.VAEGAN(6, **_SMALL), examples.points()), **_TRAINING),
 )

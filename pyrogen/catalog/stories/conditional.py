@@ -1,4 +1,4 @@
-"""Conditional stories: data given labels. Defaults suit digits."""
+"""Conditional stories: data given labels, and for comparison labels given data. Defaults suit digits."""
 
 from __future__ import annotations
 
@@ -39,11 +39,23 @@ def _conditional_vae(
     return models.ConditionalVAE(event_shape, latent, classes, **parts)
 
 
+def _classifier(event_shape: tuple[int, ...], classes: types.Size, hidden: types.SizesOrNone = (400,)) -> Story:
+    """labels given data, p(y given x), dense; hidden=[] is logistic regression."""
+    # For MNIST: --epochs 10 --lr 1e-3.
+    return models.Classifier(event_shape, classes, hidden=as_shape(hidden))
+
+
 ENTRIES = (
     Entry.of(
         _conditional_vae,
         lambda: (models.ConditionalVAE((1, 4, 4), latent=2, classes=2, hidden=(16,)), examples.labelled_images()),
         epochs=100,
         lr=1e-3,
+    ),
+    Entry.of(
+        _classifier,
+        lambda: (models.Classifier((1, 4, 4), classes=2, hidden=(16,)), examples.labelled_images()),
+        epochs=40,
+        lr=1e-2,
     ),
 )

@@ -65,7 +65,9 @@ def _diffusion(
 ) -> Story:
     """a hierarchical VAE whose guide only adds noise: U-Net or dense, one random level a step or the full chain."""
     # For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2.
-    labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)
+    labels, family = number_of_labels(conditional, classes), None
+    if likelihood is not None and likelihood != "gaussian":
+        family = likelihood_of(likelihood, (), levels)
     unet = network == "unet"
     parts: dict[str, Any] = {
         "likelihood": family,
@@ -80,13 +82,6 @@ def _diffusion(
     if labels:
         return models.ConditionalDiffusion(event_shape, labels, num_timesteps, label_dropout=label_dropout, **parts)
     return models.Diffusion(event_shape, num_timesteps, **parts)
-
-
-def _likelihood(name: str | None, levels: int | None) -> Family | None:
-    """The likelihood of a name; None: a Gaussian."""
-    if name == "categorical":
-        return likelihood_of("categorical", (), levels)
-    return Bernoulli() if name == "bernoulli" else None
 
 
 def _first_log_snr(likelihood: Family | None, levels: int | None) -> float:
