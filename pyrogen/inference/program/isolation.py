@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pyro
 import torch
@@ -25,16 +25,11 @@ def isolated_run(story: Story, keep_parameters: bool = False) -> Iterator[None]:
     Yields:
         None.
     """
-    with ExitStack() as stack:
-        stack.enter_context(preserve_buffers(story.all_modules()))
-        stack.enter_context(story.param_store_scope())
-        if not keep_parameters:
-            store = Store.current()
-            stack.enter_context(store.select(store.params).activated())
-        stack.enter_context(preserve_random_state())
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(pyro.validation_enabled(False))
-        yield
+    with preserve_buffers(story.all_modules()), story.param_store_scope():
+        store = Store.current()
+        parameters = nullcontext() if keep_parameters else store.select(store.params).activated()
+        with parameters, preserve_random_state(), torch.no_grad(), pyro.validation_enabled(False):
+            yield
 
 
 @contextmanager
