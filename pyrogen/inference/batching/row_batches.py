@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.columns import Transform
 from pyrogen.inference.batching.loader_batches import Columns
 from pyrogen.story import Batch
+
+Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class RowColumns(Mapping[str | int, Any]):
@@ -25,31 +27,24 @@ class RowColumns(Mapping[str | int, Any]):
 
     def __init__(self, source: RowBatches, index: Tensor) -> None:
         self.source, self.index = source, index
-        self._columns: Columns | None = None
 
     @property
     def gathered(self) -> bool:
         """Whether the columns were used already."""
-        return self._columns is not None
+        return "_columns" in vars(self)
 
-    def gather(self) -> Columns:
-        """The columns, gathered on the first call.
-
-        Returns:
-            Columns of `len(index)` rows, transformed.
-        """
-        if self._columns is None:
-            self._columns = self.source.columns(self.index)
-        return self._columns
+    @functools.cached_property
+    def _columns(self) -> Columns:
+        return self.source.columns(self.index)
 
     def __getitem__(self, key: str | int) -> Any:
-        return self.gather()[key]
+        return self._columns[key]
 
     def __iter__(self) -> Iterator[str | int]:
-        return iter(self.gather())
+        return iter(self._columns)
 
     def __len__(self) -> int:
-        return len(self.gather())
+        return len(self._columns)
 
 
 def materialize(batch: Batch, anew: bool = False) -> Batch:

@@ -1,4 +1,4 @@
-"""Frozen parts: what `freeze` names is not trained, and its buffers do not change."""
+"""Trained and frozen parts: what `freeze` names is not trained, and its buffers do not change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyrogen.inference.program.program import Recording
 from pyrogen.messages import did_you_mean
+from pyrogen.story import Story
 
 
 def frozen_parameters(
@@ -45,6 +46,30 @@ def frozen_parameters(
             )
         frozen |= names
     return frozen
+
+
+def trained_parameters(story: Story, freeze: Sequence[str], recording: Recording) -> dict[str, Tensor]:
+    """Every parameter that requires a gradient, except the frozen ones.
+
+    Args:
+        story: the story.
+        freeze: names of submodules or parameters, or "model" or "guide".
+        recording: of a run of guide and model, which has made the parameters.
+
+    Returns:
+        Unconstrained parameters by name.
+
+    Raises:
+        ValueError: there are none, or all are frozen.
+    """
+    parameters = {n: p for n, p in story.trainable().items() if p.requires_grad}
+    frozen = frozen_parameters(freeze, parameters, recording, (name for name, _ in story.named_modules()))
+    if not parameters:
+        raise ValueError(f"{story.name} has no parameter to train: it needs nn.Parameter, pyro.param or pyro.module")
+    trained = {name: p for name, p in parameters.items() if name not in frozen}
+    if not trained:
+        raise ValueError(f"freeze={list(freeze)} leaves no parameter to train")
+    return trained
 
 
 def named_submodules(module: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from pyrogen.inference.batching.batches import Batches
-from pyrogen.inference.batching.columns import as_columns
-from pyrogen.inference.batching.from_data import make_batches
+from pyrogen.inference.batching.from_data import Batches, as_columns, make_batches
 from pyrogen.inference.program.precision import story_dtype
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded
@@ -77,22 +75,6 @@ class EvaluationContext:
         return batch.to(self.story.device)
 
 
-def story_of(fitted: Any) -> Story:
-    """The story of a `Fit`, a story itself, or a pair of Pyro functions as a story.
-
-    Args:
-        fitted: a `Fit`, a `Story`, or a pair `(model, guide)`.
-
-    Returns:
-        The story.
-
-    Raises:
-        TypeError: none of the three.
-    """
-    inner = getattr(fitted, "story", None)
-    return inner if isinstance(inner, Story) and not isinstance(fitted, Story) else as_story(fitted)
-
-
 @contextmanager
 def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[EvaluationContext]:
     """Run a trained story: evaluation mode, no gradients, its own parameter store and device, draws from `seed`.
@@ -117,7 +99,8 @@ def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[Evaluat
         ...     context.batch(torch.randn(5, 3)).n
         5
     """
-    story = story_of(fitted)
+    inner = getattr(fitted, "story", None)
+    story = inner if isinstance(inner, Story) and not isinstance(fitted, Story) else as_story(fitted)
     if isinstance(fitted, tuple):
         story.adopt_parameters(Store.current())
     with seeded(seed) if seed is not None else nullcontext(), story.predicting():

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
-from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.compile.dispatch import MIN_STEPS_TO_COMPILE
 from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.rng import get_random_state, preserve_random_state, set_random_state

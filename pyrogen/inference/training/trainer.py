@@ -11,8 +11,7 @@ from typing import Any
 import pyro
 import torch
 
-from pyrogen.inference.batching.batches import Batches
-from pyrogen.inference.batching.from_data import make_batches
+from pyrogen.inference.batching.from_data import Batches, make_batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.persistence.config import check_same_run, configuration, spec_from_json
@@ -171,22 +170,16 @@ class Trainer:
                     recording.run(self.program)
             check_values(self.story, recording)
         except Exception as error:
-            if self._training_data_fail():
+            try:  # training data that fail as well are reported by the first step
+                with isolated_run(self.story):
+                    Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+            except Exception:
                 return
             readable = explain(self.story, recording, error)
             if readable is error and not isinstance(error, ValueError):
                 raise
             raise ValueError(f"validation: {readable}") from error
         check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
-
-    def _training_data_fail(self) -> bool:
-        """Whether the training data fail as well: the first step reports it, of them."""
-        try:
-            with isolated_run(self.story):
-                Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
-        except Exception:
-            return True
-        return False
 
     def _prepare(self) -> None:
         """Call the story's `prepare` on the training columns, unless the story was fitted before and takes steps."""
