@@ -62,14 +62,9 @@ class ConditionalGAN(Labelled, Adversarial):
     ) -> None:
         label = Label(classes, condition)
         inputs = math.prod(as_shape(latent)) + label.size
-        super().__init__(
-            event_shape,
-            latent,
-            prior=prior,
-            generator=Generator(inputs, event_shape, hidden) if generator is None else generator,
-            critic=Critic(event_shape, hidden[::-1], labels=label.size) if critic is None else critic,
-            bounded=bounded,
-        )
+        generator = Generator(inputs, event_shape, hidden) if generator is None else generator
+        critic = Critic(event_shape, hidden[::-1], labels=label.size) if critic is None else critic
+        super().__init__(event_shape, latent, prior=prior, generator=generator, critic=critic, bounded=bounded)
         self.label, self.classes = label, classes
 
     def model(self, x: Tensor | None, y: Tensor, n: int) -> Tensor:
@@ -119,5 +114,4 @@ class ConditionalGAN(Labelled, Adversarial):
         Returns:
             (n,).
         """
-        scores: Tensor = self.critic(self.scaled(x), self.label(y))
-        return scores
+        return self.critic(self.scaled(x), self.label(y))

@@ -49,14 +49,9 @@ class GAN(Adversarial):
         hidden: Sequence[int] = (128, 128),
         bounded: bool | None = None,
     ) -> None:
-        super().__init__(
-            event_shape,
-            latent,
-            prior=prior,
-            generator=Generator(latent, event_shape, hidden) if generator is None else generator,
-            critic=Critic(event_shape, hidden[::-1]) if critic is None else critic,
-            bounded=bounded,
-        )
+        generator = Generator(latent, event_shape, hidden) if generator is None else generator
+        critic = Critic(event_shape, hidden[::-1]) if critic is None else critic
+        super().__init__(event_shape, latent, prior=prior, generator=generator, critic=critic, bounded=bounded)
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(z), and x = G(z).

@@ -23,6 +23,7 @@ from pyrogen.inference.program.isolation import isolated_run, live_weights, pres
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.training.training_step import TrainingStep
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Signature
 
@@ -36,7 +37,7 @@ MIN_STEPS_TO_DIAGNOSE = 1000
 _log = logging.getLogger(__name__)
 
 
-class AdversarialSteps:
+class AdversarialSteps(TrainingStep):
     """A step updates the critic, and every `critic_steps`-th one the generator after it.
 
     Gradients are taken with respect to the parameters of the network that is updated, and buffers of the other one,
@@ -55,13 +56,7 @@ class AdversarialSteps:
     first_step_at: float | None = None
 
     def __init__(
-        self,
-        story: Rivals,
-        program: Program,
-        losses: AdversarialLoss,
-        options: Options,
-        batches: Any,
-        validation: Any,
+        self, story: Rivals, program: Program, losses: AdversarialLoss, options: Options, batches: Any, validation: Any
     ) -> None:
         self.story, self.program, self.losses, self.options = story, program, losses, options
         self.batches, self.validation = batches, validation
@@ -151,8 +146,7 @@ class AdversarialSteps:
     def _scores(self, x: Tensor, batch: Batch) -> Tensor:
         """The critic's scores of `x`, given the other columns that it requests by name."""
         args, kwargs = self._score.bind(replace(batch, columns={**batch.columns, "x": x}))
-        scores: Tensor = self.story.score(*args, **kwargs)
-        return scores
+        return self.story.score(*args, **kwargs)
 
     def _record_mean(self, name: str, value: float) -> None:
         before = self.means.get(name, value)
@@ -181,21 +175,6 @@ class AdversarialSteps:
             raise ValueError(f"freeze={list(self.options.freeze)} leaves no parameter to train")
         self._registered = True
         return recording
-
-    def run_steps(self, batch: Batch, most: int) -> list[float]:
-        """Take no step: each one is taken by itself.
-
-        Args:
-            batch: ignored.
-            most: ignored.
-
-        Returns:
-            No loss.
-        """
-        return []
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live.
@@ -230,7 +209,10 @@ class AdversarialSteps:
         failures = detect_failures(found) if self.number >= MIN_STEPS_TO_DIAGNOSE else []
         if failures:
             found["health"] = "; ".join(failures)
-        self._log_new(failures)
+        for text in failures:
+            if text.split(":")[0] not in self._reported:  # it has begun since the last epoch
+                _log.warning("%s, step %d: %s", self.story.name, self.number, text)
+        self._reported = [text.split(":")[0] for text in failures]
         return found
 
     def _validation_metrics(self) -> dict[str, float]:
@@ -239,9 +221,8 @@ class AdversarialSteps:
         with seeded(seed), self.program.story.predicting():
             rows = self._rows("validation")
             generated = self.story.generated(self.program, rows)[: rows.n]
-            found = {
-                "validation_accuracy": _accuracy(self._scores(rows.columns["x"], rows), self._scores(generated, rows))
-            }
+            real, fake = self._scores(rows.columns["x"], rows), self._scores(generated, rows)
+            found = {"validation_accuracy": _accuracy(real, fake)}
         if self.elbo:
             elbo = mean_elbo(self.program, Trace_ELBO(), self.validation, seed, self._divisors, self.number)
             found["validation_elbo"] = elbo
@@ -257,13 +238,6 @@ class AdversarialSteps:
                 rows = Batch(batches.columns(index), len(index), batches.total, index)
             self._metric_rows[split] = self._named(rows, self.number)
         return self._metric_rows[split]
-
-    def _log_new(self, failures: list[str]) -> None:
-        """Warn of failures that have begun since the last epoch."""
-        new = [text for text in failures if text.split(":")[0] not in self._reported]
-        self._reported = [text.split(":")[0] for text in failures]
-        for text in new:
-            _log.warning("%s, step %d: %s", self.story.name, self.number, text)
 
     def state(self) -> dict[str, Any]:
         """Optimizers, schedules and averages of both networks, number of steps, and running means.

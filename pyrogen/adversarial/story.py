@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -64,8 +64,7 @@ class Adversarial(Story):
     elbo: ClassVar[bool] = False
     """Whether `generator_loss` returns minus the ELBO of model and guide, which the history then holds."""
 
-    if TYPE_CHECKING:
-        score: Callable[..., Tensor]
+    score: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -84,10 +83,8 @@ class Adversarial(Story):
         self.generator, self.critic = generator, critic
         self.bounded = len(x) == 3 if bounded is None else bounded
         middle = 0.5 if self.bounded else 0.0
-        self.loc: Tensor
-        self.scale: Tensor
-        self.register_buffer("loc", torch.full(x, middle))
-        self.register_buffer("scale", torch.full(x, middle or 1.0))
+        self.loc = nn.Buffer(torch.full(x, middle))
+        self.scale = nn.Buffer(torch.full(x, middle or 1.0))
 
     def generated(self, program: Program, batch: Batch) -> Tensor:
         """Generated data, which the critic compares with the batch's `x`: a draw of the model for each row.
@@ -99,8 +96,7 @@ class Adversarial(Story):
         Returns:
             (n, *event_shape).
         """
-        drawn: Tensor = program.model(replace(batch, columns={**batch.columns, "x": None}))
-        return drawn
+        return program.model(replace(batch, columns={**batch.columns, "x": None}))
 
     def generator_loss(self, program: Program, batch: Batch, adversarial: GeneratorLoss) -> tuple[Tensor, Tensor]:
         """The generator's loss.

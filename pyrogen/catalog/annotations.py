@@ -81,13 +81,12 @@ def _without_limits(hint: Any) -> tuple[Any, dict[str, Any]]:
     if get_origin(hint) is not Annotated:
         return hint, {}
     plain, *metadata = get_args(hint)
-    single = [each for group in metadata for each in (group if isinstance(group, GroupedMetadata) else [group])]
-    return plain, {
-        field.name: getattr(limit, field.name)
-        for limit in single
-        if isinstance(limit, _LIMITS)
-        for field in dataclasses.fields(limit)
-    }
+    limits: dict[str, Any] = {}
+    for group in metadata:
+        for limit in group if isinstance(group, GroupedMetadata) else [group]:
+            if isinstance(limit, _LIMITS):
+                limits |= dataclasses.asdict(limit)
+    return plain, limits
 
 
 def choices(hint: Any) -> tuple[str, ...]:

@@ -37,6 +37,23 @@ class Entry:
     training: Mapping[str, Any] = field(default_factory=dict)
     tiny: Callable[[], tuple[Story, dict[str, Tensor]]] | None = None
 
+    @classmethod
+    def of(
+        cls, build: Callable[..., Story], tiny: Callable[[], tuple[Story, dict[str, Tensor]]], **training: Any
+    ) -> Entry:
+        """The entry of a function whose name is the story's, and whose docstring begins with the summary.
+
+        Args:
+            build: the function.
+            tiny: makes a small instance and data for the exam.
+            **training: options of `fit` that suit the story.
+
+        Returns:
+            The entry.
+        """
+        summary = (inspect.getdoc(build) or "").split("\n")[0].removesuffix(".")
+        return cls(build.__name__.removeprefix("_"), summary, build, training, tiny)
+
     @property
     def settings(self) -> dict[str, Setting]:
         """The settings by name."""
@@ -74,16 +91,10 @@ class Entry:
         for name in known:
             if unused := schema[name].why_unused(values):
                 raise UsageError(f"{self.name}: {name} {unused}")
-        return self._built(arguments, settings)
-
-    def _built(self, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Story:
-        """The story; an error of its constructor is reported with the settings that led to it."""
         try:
             return self.build(**arguments)
         except Exception as error:
             chosen = ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
             kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-            text = (
-                f"{self.name} cannot be built{' with ' if chosen else ''}{chosen}: {kind}{' '.join(str(error).split())}"
-            )
-            raise (UsageError if settings else ValueError)(text) from error
+            text = f"cannot be built{' with ' if chosen else ''}{chosen}: {kind}{' '.join(str(error).split())}"
+            raise (UsageError if settings else ValueError)(f"{self.name} {text}") from error

@@ -5,50 +5,52 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Columns = dict[str, Tensor]
 
-def points() -> Tensor:
+
+def points() -> Columns:
     """Correlated points.
 
     Returns:
-        (96, 6).
+        A column x (96, 6).
     """
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(96, 2, generator=generator) @ torch.randn(2, 6, generator=generator)
+    return {"x": torch.randn(96, 2, generator=generator) @ torch.randn(2, 6, generator=generator)}
 
 
-def images() -> Tensor:
+def images() -> Columns:
     """Binary images of horizontal or vertical bars.
 
     Returns:
-        (96, 1, 4, 4).
+        A column x (96, 1, 4, 4).
     """
     generator = torch.Generator().manual_seed(2)
     bars = torch.rand(96, 1, 4, 1, generator=generator).expand(96, 1, 4, 4) < 0.4
     upright = torch.rand(96, 1, 1, 1, generator=generator) < 0.5
-    return torch.where(upright, bars.transpose(2, 3), bars).float()
+    return {"x": torch.where(upright, bars.transpose(2, 3), bars).float()}
 
 
-def labelled_images() -> dict[str, Tensor]:
+def labelled_images() -> Columns:
     """The images, and whether more than half of their pixels are set.
 
     Returns:
         Columns x (96, 1, 4, 4) and y (96,).
     """
-    x = images()
+    x = images()["x"]
     return {"x": x, "y": (x.mean((1, 2, 3)) > 0.5).long()}
 
 
-def labelled_points() -> dict[str, Tensor]:
+def labelled_points() -> Columns:
     """The points, and whether the first number of each is positive.
 
     Returns:
         Columns x (96, 6) and y (96,).
     """
-    x = points()
+    x = points()["x"]
     return {"x": x, "y": (x[:, 0] > 0).long()}
 
 
-def series() -> dict[str, Tensor]:
+def series() -> Columns:
     """Random walks of two numbers, of three to five steps.
 
     Returns:
@@ -59,7 +61,7 @@ def series() -> dict[str, Tensor]:
     return {"x": x, "length": torch.randint(3, 6, (96,), generator=generator)}
 
 
-def text() -> dict[str, Tensor]:
+def text() -> Columns:
     """Three symbols in turn, of two to four of them.
 
     Returns:

@@ -16,7 +16,6 @@ from pyrogen.catalog.stories import (
     autoregressive,
     conditional,
     diffusion,
-    discriminative,
     flows,
     linear,
     mixtures,
@@ -25,18 +24,7 @@ from pyrogen.catalog.stories import (
 from pyrogen.messages import UsageError, did_you_mean
 from pyrogen.story import Story
 
-_GROUPS = (
-    linear,
-    mixtures,
-    autoencoders,
-    flows,
-    diffusion,
-    autoregressive,
-    sequences,
-    conditional,
-    discriminative,
-    adversarial,
-)
+_GROUPS = (linear, mixtures, autoencoders, flows, diffusion, autoregressive, sequences, conditional, adversarial)
 
 CATALOG: dict[str, Entry] = {entry.name: entry for group in _GROUPS for entry in group.ENTRIES}
 """Every built-in story by name."""

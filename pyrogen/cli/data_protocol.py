@@ -33,9 +33,8 @@ def required_preparation(story: Story, splits: Splits) -> str:
     Returns:
         `static`, `dequantized` or `none`.
     """
-    has_density = (
-        "density" not in story.unsupported and "x" in splits.train
-    )  # squared error takes grey values as they are
+    # Without a density there is a squared error, which takes grey values as they are.
+    has_density = "density" not in story.unsupported and "x" in splits.train
     support = likelihood_support(story, splits.train) if has_density else None
     if support is None:
         return "none"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from pyrogen import plots
 from pyrogen.cli.data_protocol import describe_preparation, preparation_mode, reload_data
 from pyrogen.cli.open_run import load_run
 from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile
@@ -24,14 +25,6 @@ from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
 from pyrogen.diagnostics.report.examination import is_image
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
-from pyrogen.plots import (
-    diagnostic_figures,
-    image_grid,
-    sample_neighbours,
-    save_picture,
-    training_curve,
-    transparent_theme,
-)
 
 _DRAWS = 100
 """Draws kept in posterior.nc."""
@@ -103,16 +96,16 @@ def _progress() -> Iterator[Any]:
 
 def _pictures(run: Fit, diagnosis: Diagnosis, training: dict[str, Tensor]) -> dict[str, bytes]:
     """PNG files by name: of the checks, of the least probable images, and of training."""
-    pictures: dict[str, Any] = dict(diagnostic_figures(diagnosis))
+    pictures: dict[str, Any] = dict(plots.diagnostic_figures(diagnosis))
     comparison, x = diagnosis.results.get("sample_quality"), diagnosis.columns.get("x")
     if comparison is not None and is_image(comparison.samples):
-        pictures["sample_quality"] = sample_neighbours(comparison.samples[: _SHOWN // 4], training["x"])
+        pictures["sample_quality"] = plots.sample_neighbours(comparison.samples[: _SHOWN // 4], training["x"])
     if x is not None and is_image(x) and "typicality" in diagnosis.results:
         worst = diagnosis.results["typicality"].log_likelihood.argsort()[:_SHOWN]
-        pictures["worst"] = image_grid(x[worst.tolist()], columns=_SHOWN // 2)
+        pictures["worst"] = plots.image_grid(x[worst.tolist()], columns=_SHOWN // 2)
     if run.history:
-        with transparent_theme():
-            pictures["training"] = training_curve(run)
+        with plots.transparent_theme():
+            pictures["training"] = plots.training_curve(run)
     return {name: _png(picture) for name, picture in pictures.items()}
 
 
@@ -122,7 +115,7 @@ def _png(picture: Any) -> bytes:
     if hasattr(picture, "savefig"):
         picture.savefig(buffer, dpi=130)
     else:
-        save_picture(buffer, picture)
+        plots.save_picture(buffer, picture)
     return buffer.getvalue()
 
 
@@ -130,10 +123,8 @@ def _write_posterior(run: Fit, columns: dict[str, Tensor], whole: bool, path: Pa
     """Write ArviZ's groups, of all data (`whole`) or of the first ones; the reason, where there are none."""
     numbers = sum(column[:1].nelement() for column in columns.values()) * _DRAWS
     rows = len(next(iter(columns.values())))
-    groups: tuple[str, ...] = GROUPS
-    if whole:
-        groups = GROUPS if rows * numbers < _NUMBERS else _SMALL
-    else:
+    groups = _SMALL if whole and rows * numbers >= _NUMBERS else GROUPS
+    if not whole:
         rows = max(1, min(rows, _NUMBERS // numbers))
     try:
         tree = to_datatree(run, {name: c[:rows] for name, c in columns.items()}, _DRAWS, seed=seed, groups=groups)

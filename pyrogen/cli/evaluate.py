@@ -20,23 +20,23 @@ from pyrogen.cli.data_protocol import (
     reload_data,
 )
 from pyrogen.cli.open_run import load_run
-from pyrogen.cli.options import DataDir, Device, Directory, Draws, OtherData, Seed, StoryFile
+from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile
 from pyrogen.data import Splits
-from pyrogen.diagnostics import SampleQuality, sample_quality, suited_features
+from pyrogen.diagnostics import sample_quality, suited_features
 from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Story
 
-Split = Literal["train", "validation", "test"]
-
 
 def evaluate(
     directory: Directory,
-    split: Annotated[Split, typer.Option(help="Split of the data.")] = "test",
-    k: Draws = 100,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split of the data.")] = "test",
+    k: Annotated[int, typer.Option("-k", min=1, help="Importance samples for each datum.")] = 100,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
-    data: OtherData = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="Other data, prepared as those of the run.")
+    ] = None,
     data_dir: DataDir = None,
     story: StoryFile = None,
     device: Device = "auto",
@@ -47,7 +47,10 @@ def evaluate(
         splits = reload_data(run.story, run.config, data, data_dir)
         with seeded(splits.seed):
             columns = splits.split(split).batch()
-        quality = _quality(run.story, splits, columns, seed)
+        quality = None
+        if isinstance(run.story, Adversarial):
+            features = suited_features(splits.train)
+            quality = sample_quality(run.story, columns, features=features, seed=seed, training=splits.train)
         report, elbo_error = _report(run.story, splits, split, columns, k, seed)
     report["sample_quality"] = None if quality is None else quality.to_dict()
     if report["kind"] is None:
@@ -60,14 +63,6 @@ def evaluate(
         print(f"{run.story.name} on {splits.name}, {split} split, {describe_preparation(splits)}\n{quality}")
 
 
-def _quality(story: Story, splits: Splits, columns: dict[str, Tensor], seed: int) -> SampleQuality | None:
-    """Samples compared with the data, for a GAN."""
-    if not isinstance(story, Adversarial):
-        return None
-    features = suited_features(splits.train)
-    return sample_quality(story, columns, features=features, seed=seed, training=splits.train)
-
-
 def _report(
     story: Story, splits: Splits, split: str, columns: dict[str, Tensor], k: int, seed: int
 ) -> tuple[dict[str, Any], float | None]:
@@ -75,7 +70,7 @@ def _report(
     estimates: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_likelihood_error", "elbo", "elbo_error", "kind"))
     estimates["k"] = 0
     if "density" not in story.unsupported:
-        estimates = _estimates(story, columns, k, seed)
+        estimates |= _estimates(story, columns, k, seed)
     for name in ("log_likelihood", "elbo"):
         if estimates[name] is not None:
             estimates[name] -= splits.log_scale
@@ -97,15 +92,14 @@ def _report(
 
 
 def _estimates(story: Story, columns: dict[str, Tensor], k: int, seed: int) -> dict[str, Any]:
-    """Means over the data, in nats, with their Monte Carlo errors."""
-    missing = {"log_likelihood": None, "log_likelihood_error": None}
+    """Means over the data, in nats, with their Monte Carlo errors, as far as they are known."""
     try:
         likelihood = log_likelihood(story, columns, k, seed=seed)
     except NoWeights:
-        return {**missing, **_elbo(*held_out_elbo(story, columns, k, seed=seed)), "k": k, "kind": "elbo"}
+        return {**_elbo(*held_out_elbo(story, columns, k, seed=seed)), "k": k, "kind": "elbo"}
     estimates = {"k": likelihood.k, "kind": likelihood.kind, **_elbo(*likelihood.mean_elbo())}
     if likelihood.kind == "elbo":
-        return {**missing, **estimates}
+        return estimates
     value, error = likelihood.mean()
     if not math.isfinite(value):
         bad = (~likelihood.value.isfinite()).nonzero()
@@ -151,12 +145,10 @@ def _print_report(story: Story, report: dict[str, Any], elbo_error: float | None
 def _scored_columns(story: Story) -> str:
     """The columns whose density is evaluated, where there are others to condition on."""
     spec = story.training_spec
-    if spec is None:
+    if spec is None or not set(spec.sites) < set(spec.columns):
         return ""
     given = [str(name) for name in spec.columns if name not in spec.sites]
-    return (
-        f" of {', '.join(spec.sites)} given {', '.join(given)}" if given and set(spec.sites) < set(spec.columns) else ""
-    )
+    return f" of {', '.join(spec.sites)} given {', '.join(given)}"
 
 
 def _line(name: str, value: float, error: float | None, method: str) -> str:

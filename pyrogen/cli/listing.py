@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrogen.catalog import CATALOG
 from pyrogen.catalog.annotations import describe as describe_type
-from pyrogen.catalog.settings import Setting, format_value
+from pyrogen.catalog.settings import format_value
 from pyrogen.data import describe as describe_data
 
 
@@ -14,16 +14,9 @@ def list_all() -> None:
     for entry in CATALOG.values():
         print(f"  {entry.name:<18}  {entry.summary}")
         for setting in entry.settings.values():
-            print(f"    {_default(setting):<30}  {_values(setting)}")
+            option = f"--set {setting.name}={'...' if setting.required else format_value(setting.default)}"
+            conditions = ", or ".join(map(str, setting.conditions))
+            print(f"    {option:<30}  {describe_type(setting.hint)}{'; with ' if conditions else ''}{conditions}")
     print("data, for `--data DATA`")
     for name, summary in describe_data():
         print(f"  {name:<18}  {summary}")
-
-
-def _default(setting: Setting) -> str:
-    return f"--set {setting.name}={'...' if setting.required else format_value(setting.default)}"
-
-
-def _values(setting: Setting) -> str:
-    conditions = ", or ".join(map(str, setting.conditions))
-    return f"{describe_type(setting.hint)}{'; with ' if conditions else ''}{conditions}"

@@ -15,10 +15,6 @@ Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cu
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random numbers.")]
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the run.")]
-Draws = Annotated[int, typer.Option("-k", min=1, help="Importance samples for each datum.")]
-OtherData = Annotated[
-    str | None, typer.Option("--data", metavar="DATA", help="Other data, prepared as those of the run.")
-]
 StoryFile = Annotated[
     str | None,
     typer.Option("--story", metavar="FILE.py:CLASS", help="Your own class, for a run that is not of pyrogen's."),

@@ -87,13 +87,9 @@ def _adversarial_loss(values: dict[str, float | None]) -> AdversarialLoss:
     if len(losses) > 1 or not set(losses) <= set(_ADVERSARIAL):
         first, second = [*losses, *(name for name in values if name not in losses)][:2]
         raise ValueError(f"'{first}' and '{second}' exclude each other")
-    arguments = {
-        _ADVERSARIAL_ARGUMENTS[name]: int(value) if value.is_integer() else value
-        for name, value in values.items()
-        if value is not None
-    }
-    loss: AdversarialLoss = _ADVERSARIAL[losses[0] if losses else "nonsaturating"](**arguments)
-    return loss
+    given = {_ADVERSARIAL_ARGUMENTS[name]: value for name, value in values.items() if value is not None}
+    arguments = {name: int(value) if value.is_integer() else value for name, value in given.items()}
+    return _ADVERSARIAL[losses[0] if losses else "nonsaturating"](**arguments)
 
 
 def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:

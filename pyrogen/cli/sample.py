@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,11 @@ import typer
 from torch import Tensor
 
 from pyrogen.catalog.settings import check_settings, format_value, settings_of
-from pyrogen.cli.complete import complete_data
+from pyrogen.cli.data_protocol import reload_data
 from pyrogen.cli.open_run import load_run
 from pyrogen.cli.options import Device, Directory, Seed, StoryFile
 from pyrogen.cli.parsing import parse_pairs
-from pyrogen.data import as_text
+from pyrogen.data import as_symbols, as_text
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
 from pyrogen.messages import UsageError
@@ -54,10 +55,7 @@ def sample(
     run = load_run(directory, story, device)
     with seeded(seed):
         columns = _given_columns(run, conditions, n)
-        if begin is None:
-            samples = _draw(run.story, n, columns, draw_settings)
-        else:
-            samples = complete_data(run, begin, columns, n)
+        samples = _draw(run.story, n, columns, draw_settings) if begin is None else _complete(run, begin, columns, n)
     columns |= samples if isinstance(samples, Mapping) else {_sampled_column(run.story): samples}
     columns = {name: column.detach().cpu().contiguous() for name, column in columns.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +83,7 @@ def _sampled_column(story: Story) -> str:
 def _given_columns(run: Fit, conditions: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """Columns to condition on (n, ...): those of `--given`, and labels by their frequencies in training."""
     spec, story = run.story.training_spec, run.story
-    specs = {} if spec is None else spec.columns
+    specs, sites = (spec.columns, spec.sites) if spec is not None else ({}, ())
     frequencies = (run.config["data"]["protocol"] or {}).get("label_frequencies", {})
     columns, model = {}, story.signatures()[0]
     for name, value in conditions.items():
@@ -98,13 +96,7 @@ def _given_columns(run: Fit, conditions: Mapping[str, Any], n: int) -> dict[str,
         if classes and (int(columns[name].min()) < 0 or int(columns[name].max()) >= classes):
             raise UsageError(f"--given {name}={format_value(value)}: labels are whole numbers from 0 to {classes - 1}")
     for name, counts in frequencies.items():
-        if (
-            name in specs
-            and model.accepts(name)
-            and name not in columns
-            and spec is not None
-            and name not in spec.sites
-        ):
+        if name in specs and model.accepts(name) and name not in (*columns, *sites):
             columns[name] = torch.multinomial(torch.tensor(counts, dtype=torch.float64), n, replacement=True)
     return {name: column.to(story.device) for name, column in columns.items()}
 
@@ -124,6 +116,44 @@ def _column(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.
     if tuple(tensor.shape) != (n, *shape):
         raise UsageError(f"--given {name}: expected shape {shape} for all or {(n, *shape)}, got {tuple(tensor.shape)}")
     return tensor
+
+
+def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int) -> Tensor:
+    """Draw data whose first part is given.
+
+    Args:
+        run: a run of a story that draws its elements in order.
+        begin: a number between 0 and 1, that part of the first test data; else a text, the same for all.
+        given: columns to condition on; replaced by those of the test data where these are completed.
+        n: number of data.
+
+    Returns:
+        The data (n, *event_shape).
+
+    Raises:
+        ValueError: the story draws all elements at once, or there are fewer than `n` test data.
+        typer.BadParameter: `begin` is a number that is not between 0 and 1.
+    """
+    story: Any = run.story
+    if not hasattr(story, "complete"):
+        raise ValueError(f"{story.name} cannot complete data: only autoregressive stories draw element by element")
+    part = None
+    with contextlib.suppress(ValueError):
+        part = float(begin)
+    if part is None:
+        alphabet = (run.config["data"]["protocol"] or {}).get("alphabet")
+        if alphabet is None:
+            raise ValueError(f"--begin {begin}: expected a number between 0 and 1, as the run was not trained on text")
+        given.pop("length", None)  # a text is completed to the full length
+        return story.complete(as_symbols(begin, alphabet).expand(n, -1), **given)
+    if not 0 < part < 1:
+        raise typer.BadParameter(f"expected a number between 0 and 1, or a text, got {begin}", param_hint="'--begin'")
+    test = reload_data(story, run.config, None, None).test
+    if n > test.rows:
+        raise ValueError(f"--begin {begin}: there are {test.rows:,} test data, fewer than -n {n}")
+    columns = test.batch(torch.arange(n))
+    given.update({name: columns[name].to(story.device) for name in given if name in columns})
+    return story.complete(story.beginning(columns["x"], part), **given)
 
 
 def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | None) -> None:

@@ -108,12 +108,7 @@ def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> St
 
 
 def _prepare(
-    entry: Entry,
-    settings: dict[str, Any],
-    raw: Splits,
-    binarize: str | None,
-    seed: int,
-    options: Mapping[str, Any],
+    entry: Entry, settings: dict[str, Any], raw: Splits, binarize: str | None, seed: int, options: Mapping[str, Any]
 ) -> Splits:
     """The data as the likelihood needs them. The story that runs for this is not the one that is trained."""
     story = _build(entry, settings, raw, seed)
@@ -231,10 +226,9 @@ def _print_active_units(run: Fit, splits: Splits) -> None:
     except (RuntimeError, ValueError, IndexError):
         return  # a user's program that takes only the batches it was trained on
     if units.variance:
-        collapsed = (
-            "" if any(units.active.values()) else "; the posterior has collapsed: the latents do not depend on x"
-        )
-        print(f"active units {units} (variance of the posterior mean over {len(rows):,} data above 0.01){collapsed}")
+        collapsed = "; the posterior has collapsed: the latents do not depend on x"
+        end = "" if any(units.active.values()) else collapsed
+        print(f"active units {units} (variance of the posterior mean over {len(rows):,} data above 0.01){end}")
 
 
 def _step_mode(run: Fit) -> str:

@@ -180,9 +180,7 @@ def _check_finite(key: str, column: Tensor, name: str) -> None:
     extremes = torch.stack([torch.stack(torch.aminmax(chunk)) for chunk in chunks(column)])
     if bool(extremes.isfinite().all()):
         return
-    bad = torch.cat(
-        [~chunk.isfinite().flatten(1).all(1) if chunk.ndim > 1 else ~chunk.isfinite() for chunk in chunks(column)]
-    )
+    bad = torch.cat([~chunk.isfinite().reshape(len(chunk), -1).all(1) for chunk in chunks(column)])
     count, first = int(bad.sum()), int(bad.nonzero()[0])
     raise ValueError(
         f"{name}: column {key!r} has NaN or infinite values in {count} of {len(column)} rows, first in row {first}; "

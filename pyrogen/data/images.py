@@ -133,13 +133,10 @@ def cifar10(root: Path, download: bool = False) -> Splits:
         _download("cifar10", root)
     size = CIFAR_ROWS * _CIFAR_RECORD
     records = np.concatenate([_read("cifar10", file, size).reshape(CIFAR_ROWS, _CIFAR_RECORD) for file in files])
-    if records[:, 0].max() > 9:
-        raise ValueError(
-            f"cifar10: labels up to {records[:, 0].max()} in {folder}, expected 0 to 9: {_damaged(files[0])}"
-        )
-    x = records[:, 1:].reshape(-1, 3, 32, 32)
-    train = 5 * CIFAR_ROWS - CIFAR_ROWS // 2
-    return _in_order("cifar10", x, records[:, 0], (train, 5 * CIFAR_ROWS))
+    x, y = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+    if y.max() > 9:
+        raise ValueError(f"cifar10: labels up to {y.max()} in {folder}, expected 0 to 9: {_damaged(files[0])}")
+    return _in_order("cifar10", x, y, (5 * CIFAR_ROWS - CIFAR_ROWS // 2, 5 * CIFAR_ROWS))
 
 
 def as_grey(values: NDArray[np.uint8]) -> Tensor:
@@ -196,11 +193,9 @@ def read_idx(name: str, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]
     """
     start = 4 + 4 * len(shape)
     content = _read(name, file, start + int(np.prod(shape)))
-    header = content[:start].view(">u4").tolist()
-    if header != [0x800 + len(shape), *shape]:
-        raise ValueError(
-            f"{name}: {file} has header {header}, expected {[0x800 + len(shape), *shape]}: {_damaged(file)}"
-        )
+    header, expected = content[:start].view(">u4").tolist(), [0x800 + len(shape), *shape]
+    if header != expected:
+        raise ValueError(f"{name}: {file} has header {header}, expected {expected}: {_damaged(file)}")
     return content[start:].reshape(shape)
 
 

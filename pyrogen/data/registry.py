@@ -121,15 +121,12 @@ def describe() -> list[tuple[str, str]]:
         >>> describe()[0]
         ('digits', 'handwritten digits, 1 x 8 x 8, 17 grey levels, from scikit-learn')
     """
-    files = [
+    return [
+        *((name, source.summary) for name, source in _SOURCES.items()),
         ("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y"),
         ("PATH.txt", "own text: a datum on each line, a symbol for each character; columns x and length"),
+        ("FOLDER", "own images of one size, subfolders as classes"),
     ]
-    return (
-        [(name, source.summary) for name, source in _SOURCES.items()]
-        + files
-        + [("FOLDER", "own images of one size, subfolders as classes")]
-    )
 
 
 def _read(name: str, root: str | os.PathLike[str] | None, download: bool) -> Splits:

@@ -102,8 +102,7 @@ class Splits:
         """
         if name not in _SPLITS:
             raise ValueError(f"split: expected {', '.join(_SPLITS)}, got {name!r}{did_you_mean(name, _SPLITS)}")
-        columns: Columns = getattr(self, name)
-        return columns
+        return getattr(self, name)
 
     def protocol(self) -> dict[str, Any]:
         """The description of the data that a report of a likelihood names.

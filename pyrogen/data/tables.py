@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyrogen.data.arrays import file_splits
 from pyrogen.data.splits import Splits
@@ -46,7 +45,9 @@ def read_csv(file: Path, name: str) -> Splits:
     with np.errstate(over="ignore"):  # beyond float32 is infinite, which `check_columns` refuses
         columns = {"x": torch.from_numpy(np.delete(table, label, axis=1).astype(np.float32))}
         if label:
-            columns["y"] = _labels(table[:, label[0]])
+            y = table[:, label[0]]
+            whole = bool((np.abs(y) < 2**53).all() and (y == np.round(y)).all())
+            columns["y"] = torch.from_numpy(y.astype(np.int64 if whole else np.float32))
     return file_splits(columns, name)
 
 
@@ -66,11 +67,6 @@ def _header(file: Path, name: str) -> list[str] | None:
             "the column out (index=False)"
         )
     return header
-
-
-def _labels(values: NDArray[np.float64]) -> Tensor:
-    whole = bool((np.abs(values) < 2**53).all() and (values == np.round(values)).all())
-    return torch.from_numpy(values.astype(np.int64 if whole else np.float32))
 
 
 def _parse(file: Path, name: str, header: list[str] | None) -> NDArray[np.float64]:

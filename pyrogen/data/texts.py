@@ -54,8 +54,7 @@ def read_text(file: Path, name: str) -> Splits:
     x = torch.zeros(len(lines), len(longest), dtype=torch.int64)
     for row, line in zip(x, lines, strict=True):
         row[: len(line)] = as_symbols(line, alphabet)
-    columns = {"x": x, "length": torch.tensor([len(line) for line in lines])}
-    return file_splits(columns, name, alphabet=alphabet)
+    return file_splits({"x": x, "length": torch.tensor([len(line) for line in lines])}, name, alphabet=alphabet)
 
 
 def as_symbols(text: str, alphabet: str) -> torch.Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from numpy.random import PCG64
 from torch import Tensor
 
 from pyrogen.data.columns import chunks
@@ -79,12 +81,7 @@ def binarized_once(grey: Tensor, seed: int, split: int) -> Tensor:
     Returns:
         The draw, of the shape and type of `grey`.
     """
-    result = torch.empty_like(grey)
-    stream = bit_stream(seed, split, 0)
-    for source, target in zip(chunks(grey), chunks(result), strict=True):
-        noise = torch.from_numpy(uniform(stream, source.numel())).view(source.shape)
-        target.copy_(noise < source.cpu())
-    return result
+    return _drawn_once(grey, bit_stream(seed, split, 0), lambda part, noise: noise < part.cpu())
 
 
 def dequantized_once(x: Tensor, levels: int, seed: int, split: int) -> Tensor:
@@ -99,11 +96,15 @@ def dequantized_once(x: Tensor, levels: int, seed: int, split: int) -> Tensor:
     Returns:
         The draw, of the shape and type of `x`.
     """
-    result = torch.empty_like(x)
     stream = bit_stream(seed, split, 1)
+    return _drawn_once(x, stream, lambda part, noise: _within_level(part, noise.to(part.device, part.dtype), levels))
+
+
+def _drawn_once(x: Tensor, stream: PCG64, draw: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What `draw` makes of each part of x and uniform noise of its shape, from the stream."""
+    result = torch.empty_like(x)
     for source, target in zip(chunks(x), chunks(result), strict=True):
-        noise = torch.from_numpy(uniform(stream, source.numel())).view(source.shape)
-        target.copy_(_within_level(source, noise.to(source.device, result.dtype), levels))
+        target.copy_(draw(source, torch.from_numpy(uniform(stream, source.numel())).view(source.shape)))
     return result
 
 

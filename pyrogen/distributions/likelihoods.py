@@ -80,10 +80,13 @@ class Gaussian(Family):
         return 2 if self.scale is None else 1
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """p(x | outputs)."""
-        mean, *raw = unstack(outputs, self.params_per_element, event_shape, "Gaussian")
-        scale = self.floor + raw[0].exp() if self.scale is None else self.scale
+        """The normal of these means and scales."""
+        mean, *raw = unstack(outputs, self.params_per_element, event_shape, type(self).__name__)
+        scale = self._learned_scale(raw[0]) if self.scale is None else self.scale
         return dist.Normal(mean, scale).to_event(len(event_shape))
+
+    def _learned_scale(self, r: Tensor) -> Tensor:
+        return self.floor + r.exp()
 
 
 @dataclass(eq=False)

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrogen.distributions.family import Family, check_positive, promote_outputs, unstack
+from pyrogen.distributions.family import Family, check_positive, promote_outputs
+from pyrogen.distributions.likelihoods import Gaussian
 
 
 @dataclass(frozen=True)
-class DiagonalNormal(Family):
+class DiagonalNormal(Gaussian):
     """z_u ~ N(mean_u, scale_u^2), independent: the mean-field guide.
 
     With `scale=None` the network gives the means and, stacked behind them, numbers r; scale = floor + exp(r) where r is
@@ -35,25 +36,10 @@ class DiagonalNormal(Family):
         Kingma, Welling 2013, arXiv:1312.6114.
     """
 
-    scale: float | None = None
     floor: float = 1e-6
 
-    def __post_init__(self) -> None:
-        check_positive(self, "scale", "floor")
-
-    @property
-    def params_per_element(self) -> int:
-        """Means and, where they are learned, raw log-scales."""
-        return 2 if self.scale is None else 1
-
-    def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """q(z | outputs)."""
-        mean, *raw = unstack(outputs, self.params_per_element, event_shape, "DiagonalNormal")
-        if self.scale is not None:
-            return dist.Normal(mean, self.scale).to_event(len(event_shape))
-        (r,) = raw
-        scale = self.floor + torch.where(r < 0, r.clamp(max=0).exp(), 1 + r)
-        return dist.Normal(mean, scale).to_event(len(event_shape))
+    def _learned_scale(self, r: Tensor) -> Tensor:
+        return self.floor + torch.where(r < 0, r.clamp(max=0).exp(), 1 + r)
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,18 @@ class FullNormal(Family):
 
 
 def vector_size(name: str, event_shape: tuple[int, ...]) -> int:
-    """The number K of latents of the shape (K,); another shape is a ValueError."""
+    """The number K of latents of a posterior of vectors.
+
+    Args:
+        name: of the posterior, for the error message.
+        event_shape: shape of the latents of one datum, (K,).
+
+    Returns:
+        K.
+
+    Raises:
+        ValueError: `event_shape` has not one dimension.
+    """
     if len(event_shape) != 1:
         raise ValueError(f"{name} is for latents of shape (K,), got {event_shape}: use DiagonalNormal, or flatten them")
     return event_shape[0]

@@ -76,10 +76,8 @@ class StandardNormal(nn.Module, Prior):
     def __post_init__(self) -> None:
         super().__init__()
         self.latent_shape = self.latent = as_shape(self.latent)
-        self.loc: Tensor
-        self.scale: Tensor
-        self.register_buffer("loc", torch.zeros(self.latent_shape), persistent=False)
-        self.register_buffer("scale", torch.ones(self.latent_shape), persistent=False)
+        self.loc = nn.Buffer(torch.zeros(self.latent_shape), persistent=False)
+        self.scale = nn.Buffer(torch.ones(self.latent_shape), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution] | None = None) -> dist.TorchDistribution:
         """The prior.
@@ -176,8 +174,7 @@ class VampPrior(nn.Module, Prior):
         self.event_shape = as_shape(self.event_shape)
         _check_components(self)
         self.inputs = nn.Parameter(torch.rand(self.components, *self.event_shape))
-        self.logits: Tensor
-        self.register_buffer("logits", torch.zeros(self.components), persistent=False)
+        self.logits = nn.Buffer(torch.zeros(self.components), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
         """The prior.

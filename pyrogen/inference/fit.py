@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
 
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.options import Options
@@ -119,19 +118,17 @@ def fit(
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     story = as_story(story_or_pair)
-    with ONE_THREAD, seeded(seed), torch.enable_grad(), ExitStack() as stack:
-        dtype = stack.enter_context(run_precision(story, precision))
+    with ONE_THREAD, seeded(seed), torch.enable_grad(), run_precision(story, precision) as dtype:
         story.to(options.device)
-        stack.enter_context(torch.device(options.device) if options.device.type != "cpu" else keep_freed_memory())
-        stack.enter_context(story.param_store_scope())
-        stack.enter_context(_without_pyro_warnings())
-        trainer = Trainer(story, data, validation, options, dtype, _svi_step)
-        with trainer.running() as loop:
-            loop.run()
+        device_scope = torch.device(options.device) if options.device.type != "cpu" else keep_freed_memory()
+        with device_scope, story.param_store_scope(), _without_pyro_warnings():
+            trainer = Trainer(story, data, validation, options, dtype, _svi_step)
+            with trainer.running() as loop:
+                loop.run()
     return trainer.fit
 
 
-def _svi_step(program: Program, objective: Any, options: Options, batches: RowBatches | LoaderBatches) -> SVIStep:
+def _svi_step(program: Program, objective: Any, options: Options, batches: Batches) -> SVIStep:
     if not (hasattr(objective, "differentiable_loss") or hasattr(objective, "loss_and_grads")):
         raise TypeError(
             f"{program.story.name} trains by SVI, and objective is a {type(objective).__name__}: pass a Pyro ELBO, or "

@@ -55,8 +55,7 @@ class BayesianPPCA(EncoderDecoderStory):
         self.weight_mean = nn.Parameter(torch.randn(self.features, self.latent) / math.sqrt(self.latent))
         self.raw_weight_scale = nn.Parameter(torch.full((self.features, self.latent), -2.0))
         self.log_sigma_mean, self.raw_sigma_scale = nn.Parameter(torch.zeros(())), nn.Parameter(torch.tensor(-2.0))
-        self.unit: Tensor
-        self.register_buffer("unit", torch.ones(()))
+        self.unit = nn.Buffer(torch.ones(()))
 
     def model(self, x: Tensor | None, n: int, total: int | None = None, index: Tensor | None = None) -> Tensor:
         """p(a) p(W | a) p(s), and p(z) p(x | z, W, s) for each datum.

@@ -103,10 +103,8 @@ class Diffusion(EventStory):
         self.prior = StandardNormal(self.event_shape)
         self.network = DenseDenoiser(self.event_shape, hidden) if network is None else network
         sizes = [*self.event_shape[:1], *[1] * (len(self.event_shape) - 1)]
-        self.shift: Tensor
-        self.scale: Tensor
-        self.register_buffer("shift", torch.zeros(sizes))
-        self.register_buffer("scale", torch.ones(sizes))
+        self.shift = nn.Buffer(torch.zeros(sizes))
+        self.scale = nn.Buffer(torch.ones(sizes))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(z_T) ... p(z_1 | z_2) p(x | z_1).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -33,9 +33,8 @@ class EventStory(Story):
 class EncoderDecoderStory(EventStory):
     """A story with `encode(x)`, a distribution of latents, and `decode(z)`, data or a distribution of them."""
 
-    if TYPE_CHECKING:
-        encode: Callable[..., Any]
-        decode: Callable[..., Any]
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The data, or their mean, at the mean of the latents.
@@ -49,3 +48,25 @@ class EncoderDecoderStory(EventStory):
         with self.predicting():
             decoded = self.decode(self.encode(x.to(self.device)).mean)
             return decoded if isinstance(decoded, Tensor) else decoded.mean
+
+
+class ProjectionStory(EncoderDecoderStory):
+    """A story that only encodes and decodes: it declares `density` and `guide` unsupported."""
+
+    def model(self, x: Tensor | None, n: int) -> None:
+        """Refused: there is no model.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
+        self.require("density")
+
+    def guide(self, x: Tensor, n: int) -> None:
+        """Refused: there is no guide.
+
+        Args:
+            x: data, (n, *event_shape).
+            n: number of rows.
+        """
+        self.require("guide")

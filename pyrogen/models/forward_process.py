@@ -49,18 +49,10 @@ class Noising(nn.Module):
     def __init__(self, num_timesteps: int, schedule: NoiseSchedule, event_dim: int) -> None:
         super().__init__()
         self.event_dim, log_snr = event_dim, schedule.log_snr(num_timesteps)
-        tables = {
-            "log_snr": log_snr,
-            "times": (schedule.high - log_snr) / (schedule.high - schedule.low),
-            "alphas": log_snr.sigmoid().sqrt(),
-            "sigmas": (-log_snr).sigmoid().sqrt(),
-        }
-        self.log_snr: Tensor
-        self.times: Tensor
-        self.alphas: Tensor
-        self.sigmas: Tensor
-        for name, table in tables.items():
-            self.register_buffer(name, table, persistent=False)
+        self.log_snr = nn.Buffer(log_snr, persistent=False)
+        self.times = nn.Buffer((schedule.high - log_snr) / (schedule.high - schedule.low), persistent=False)
+        self.alphas = nn.Buffer(log_snr.sigmoid().sqrt(), persistent=False)
+        self.sigmas = nn.Buffer((-log_snr).sigmoid().sqrt(), persistent=False)
 
     def alpha(self, t: Timestep) -> Tensor:
         """The coefficient of the datum.

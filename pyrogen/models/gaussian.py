@@ -33,10 +33,7 @@ class MultivariateGaussian(EventStory):
         ([1.0, 3.0], torch.Size([3]))
     """
 
-    unsupported = {
-        "steps": "its maximum likelihood is known in closed form",
-        "guide": "it has no latents",
-    }
+    unsupported = {"steps": "its maximum likelihood is known in closed form", "guide": "it has no latents"}
 
     def __init__(self, event_shape: Shape, covariance: Covariance = Full()) -> None:  # noqa: B008 (frozen)
         super().__init__()

@@ -72,10 +72,8 @@ class HierarchicalVAE(EventStory):
         if decoders is None:
             sizes = [self._family(t).size(shape) for t, shape in enumerate(self.shapes[:-1])]
             decoders = [Dense(above, size, hidden[::-1]) for (_, above), size in zip(layers, sizes, strict=True)]
-        self.encoders, self.decoders = (
-            self._one_per_layer("encoders", encoders),
-            self._one_per_layer("decoders", decoders),
-        )
+        self.encoders = self._one_per_layer("encoders", encoders)
+        self.decoders = self._one_per_layer("decoders", decoders)
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(z_T) ... p(z_1 | z_2) p(x | z_1).

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrogen.distributions import Bandwidth, LeaveOneOutBandwidth, squared_distances
 from pyrogen.models.event_story import EventStory
@@ -58,10 +58,8 @@ class KDE(EventStory):
         if not isinstance(bandwidth, Bandwidth) and not bandwidth > 0:
             raise ValueError(f"KDE needs a positive bandwidth, or a rule for it, got bandwidth={bandwidth!r}")
         self.event_shape, (self.total,), self.rule = as_shape(event_shape), as_shape(total), bandwidth
-        self.points: Tensor
-        self.bandwidth: Tensor
-        self.register_buffer("points", torch.zeros(self.total, math.prod(self.event_shape)))
-        self.register_buffer("bandwidth", torch.ones(()))
+        self.points = nn.Buffer(torch.zeros(self.total, math.prod(self.event_shape)))
+        self.bandwidth = nn.Buffer(torch.ones(()))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(j) p(x | j).

@@ -10,11 +10,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrogen.models.event_story import EncoderDecoderStory
+from pyrogen.models.event_story import ProjectionStory
 from pyrogen.nn import Shape, as_shape, flatten
 
 
-class KMeans(EncoderDecoderStory):
+class KMeans(ProjectionStory):
     """K centres c_k that minimize sum_i min_k |x_i - c_k|^2; the code of x is the one-hot vector of its nearest centre.
 
     The limit of a Gaussian mixture whose components share a variance that tends to 0, with no density of its own.
@@ -45,24 +45,6 @@ class KMeans(EncoderDecoderStory):
         super().__init__()
         self.event_shape, (self.clusters,) = as_shape(event_shape), as_shape(clusters)
         self.centres = nn.Parameter(torch.zeros(self.clusters, math.prod(self.event_shape)))
-
-    def model(self, x: Tensor | None, n: int) -> None:
-        """Refused: there is no model.
-
-        Args:
-            x: data, (n, *event_shape).
-            n: number of rows.
-        """
-        self.require("density")
-
-    def guide(self, x: Tensor, n: int) -> None:
-        """Refused: there is no guide.
-
-        Args:
-            x: data, (n, *event_shape).
-            n: number of rows.
-        """
-        self.require("guide")
 
     def assign(self, x: Tensor) -> Tensor:
         """The index of the nearest centre.

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pyrogen.models.checks import check_latent
-from pyrogen.models.event_story import EncoderDecoderStory
+from pyrogen.models.event_story import ProjectionStory
 from pyrogen.models.principal_axes import principal_axes
 from pyrogen.nn import Shape, as_shape, flatten
 
 
-class PCA(EncoderDecoderStory):
+class PCA(ProjectionStory):
     """The K orthonormal directions U that minimize sum_i |x_i - mu - U U'(x_i - mu)|^2; the code of x is U'(x - mu).
 
     mu is the data's mean, and U the eigenvectors of their covariance with the largest eigenvalues, each with its
@@ -56,24 +56,6 @@ class PCA(EncoderDecoderStory):
         check_latent(self.name, self.latent, features)
         self.mean = nn.Parameter(torch.zeros(features))
         self.axes = nn.Parameter(torch.eye(features, self.latent))
-
-    def model(self, x: Tensor | None, n: int) -> None:
-        """Refused: there is no model.
-
-        Args:
-            x: data, (n, *event_shape).
-            n: number of rows.
-        """
-        self.require("density")
-
-    def guide(self, x: Tensor, n: int) -> None:
-        """Refused: there is no guide.
-
-        Args:
-            x: data, (n, *event_shape).
-            n: number of rows.
-        """
-        self.require("guide")
 
     def encode(self, x: Tensor) -> dist.Delta:
         """The code z = U'(x - mu), as a point.

@@ -53,8 +53,7 @@ class PPCA(Story):
         self.log_sigma = nn.Parameter(torch.zeros(()))
         self.encoder = nn.Linear(self.features, self.latent)
         self.raw_scale = nn.Parameter(torch.zeros(self.latent, self.latent) if self.full else torch.zeros(self.latent))
-        self.centre: Tensor
-        self.register_buffer("centre", torch.zeros(self.features))
+        self.centre = nn.Buffer(torch.zeros(self.features))
 
     def model(self, x: Tensor | None, n: int) -> Tensor:
         """p(z) p(x | z).

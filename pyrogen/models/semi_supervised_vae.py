@@ -77,10 +77,8 @@ class SemiSupervisedVAE(ConditionalVAE):
             raise ValueError(f"SemiSupervisedVAE needs alpha of at least 0, got alpha={alpha!r}")
         self.label, self.alpha = Label(classes, missing=True), alpha
         self.classifier = Dense(self.event_shape, classes, hidden) if classifier is None else classifier
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.full((classes,), 1 / classes))
-        self.label_weight: Tensor
-        self.register_buffer("label_weight", torch.tensor(float(alpha)))
+        self.frequencies = nn.Buffer(torch.full((classes,), 1 / classes))
+        self.label_weight = nn.Buffer(torch.tensor(float(alpha)))
 
     def model(self, x: Tensor | None, y: Tensor | None, n: int) -> Tensor:
         """p(y) p(z) p(x | y, z), without p(y) where y is known.

@@ -107,14 +107,10 @@ class SequenceVAE(Story):
         self.decoder = self._decoder(network, symbols, features, width, layers)
 
     def _decoder(self, network: Kind, symbols: int, features: int, width: int, layers: int) -> CausalNetwork:
-        outputs, context = math.prod(self.likelihood.size(self.unit)), math.prod(self.latent_shape)
-        decoder: CausalNetwork
-        if network == "transformer":
-            decoder = CausalTransformer(
-                self.max_length, symbols, features, outputs, width, layers=layers, context=context
-            )
-        else:
-            decoder = CausalRecurrent(symbols, features, outputs, width, layers, context)
+        options: Any = {"symbols": symbols, "features": features, "width": width, "layers": layers}
+        options |= {"outputs": math.prod(self.likelihood.size(self.unit)), "context": math.prod(self.latent_shape)}
+        transformer = network == "transformer"
+        decoder = CausalTransformer(self.max_length, **options) if transformer else CausalRecurrent(**options)
         if self.word_keep_prob < 1:
             decoder.add_module("first", WordDropout(decoder.first, width, self.word_keep_prob))
         return decoder
@@ -179,13 +175,9 @@ class SequenceVAE(Story):
         Returns:
             Batch shape (...), event shape `event_shape`.
         """
+        context = flatten(z, self.latent_shape, self.name)
         return AutoregressiveDistribution(
-            self.decoder,
-            self.likelihood,
-            self.event_shape,
-            unit=self.unit,
-            context=flatten(z, self.latent_shape, self.name),
-            length=length,
+            self.decoder, self.likelihood, self.event_shape, unit=self.unit, context=context, length=length
         )
 
     def reconstruct(self, x: Tensor, length: Tensor | None = None) -> Tensor:

@@ -109,20 +109,19 @@ class VQVAE(EventStory):
         if isinstance(prior, nn.Module):
             self._check_prior(prior)
             return prior
+        if prior == "uniform":
+            return None
         sizes = {"symbols": self.codebook.codes, "outputs": self.codebook.codes}
-        table: dict[str, Callable[[], nn.Module | None]] = {
-            "transformer": lambda: CausalTransformer(math.prod(self.grid), **sizes),
-            "pixelcnn": lambda: GatedPixelCNN(self.grid, **sizes),
-            "uniform": lambda: None,
-        }
-        if prior not in table:
-            raise ValueError(f"prior is one of {', '.join(table)} or a network, got {prior!r}")
-        if prior == "pixelcnn" and len(self.grid) != 2:
+        if prior == "transformer":
+            return CausalTransformer(math.prod(self.grid), **sizes)
+        if prior != "pixelcnn":
+            raise ValueError(f"prior is one of transformer, pixelcnn, uniform or a network, got {prior!r}")
+        if len(self.grid) != 2:
             raise ValueError(
                 f"{self.name}: prior='pixelcnn' needs a grid (height, width) of codes, got grid={self.grid}: set "
                 "grid=(4, 4), say, or prior='transformer'"
             )
-        return table[prior]()
+        return GatedPixelCNN(self.grid, **sizes)
 
     def _check_prior(self, prior: nn.Module) -> None:
         """Refuse a network whose attributes show that it is for other codes, or fewer positions."""

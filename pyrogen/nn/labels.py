@@ -38,8 +38,7 @@ class Label(nn.Module):
         self.shape = () if condition is None else as_shape(condition)
         self.size = math.prod(self.shape if classes is None else as_shape(classes))
         self.classes, self.missing = classes, missing
-        self.eye: Tensor
-        self.register_buffer("eye", torch.eye(self.size), persistent=False)
+        self.eye = nn.Buffer(torch.eye(self.size), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
         """Encode labels.

@@ -101,13 +101,10 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     total = spec.total if spec is not None and spec.total is not None else n
     extra = spec.extra if spec is not None else {}
     # A parameter with a default that the training data had no column for keeps its default.
-    absent: dict[str | int, Any] = {
-        p.name: None for p in model.parameters if p.name in model.columns and p.default is p.empty
-    }
+    asked = [p.name for p in model.parameters if p.name in model.columns and p.default is p.empty]
     if spec is not None:
-        trained_on = {name_of(key, model) for key in spec.columns if model.accepts(key)}
-        absent.update(dict.fromkeys(trained_on))
-    columns_or_none = {key: column for key, column in {**absent, **columns}.items() if key not in extra}
+        asked += [name_of(key, model) for key in spec.columns if model.accepts(key)]
+    columns_or_none = {key: columns.get(key) for key in (*asked, *columns) if key not in extra}
     batch = Batch(columns_or_none, n, total, torch.arange(n), extra)
     try:
         trace = _trace_model(story, batch, {})

@@ -84,14 +84,8 @@ def observed_sites(sites: Iterable[Site]) -> dict[str, Site]:
     Returns:
         The sites by name.
     """
-    return {
-        s["name"]: s
-        for s in sites
-        if _is_sample(s)
-        and s["is_observed"]
-        and not s["infer"].get("_deterministic")
-        and type(s["fn"]).__name__ != "Unit"
-    }
+    observed = [s for s in sites if _is_sample(s) and s["is_observed"] and not s["infer"].get("_deterministic")]
+    return {s["name"]: s for s in observed if type(s["fn"]).__name__ != "Unit"}
 
 
 def enumerated(site: Site) -> bool:

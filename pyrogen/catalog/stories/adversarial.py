@@ -15,17 +15,9 @@ from pyrogen.story import Story
 Kind = Literal["dense", "conv", "resnet"]
 
 
-def _network_for(event_shape: tuple[int, ...]) -> Kind:
-    return "conv" if len(event_shape) == 3 else "dense"
-
-
-def _hidden_for(network: Kind) -> tuple[int, ...]:
-    """Of the dense layers: all of them, or those next to the latents, before or behind the convolutions."""
-    return (128, 128) if network == "dense" else (128,)
-
-
-Network = Annotated[Kind | None, Auto(_network_for)]
-Hidden = Annotated[types.Sizes | None, Auto(_hidden_for)]
+Network = Annotated[Kind | None, Auto(lambda event_shape: "conv" if len(event_shape) == 3 else "dense")]
+Hidden = Annotated[types.Sizes | None, Auto(lambda network: (128, 128) if network == "dense" else (128,))]
+"""Of the dense layers: all of them, or those next to the latents, before or behind the convolutions."""
 
 
 def _generator_and_critic(
@@ -53,7 +45,8 @@ def _gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a GAN. For MNIST: --epochs 15 --objective r1=1 --set latent=64."""
+    """generative adversarial network, for points and images; convolutional for images by default."""
+    # For MNIST: --epochs 15 --objective r1=1 --set latent=64.
     networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
     return adversarial.GAN(event_shape, latent, **networks)
 
@@ -68,7 +61,8 @@ def _conditional_gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a GAN given labels. For MNIST: --epochs 15 --objective r1=0.05 --set latent=64."""
+    """a GAN of data given labels, its critic a projection critic; condition=[3]: y is a vector."""
+    # For MNIST: --epochs 15 --objective r1=0.05 --set latent=64.
     y = (classes, None) if condition is None else (None, as_shape(condition))
     labels = nn.Label(*y).size
     networks = _generator_and_critic(network, event_shape, latent + labels, hidden, channels, spectral, labels)
@@ -85,7 +79,8 @@ def _vae_gan(
     channels: types.Channels = (32, 64),
     spectral: bool = False,
 ) -> Story:
-    """Build a VAE with a critic. For MNIST: --epochs 15 --objective r1=0.05 --set latent=32."""
+    """a VAE whose errors are measured in the features of a critic that it is trained against."""
+    # For MNIST: --epochs 15 --objective r1=0.05 --set latent=32.
     family = posterior_of(posterior, latent)
     networks = _generator_and_critic(network, event_shape, latent, hidden, channels, spectral)
     networks["encoder"] = Networks(network or "dense", hidden or (), channels).encoder(
@@ -94,32 +89,15 @@ def _vae_gan(
     return adversarial.VAEGAN(event_shape, latent, weight=weight, posterior=family, **networks)
 
 
-def _small() -> dict[str, Any]:
-    return {"latent": 2, "hidden": (16,)}
-
-
+_SMALL: dict[str, Any] = {"latent": 2, "hidden": (16,)}
 _TRAINING = {"epochs": 300, "lr": adversarial.RATE, "adam": {"betas": adversarial.BETAS}, "ema": adversarial.EMA}
 
 ENTRIES = (
-    Entry(
-        "gan",
-        "generative adversarial network, for points and images; convolutional for images by default",
-        _gan,
-        _TRAINING,
-        lambda: (adversarial.GAN(6, **_small()), {"x": examples.points()}),
-    ),
-    Entry(
-        "conditional_gan",
-        "a GAN of data given labels, its critic a projection critic; condition=[3]: y is a vector",
+    Entry.of(_gan, lambda: (adversarial.GAN(6, **_SMALL), examples.points()), **_TRAINING),
+    Entry.of(
         _conditional_gan,
-        _TRAINING,
-        lambda: (adversarial.ConditionalGAN(6, classes=2, **_small()), examples.labelled_points()),
+        lambda: (adversarial.ConditionalGAN(6, classes=2, **_SMALL), examples.labelled_points()),
+        **_TRAINING,
     ),
-    Entry(
-        "vae_gan",
-        "a VAE whose errors are measured in the features of a critic that it is trained against",
-        _vae_gan,
-        _TRAINING,
-        lambda: (adversarial.VAEGAN(6, **_small()), {"x": examples.points()}),
-    ),
+    Entry.of(_vae_gan, lambda: (adversarial.VAEGAN(6, **_SMALL), examples.points()), **_TRAINING),
 )

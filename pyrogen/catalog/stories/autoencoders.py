@@ -26,7 +26,8 @@ def _vae(
     prior: types.Prior = "normal",
     components: types.Components = 50,
 ) -> Story:
-    """Build a VAE. For MNIST: --epochs 300 --set latent=40, with --set network=conv or likelihood=pixelcnn."""
+    """variational autoencoder: likelihood (pixelcnn: PixelVAE), posterior, prior and network of your choice."""
+    # For MNIST: --epochs 300 --set latent=40, with --set network=conv or likelihood=pixelcnn.
     family, guide = likelihood_of(likelihood, event_shape, levels), posterior_of(posterior, latent)
     networks = Networks(network, hidden, channels, width)
     return models.VAE(
@@ -48,7 +49,8 @@ def _hierarchical_vae(
     guide: Literal["ladder", "bottom-up"] = "ladder",
     hidden: types.Sizes = (200,),
 ) -> Story:
-    """Build a VAE of several layers. For MNIST: --epochs 200 --set latents=[100,50,25] --set hidden=[200,200]."""
+    """a chain of latent layers, guided from the bottom up or, as a ladder, from the top down."""
+    # For MNIST: --epochs 200 --set latents=[100,50,25] --set hidden=[200,200].
     story = models.LadderVAE if guide == "ladder" else models.HierarchicalVAE
     family = likelihood_of(likelihood, event_shape, levels)
     return story(event_shape, as_shape(latents), likelihood=family, hidden=as_shape(hidden))
@@ -66,7 +68,8 @@ def _autoencoder(
     contractive: types.NonNegative = 0.0,
     sparse: types.NonNegative = 0.0,
 ) -> Story:
-    """Build an autoencoder. For MNIST: --epochs 100 --set latent=32, with --set masking=0.3 or noise=0.3."""
+    """deterministic codes by squared error; plain, denoising, contractive or sparse; hidden=[] is linear."""
+    # For MNIST: --epochs 100 --set latent=32, with --set masking=0.3 or noise=0.3.
     if masking and noise:
         raise ValueError(f"masking and noise are two ways to corrupt x: set one, got {masking} and {noise}")
     networks = Networks(network, hidden, channels, width)
@@ -95,7 +98,8 @@ def _vq_vae(
     prior: Literal["transformer", "pixelcnn", "uniform"] = "transformer",
     commitment: types.NonNegative = 0.25,
 ) -> Story:
-    """Build a VQ-VAE. For MNIST: --epochs 150 --set grid=16 --set codes=64."""
+    """discrete codes by nearest neighbour, with a transformer, a PixelCNN or a uniform prior over them."""
+    # For MNIST: --epochs 150 --set grid=16 --set codes=64.
     family = likelihood_of(likelihood, event_shape, levels)
     places: tuple[int, ...]
     parts: dict[str, Any]
@@ -111,37 +115,25 @@ def _vq_vae(
     )
 
 
-def _tiny_autoencoder() -> Story:
-    return models.Autoencoder(6, 2, hidden=(16,), corruption=nn.MaskingNoise(0.2), contractive=0.1, sparse=0.1)
+def _tiny_autoencoder() -> tuple[Story, examples.Columns]:
+    story = models.Autoencoder(6, 2, hidden=(16,), corruption=nn.MaskingNoise(0.2), contractive=0.1, sparse=0.1)
+    return story, examples.points()
 
 
 ENTRIES = (
-    Entry(
-        "autoencoder",
-        "deterministic codes by squared error; plain, denoising, contractive or sparse; hidden=[] is linear",
-        _autoencoder,
-        {"epochs": 60, "lr": 1e-3},
-        lambda: (_tiny_autoencoder(), {"x": examples.points()}),
-    ),
-    Entry(
-        "vae",
-        "variational autoencoder: likelihood (pixelcnn: PixelVAE), posterior, prior and network of your choice",
-        _vae,
-        {"epochs": 60, "lr": 1e-3},
-        lambda: (models.VAE((1, 4, 4), latent=2, hidden=(16,)), {"x": examples.images()}),
-    ),
-    Entry(
-        "hierarchical_vae",
-        "a chain of latent layers, guided from the bottom up or, as a ladder, from the top down",
+    Entry.of(_autoencoder, _tiny_autoencoder, epochs=60, lr=1e-3),
+    Entry.of(_vae, lambda: (models.VAE((1, 4, 4), latent=2, hidden=(16,)), examples.images()), epochs=60, lr=1e-3),
+    Entry.of(
         _hierarchical_vae,
-        {"epochs": 150, "lr": 1e-3, "objective": "warmup=20"},
-        lambda: (models.LadderVAE((1, 4, 4), (3, 2), hidden=(16,), features=8), {"x": examples.images()}),
+        lambda: (models.LadderVAE((1, 4, 4), (3, 2), hidden=(16,), features=8), examples.images()),
+        epochs=150,
+        lr=1e-3,
+        objective="warmup=20",
     ),
-    Entry(
-        "vq_vae",
-        "discrete codes by nearest neighbour, with a transformer, a PixelCNN or a uniform prior over them",
+    Entry.of(
         _vq_vae,
-        {"epochs": 100, "lr": 1e-3},
-        lambda: (models.VQVAE((1, 4, 4), 2, codes=4, features=2, hidden=(16,)), {"x": examples.images()}),
+        lambda: (models.VQVAE((1, 4, 4), 2, codes=4, features=2, hidden=(16,)), examples.images()),
+        epochs=100,
+        lr=1e-3,
     ),
 )

@@ -47,7 +47,8 @@ def _made(
     hidden: types.Sizes = (500,),
     conditional: bool = False,
 ) -> Story:
-    """Build a MADE. For MNIST: --epochs 100 --set hidden=[2000]."""
+    """masked dense network: each element given those before; conditional=true: given labels."""
+    # For MNIST: --epochs 100 --set hidden=[2000].
     build = partial(nn.MaskedDense, event_shape, hidden=as_shape(hidden))
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
@@ -62,7 +63,8 @@ def _pixelcnn(
     kernel: Kernel = 7,
     conditional: bool = False,
 ) -> Story:
-    """Build a PixelCNN. For MNIST: --epochs 50 --set blocks=15."""
+    """masked convolutions in residual blocks; likelihood=categorical or logistic for grey levels and colours."""
+    # For MNIST: --epochs 50 --set blocks=15.
     build = partial(nn.PixelCNN, event_shape, width=width or 16 * event_shape[0], blocks=blocks, kernel=kernel)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
@@ -77,7 +79,8 @@ def _gated_pixelcnn(
     kernel: Kernel = 3,
     conditional: bool = False,
 ) -> Story:
-    """Build a gated PixelCNN. For MNIST: --epochs 50 --set blocks=12 --set kernel=5."""
+    """gated convolutions in two stacks, without a blind spot."""
+    # For MNIST: --epochs 50 --set blocks=12 --set kernel=5.
     build = partial(nn.GatedPixelCNN, event_shape, width=width or 24 * event_shape[0], blocks=blocks, kernel=kernel)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
@@ -96,7 +99,8 @@ def _pixelcnn_pp(
     dropout: types.Share = 0.0,
     conditional: bool = False,
 ) -> Story:
-    """Build a PixelCNN++. For MNIST: --epochs 30 --set scales=3 --set width=32."""
+    """whole pixels by mixtures of logistics over their levels, with shortcuts between sizes."""
+    # For MNIST: --epochs 30 --set scales=3 --set width=32.
     if likelihood == "bernoulli":
         family = likelihood_of("bernoulli", (), levels)
     elif levels is None:
@@ -117,7 +121,8 @@ def _pixelrnn(
     layers: types.Count = 3,
     conditional: bool = False,
 ) -> Story:
-    """Build a PixelRNN. For MNIST: --epochs 50 --set kind=diagonal --set layers=7."""
+    """LSTMs over rows or, kind=diagonal, over diagonals."""
+    # For MNIST: --epochs 50 --set kind=diagonal --set layers=7.
     build = partial(nn.PixelRNN, event_shape, width=width or 16 * event_shape[0], layers=layers, kind=kind)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
 
@@ -132,7 +137,8 @@ def _image_transformer(
     layers: types.Count = 3,
     conditional: bool = False,
 ) -> Story:
-    """Build a transformer over pixels. For MNIST: --epochs 50 --set layers=8 --set heads=2."""
+    """masked transformer over pixels in the order of reading."""
+    # For MNIST: --epochs 50 --set layers=8 --set heads=2.
     symbols = levels if likelihood != "bernoulli" and levels is not None else 2
     build = partial(nn.PixelTransformer, event_shape, symbols, width=width, heads=heads, layers=layers)
     return _model(build, event_shape, likelihood_of(likelihood, (), levels), classes, conditional)
@@ -150,7 +156,8 @@ def _tile_transformer(
     heads: types.Count = 4,
     layers: types.Count = 2,
 ) -> Story:
-    """Build a transformer over tiles. For MNIST: --epochs 100 --set tile=4 --set codes=256 --set width=128."""
+    """an image as a sequence of tiles: their codes by a VQ-VAE, in order by a transformer."""
+    # For MNIST: --epochs 100 --set tile=4 --set codes=256 --set width=128.
     family = likelihood_of(likelihood, event_shape, levels)
     tiles: Any = {"tile": tile, "hidden": as_shape(hidden)}
     encoder = nn.TileEncoder(event_shape, features, **tiles)
@@ -175,84 +182,46 @@ def _language_model(
     width: types.Size = 64,
     layers: types.Count = 2,
 ) -> Story:
-    """Build a model of text, a .txt file. Recurrent: --set network=recurrent --set layers=1 --set width=128."""
+    """text (.txt), character by character, by a masked transformer or a recurrent network."""
+    # Recurrent: --set network=recurrent --set layers=1 --set width=128.
     if symbols is None or len(event_shape) != 1:
         raise ValueError("language_model takes text, a .txt file; images and points have no symbols")
     return autoregressive.LanguageModel(event_shape[0], symbols, network=network, width=width, layers=layers)
 
 
-def _tiny(network: Module, **likelihood: Family) -> Story:
-    return autoregressive.AutoregressiveModel((1, 4, 4), network, **likelihood)
+_IMAGE = (1, 4, 4)
 
 
-def _tiny_mixture() -> Story:
-    network = nn.PixelCNNPlusPlus((1, 4, 4), outputs=6, width=4, blocks=1, sizes=2)
+def _tiny(network: Module, **likelihood: Family) -> tuple[Story, examples.Columns]:
+    return autoregressive.AutoregressiveModel(_IMAGE, network, **likelihood), examples.images()
+
+
+def _tiny_mixture() -> tuple[Story, examples.Columns]:
+    network = nn.PixelCNNPlusPlus(_IMAGE, outputs=6, width=4, blocks=1, sizes=2)
     return _tiny(network, likelihood=LogisticMixture(2, levels=2))
 
 
-def _tiny_tiles() -> Story:
+def _tiny_tiles() -> tuple[Story, examples.Columns]:
     prior = nn.CausalTransformer(4, symbols=4, outputs=4, width=8, heads=2, layers=1)
-    encoder, decoder = nn.TileEncoder((1, 4, 4), 2, 2, (8,)), nn.TileDecoder(2, (1, 4, 4), 2, (8,))
-    return models.VQVAE((1, 4, 4), (2, 2), codes=4, features=2, prior=prior, encoder=encoder, decoder=decoder)
+    encoder, decoder = nn.TileEncoder(_IMAGE, 2, 2, (8,)), nn.TileDecoder(2, _IMAGE, 2, (8,))
+    story = models.VQVAE(_IMAGE, (2, 2), codes=4, features=2, prior=prior, encoder=encoder, decoder=decoder)
+    return story, examples.images()
 
-
-_IMAGE = (1, 4, 4)
 
 ENTRIES = (
-    Entry(
-        "made",
-        "masked dense network: each element given those before; conditional=true: given labels",
-        _made,
-        {"epochs": 60, "lr": 1e-3},
-        lambda: (_tiny(nn.MaskedDense(_IMAGE, hidden=(20,))), {"x": examples.images()}),
+    Entry.of(_made, lambda: _tiny(nn.MaskedDense(_IMAGE, hidden=(20,))), epochs=60, lr=1e-3),
+    Entry.of(_pixelcnn, lambda: _tiny(nn.PixelCNN(_IMAGE, width=4, blocks=2, kernel=3)), epochs=40, lr=2e-3),
+    Entry.of(_gated_pixelcnn, lambda: _tiny(nn.GatedPixelCNN(_IMAGE, width=4, blocks=2)), epochs=40, lr=2e-3),
+    Entry.of(_pixelcnn_pp, _tiny_mixture, epochs=30, lr=1e-3),
+    Entry.of(_pixelrnn, lambda: _tiny(nn.PixelRNN(_IMAGE, width=4, layers=1, kind="diagonal")), epochs=30, lr=2e-3),
+    Entry.of(
+        _image_transformer, lambda: _tiny(nn.PixelTransformer(_IMAGE, width=8, heads=2, layers=1)), epochs=40, lr=1e-3
     ),
-    Entry(
-        "pixelcnn",
-        "masked convolutions in residual blocks; likelihood=categorical or logistic for grey levels and colours",
-        _pixelcnn,
-        {"epochs": 40, "lr": 2e-3},
-        lambda: (_tiny(nn.PixelCNN(_IMAGE, width=4, blocks=2, kernel=3)), {"x": examples.images()}),
-    ),
-    Entry(
-        "gated_pixelcnn",
-        "gated convolutions in two stacks, without a blind spot",
-        _gated_pixelcnn,
-        {"epochs": 40, "lr": 2e-3},
-        lambda: (_tiny(nn.GatedPixelCNN(_IMAGE, width=4, blocks=2)), {"x": examples.images()}),
-    ),
-    Entry(
-        "pixelcnn_pp",
-        "whole pixels by mixtures of logistics over their levels, with shortcuts between sizes",
-        _pixelcnn_pp,
-        {"epochs": 30, "lr": 1e-3},
-        lambda: (_tiny_mixture(), {"x": examples.images()}),
-    ),
-    Entry(
-        "pixelrnn",
-        "LSTMs over rows or, kind=diagonal, over diagonals",
-        _pixelrnn,
-        {"epochs": 30, "lr": 2e-3},
-        lambda: (_tiny(nn.PixelRNN(_IMAGE, width=4, layers=1, kind="diagonal")), {"x": examples.images()}),
-    ),
-    Entry(
-        "image_transformer",
-        "masked transformer over pixels in the order of reading",
-        _image_transformer,
-        {"epochs": 40, "lr": 1e-3},
-        lambda: (_tiny(nn.PixelTransformer(_IMAGE, width=8, heads=2, layers=1)), {"x": examples.images()}),
-    ),
-    Entry(
-        "tile_transformer",
-        "an image as a sequence of tiles: their codes by a VQ-VAE, in order by a transformer",
-        _tile_transformer,
-        {"epochs": 100, "lr": 1e-3},
-        lambda: (_tiny_tiles(), {"x": examples.images()}),
-    ),
-    Entry(
-        "language_model",
-        "text (.txt), character by character, by a masked transformer or a recurrent network",
+    Entry.of(_tile_transformer, _tiny_tiles, epochs=100, lr=1e-3),
+    Entry.of(
         _language_model,
-        {"epochs": 30, "lr": 2e-3},
         lambda: (autoregressive.LanguageModel(4, 3, width=8, layers=1), examples.text()),
+        epochs=30,
+        lr=2e-3,
     ),
 )

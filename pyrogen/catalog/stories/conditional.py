@@ -1,4 +1,4 @@
-"""Conditional stories: data given labels. Defaults suit digits."""
+"""Conditional stories: data given labels, and for comparison labels given data. Defaults suit digits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def _conditional_vae(
     hidden: types.Sizes = (400,),
     alpha: Annotated[types.NonNegative, UsedIf(missing_labels=True)] = 1.0,
 ) -> Story:
-    """Build a VAE given labels, semi-supervised where some are missing. For MNIST: --epochs 300 --set latent=40."""
+    """data given labels, p(x given y); missing labels (-1) are summed over; condition=[3]: y is a vector."""
+    # For MNIST: --epochs 300 --set latent=40.
     parts: dict[str, Any] = {
         "likelihood": likelihood_of(likelihood, event_shape, levels),
         "posterior": posterior_of(posterior, latent),
@@ -38,12 +39,23 @@ def _conditional_vae(
     return models.ConditionalVAE(event_shape, latent, classes, **parts)
 
 
+def _classifier(event_shape: tuple[int, ...], classes: types.Size, hidden: types.SizesOrNone = (400,)) -> Story:
+    """labels given data, p(y given x), dense; hidden=[] is logistic regression."""
+    # For MNIST: --epochs 10 --lr 1e-3.
+    return models.Classifier(event_shape, classes, hidden=as_shape(hidden))
+
+
 ENTRIES = (
-    Entry(
-        "conditional_vae",
-        "data given labels, p(x given y); missing labels (-1) are summed over; condition=[3]: y is a vector",
+    Entry.of(
         _conditional_vae,
-        {"epochs": 100, "lr": 1e-3},
         lambda: (models.ConditionalVAE((1, 4, 4), latent=2, classes=2, hidden=(16,)), examples.labelled_images()),
+        epochs=100,
+        lr=1e-3,
+    ),
+    Entry.of(
+        _classifier,
+        lambda: (models.Classifier((1, 4, 4), classes=2, hidden=(16,)), examples.labelled_images()),
+        epochs=40,
+        lr=1e-2,
     ),
 )

@@ -63,8 +63,11 @@ def _diffusion(
     low: LogSNR = -10.0,
     label_dropout: Annotated[types.Share, UsedIf(conditional=True)] = 0.1,
 ) -> Story:
-    """Build a diffusion model. For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2."""
-    labels, family = number_of_labels(conditional, classes), _likelihood(likelihood, levels)
+    """a hierarchical VAE whose guide only adds noise: U-Net or dense, one random level a step or the full chain."""
+    # For MNIST: --epochs 100 --set channels=[64,128] --set blocks=2.
+    labels, family = number_of_labels(conditional, classes), None
+    if likelihood is not None and likelihood != "gaussian":
+        family = likelihood_of(likelihood, (), levels)
     unet = network == "unet"
     parts: dict[str, Any] = {
         "likelihood": family,
@@ -81,30 +84,15 @@ def _diffusion(
     return models.Diffusion(event_shape, num_timesteps, **parts)
 
 
-def _likelihood(name: str | None, levels: int | None) -> Family | None:
-    """The likelihood of a name; None: a Gaussian."""
-    if name == "categorical":
-        return likelihood_of("categorical", (), levels)
-    return Bernoulli() if name == "bernoulli" else None
-
-
 def _first_log_snr(likelihood: Family | None, levels: int | None) -> float:
     """The log-SNR of the first level: that of grey levels also where the likelihood is a Gaussian."""
     finest = 0.0 if levels is None else reconstruction_log_snr(DiscretizedCategorical(levels))
     return max(reconstruction_log_snr(None), finest) if likelihood is None else reconstruction_log_snr(likelihood)
 
 
-def _tiny() -> tuple[Story, dict[str, Any]]:
+def _tiny() -> tuple[Story, examples.Columns]:
     parts: dict[str, Any] = {"likelihood": Bernoulli(), "timesteps_per_datum": None, "hidden": (16,)}
     return models.ConditionalDiffusion((1, 4, 4), 2, 3, **parts), examples.labelled_images()
 
 
-ENTRIES = (
-    Entry(
-        "diffusion",
-        "a hierarchical VAE whose guide only adds noise: U-Net or dense, one random level a step or the full chain",
-        _diffusion,
-        {"epochs": 200, "lr": 2e-3, "ema": 0.995},
-        _tiny,
-    ),
-)
+ENTRIES = (Entry.of(_diffusion, _tiny, epochs=200, lr=2e-3, ema=0.995),)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
-from torch import Tensor
 
 from pyrogen import distributions, models
 from pyrogen.catalog import examples, types
@@ -43,7 +42,8 @@ def _flow(
     conditional: Annotated[bool, UsedIf(condition=None)] = False,
     condition: types.Sizes | None = None,
 ) -> Story:
-    """Build a normalizing flow. For MNIST: --epochs 40 --lr 1e-3 --set width=64."""
+    """normalizing flow: coupling, autoregressive or, for images, multi-scale; conditional=true: given labels."""
+    # For MNIST: --epochs 40 --lr 1e-3 --set width=64.
     each = distributions.Spline(bins) if elementwise == "spline" else distributions.Affine()
     layers: list[distributions.BijectionConfig]
     if kind == "multiscale":
@@ -60,18 +60,10 @@ def _flow(
     return models.Flow(event_shape, layers)
 
 
-def _tiny() -> tuple[Story, dict[str, Tensor]]:
+def _tiny() -> tuple[Story, examples.Columns]:
     layers = [distributions.MultiScale(distributions.Spline(3), 2, 1, width=4), distributions.Logit()]
     noise = torch.rand(96, 1, 4, 4, generator=torch.Generator().manual_seed(3))
-    return models.Flow((1, 4, 4), layers), {"x": (examples.images() + noise) / 2}
+    return models.Flow((1, 4, 4), layers), {"x": (examples.images()["x"] + noise) / 2}
 
 
-ENTRIES = (
-    Entry(
-        "flow",
-        "normalizing flow: coupling, autoregressive or, for images, multi-scale; conditional=true: given labels",
-        _flow,
-        {"epochs": 60, "lr": 3e-3},
-        _tiny,
-    ),
-)
+ENTRIES = (Entry.of(_flow, _tiny, epochs=60, lr=3e-3),)

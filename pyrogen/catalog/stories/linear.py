@@ -14,62 +14,41 @@ from pyrogen.story import Story
 def _gaussian(
     event_shape: tuple[int, ...], covariance: types.Covariance = "full", floor: types.Positive = 1e-4
 ) -> Story:
-    """Build a Gaussian. For MNIST: the defaults."""
+    """one Gaussian at maximum likelihood: full, diagonal or spherical covariance."""
+    # For MNIST: the defaults.
     return models.MultivariateGaussian(event_shape, covariance_of(covariance, floor))
 
 
 def _pca(event_shape: tuple[int, ...], latent: types.Size = 10) -> Story:
-    """Build a PCA. For MNIST: --set latent=50."""
+    """principal component analysis: a projection, without a density."""
+    # For MNIST: --set latent=50.
     return models.PCA(event_shape, latent)
 
 
 def _ppca(event_shape: tuple[int, ...], latent: types.Size = 10, guide: Literal["full", "meanfield"] = "full") -> Story:
-    """Build a probabilistic PCA. For MNIST: --epochs 20 --set latent=50."""
+    """probabilistic PCA: linear, with exact likelihood and posterior."""
+    # For MNIST: --epochs 20 --set latent=50.
     return models.PPCA(event_shape, latent, guide)
 
 
 def _bayesian_ppca(event_shape: tuple[int, ...], latent: types.Size = 30) -> Story:
-    """Build a Bayesian PCA. For MNIST: --epochs 20 --lr 1e-3 --set latent=100."""
+    """probabilistic PCA with priors, which switch off the columns that the data do not need."""
+    # For MNIST: --epochs 20 --lr 1e-3 --set latent=100.
     return models.BayesianPPCA(event_shape, latent)
 
 
 def _factor_analysis(event_shape: tuple[int, ...], latent: types.Size = 10, floor: types.Positive = 1e-4) -> Story:
-    """Build a factor analysis. For MNIST: --epochs 20 --set latent=50."""
+    """factor analysis: probabilistic PCA with a noise of its own for each feature."""
+    # For MNIST: --epochs 20 --set latent=50.
     return models.FactorAnalysis(event_shape, latent, floor)
 
 
 ENTRIES = (
-    Entry(
-        "gaussian",
-        "one Gaussian at maximum likelihood: full, diagonal or spherical covariance",
-        _gaussian,
-        tiny=lambda: (models.MultivariateGaussian(6, covariance_of("full", 0.1)), {"x": examples.points()}),
+    Entry.of(_gaussian, lambda: (models.MultivariateGaussian(6, covariance_of("full", 0.1)), examples.points())),
+    Entry.of(_pca, lambda: (models.PCA(6, 2), examples.points())),
+    Entry.of(_ppca, lambda: (models.PPCA(6, 2), examples.points()), epochs=60, lr=5e-3),
+    Entry.of(
+        _bayesian_ppca, lambda: (models.BayesianPPCA(6, 4), examples.points()), epochs=100, batch_size=128, lr=1e-2
     ),
-    Entry(
-        "pca",
-        "principal component analysis: a projection, without a density",
-        _pca,
-        tiny=lambda: (models.PCA(6, 2), {"x": examples.points()}),
-    ),
-    Entry(
-        "ppca",
-        "probabilistic PCA: linear, with exact likelihood and posterior",
-        _ppca,
-        {"epochs": 60, "lr": 5e-3},
-        lambda: (models.PPCA(6, 2), {"x": examples.points()}),
-    ),
-    Entry(
-        "bayesian_ppca",
-        "probabilistic PCA with priors, which switch off the columns that the data do not need",
-        _bayesian_ppca,
-        {"epochs": 100, "batch_size": 128, "lr": 1e-2},
-        lambda: (models.BayesianPPCA(6, 4), {"x": examples.points()}),
-    ),
-    Entry(
-        "factor_analysis",
-        "factor analysis: probabilistic PCA with a noise of its own for each feature",
-        _factor_analysis,
-        {"epochs": 60, "lr": 5e-3},
-        lambda: (models.FactorAnalysis(6, 2, floor=0.1), {"x": examples.points()}),
-    ),
+    Entry.of(_factor_analysis, lambda: (models.FactorAnalysis(6, 2, floor=0.1), examples.points()), epochs=60, lr=5e-3),
 )

@@ -18,7 +18,8 @@ def _kde(
     total: int,
     bandwidth: Literal["leave-one-out", "scott", "silverman"] | types.Positive = "leave-one-out",
 ) -> Story:
-    """Build a kernel density estimate. For MNIST: the defaults."""
+    """kernel density estimate; bandwidth: leave-one-out, scott, silverman, or a number."""
+    # For MNIST: the defaults.
     rules: dict[str, Callable[[], Bandwidth]] = {
         "leave-one-out": distributions.LeaveOneOutBandwidth,
         "scott": distributions.Scott,
@@ -28,7 +29,8 @@ def _kde(
 
 
 def _kmeans(event_shape: tuple[int, ...], clusters: types.Size = 10) -> Story:
-    """Build a k-means. For MNIST: --set clusters=50."""
+    """k-means: a partition with codes, without a density."""
+    # For MNIST: --set clusters=50.
     return models.KMeans(event_shape, clusters)
 
 
@@ -38,28 +40,18 @@ def _mixture(
     covariance: types.Covariance = "full",
     floor: types.Positive = 1e-4,
 ) -> Story:
-    """Build a Gaussian mixture. For MNIST: --epochs 20 --set covariance=diagonal --set components=50."""
+    """Gaussian mixture, started by k-means: full, diagonal or spherical covariances."""
+    # For MNIST: --epochs 20 --set covariance=diagonal --set components=50.
     return models.GaussianMixture(event_shape, components, covariance_of(covariance, floor))
 
 
 ENTRIES = (
-    Entry(
-        "kde",
-        "kernel density estimate; bandwidth: leave-one-out, scott, silverman, or a number",
-        _kde,
-        tiny=lambda: (models.KDE(6, 96), {"x": examples.points()}),
-    ),
-    Entry(
-        "kmeans",
-        "k-means: a partition with codes, without a density",
-        _kmeans,
-        tiny=lambda: (models.KMeans(6, 3), {"x": examples.points()}),
-    ),
-    Entry(
-        "mixture",
-        "Gaussian mixture, started by k-means: full, diagonal or spherical covariances",
+    Entry.of(_kde, lambda: (models.KDE(6, 96), examples.points())),
+    Entry.of(_kmeans, lambda: (models.KMeans(6, 3), examples.points())),
+    Entry.of(
         _mixture,
-        {"epochs": 60, "lr": 3e-3},
-        lambda: (models.GaussianMixture(6, 3, covariance_of("full", 0.1)), {"x": examples.points()}),
+        lambda: (models.GaussianMixture(6, 3, covariance_of("full", 0.1)), examples.points()),
+        epochs=60,
+        lr=3e-3,
     ),
 )

@@ -29,7 +29,8 @@ def _sequence_vae(
     prior: Annotated[types.Prior, UsedIf(noise=True)] = "normal",
     components: types.Components = 50,
 ) -> Story:
-    """Build a VAE of series, text or rows of images. For text: --set word_keep_prob=0.5. For MNIST: --epochs 100."""
+    """series (.npz) or text (.txt) of varying length, recurrent or by transformers; noise=false: an autoencoder."""
+    # For text: --set word_keep_prob=0.5. For MNIST: --epochs 100.
     parts: dict[str, Any] = {"network": network, "width": width, "layers": layers, "word_keep_prob": word_keep_prob}
     parts["likelihood"] = None if likelihood == "auto" else likelihood_of(likelihood, event_shape[-1:], levels)
     if not noise:
@@ -40,11 +41,7 @@ def _sequence_vae(
 
 
 ENTRIES = (
-    Entry(
-        "sequence_vae",
-        "series (.npz) or text (.txt) of varying length, recurrent or by transformers; noise=false: an autoencoder",
-        _sequence_vae,
-        {"epochs": 60, "lr": 3e-3},
-        lambda: (models.SequenceVAE((5, 2), latent=2, width=8), examples.series()),
+    Entry.of(
+        _sequence_vae, lambda: (models.SequenceVAE((5, 2), latent=2, width=8), examples.series()), epochs=60, lr=3e-3
     ),
 )

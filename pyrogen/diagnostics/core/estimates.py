@@ -149,6 +149,9 @@ class Estimates:
         parts = list(parts)
         return cls(np.concatenate([p.value for p in parts]), np.concatenate([p.error for p in parts]))
 
+    def __sub__(self, other: Estimates) -> Estimates:
+        return Estimates(self.value - other.value, np.hypot(self.error, other.error))
+
     def mean(self) -> Estimate:
         """The mean over all entries.
 

@@ -47,12 +47,12 @@ class InferenceGaps:
     @property
     def amortization(self) -> Estimates:
         """The gap due to one encoder for all data: refined - amortized."""
-        return _difference(self.refined, self.amortized)
+        return self.refined - self.amortized
 
     @property
     def approximation(self) -> Estimates:
         """The gap due to the guide's family: log p(x) - refined."""
-        return _difference(self.log_likelihood, self.refined)
+        return self.log_likelihood - self.refined
 
     def __str__(self) -> str:
         amortization, approximation = self.amortization.mean(), self.approximation.mean()
@@ -118,10 +118,6 @@ def inference_gaps(
         return InferenceGaps(before.elbo, after.elbo, after.log_likelihood, after.khat, False)
     exact = Estimates(known.value.double().numpy(), known.error.double().numpy())
     return InferenceGaps(before.elbo, after.elbo, exact, np.full_like(exact.value, -np.inf), True)
-
-
-def _difference(a: Estimates, b: Estimates) -> Estimates:
-    return Estimates(a.value - b.value, np.hypot(a.error, b.error))
 
 
 def _log_weights(structure: ProgramStructure, guide: Any, num_samples: int) -> Array:

@@ -147,8 +147,7 @@ def _attributes(fitted: Any, story: Story, seed: int, num_samples: int, chains: 
         "num_chains": chains,
     }
     if isinstance(fitted, Fit):
-        protocol = fitted.config.get("data", {}).get("protocol")
-        attributes["protocol"] = json.dumps(protocol)
+        attributes["protocol"] = json.dumps(fitted.config.get("data", {}).get("protocol"))
     return attributes
 
 
@@ -157,6 +156,5 @@ def _guide_name(story: Story) -> str:
     if "guide" in story.unsupported:
         return "none"
     guide = story.guide.args[0] if isinstance(story.guide, functools.partial) else story.guide
-    return (
-        type(guide).__name__ if isinstance(guide, nn.Module) else getattr(guide, "__qualname__", type(guide).__name__)
-    )
+    kind = type(guide).__name__
+    return kind if isinstance(guide, nn.Module) else getattr(guide, "__qualname__", kind)

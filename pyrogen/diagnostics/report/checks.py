@@ -90,7 +90,7 @@ def diagnose(
     for check in CHECKS:
         if check.judge is not None and check.name in examination.results:
             assessment.part = check.part
-            check.judge(assessment, examination)
+            check.judge(assessment, examination, examination.results[check.name])
     findings = [*assessment.findings, *_scope(examination, assessment, skipped)]
     protocol = examination.protocol() | {"budget": budget if isinstance(budget, str) else "custom"}
     return Diagnosis(

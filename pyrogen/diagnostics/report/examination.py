@@ -148,7 +148,8 @@ class Check:
         kinds: the kinds of story that it applies to.
         run: computes its result from the examination. A ValueError or RuntimeError skips the check, with its message
             as the reason.
-        judge: adds metrics and findings to an assessment, after all checks have run; None: it adds none.
+        judge: adds metrics and findings to an assessment, given the examination and the result, after all checks have
+            run; None: it adds none.
         takes_points: whether it applies to guides that are point estimates; False by default.
     """
 
@@ -156,7 +157,7 @@ class Check:
     part: Part
     kinds: tuple[Kind, ...]
     run: Callable[[Examination], Any]
-    judge: Callable[[Assessment, Examination], None] | None = None
+    judge: Callable[[Assessment, Examination, Any], None] | None = None
     takes_points: bool = False
 
     def applies_to(self, examination: Examination) -> bool:

@@ -52,8 +52,7 @@ def _require_likelihood(e: Examination) -> None:
         raise ValueError(f"{e.story.name}: the log-likelihood of each datum could not be computed")
 
 
-def _judge_typicality(assessment: Assessment, e: Examination) -> None:
-    scores: OutlierScores = e.results["typicality"]
+def _judge_typicality(assessment: Assessment, e: Examination, scores: OutlierScores) -> None:
     n, m = len(scores.log_likelihood), len(scores.reference)
     auc = roc_auc(scores.log_likelihood, scores.reference)
     floor = math.sqrt((1 / n + 1 / m) / 12)  # the error if both distributions are equal
@@ -91,8 +90,7 @@ def _of(site: str, statistic: Callable[[Any], Any]) -> Statistic:
     return lambda values: statistic((values[site] if isinstance(values, dict) else values).double())
 
 
-def _judge_predictive_check(assessment: Assessment, e: Examination) -> None:
-    checks: Mapping[str, PredictiveCheck] = e.results["predictive_check"]
+def _judge_predictive_check(assessment: Assessment, e: Examination, checks: Mapping[str, PredictiveCheck]) -> None:
     for site in e.observed:
         mean, sd = checks[f"mean of {site}"], checks[f"standard deviation of {site}"]
         scale = float(sd.observed) or 1.0
@@ -119,8 +117,8 @@ def _overfitting(e: Examination) -> tuple[Array, Array]:
     return training.value.double().numpy(), e.results["exact_log_likelihood"].value
 
 
-def _judge_overfitting(assessment: Assessment, e: Examination) -> None:
-    training, new = (np.asarray(v, dtype=np.float64) for v in e.results["overfitting"])
+def _judge_overfitting(assessment: Assessment, e: Examination, values: tuple[Array, Array]) -> None:
+    training, new = (np.asarray(v, dtype=np.float64) for v in values)
     error = math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in (training, new)))
     gap = Estimate(float(training.mean() - new.mean()), error)
     spread = float(new.std()) or 1.0
@@ -137,8 +135,7 @@ def _leave_one_out(e: Examination) -> LeaveOneOut:
     return loo(e.fitted, e.rows, min(_LOO_DRAWS, e.budget.shared_draws), seed=e.seed)
 
 
-def _judge_leave_one_out(assessment: Assessment, e: Examination) -> None:
-    result: LeaveOneOut = e.results["leave_one_out"]
+def _judge_leave_one_out(assessment: Assessment, e: Examination, result: LeaveOneOut) -> None:
     about = "expected log predictive density by leave-one-out (elpd_loo), nats"
     assessment.report("elpd_loo", *result.elpd, about)
     share, count = float(result.unreliable.mean()), int(result.unreliable.sum())
@@ -185,8 +182,8 @@ _SAMPLE_METRICS = {
 }
 
 
-def _judge_sample_quality(assessment: Assessment, e: Examination) -> None:
-    quality: SampleQuality = e.results["sample_quality"].quality
+def _judge_sample_quality(assessment: Assessment, e: Examination, compared: ComparedSamples) -> None:
+    quality = compared.quality
     for name, about in _SAMPLE_METRICS.items():
         value, error = getattr(quality, name)
         assessment.report(name, value, error, f"{about}; in {quality.features}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
 from pyrogen.diagnostics.core.estimates import Estimate, Estimates
@@ -32,9 +31,8 @@ def _importance_weights(e: Examination) -> ImportanceWeights:
     return importance_weights(e.fitted, e.rows, e.budget.draws, seed=e.seed)
 
 
-def _judge_importance_weights(assessment: Assessment, e: Examination) -> None:
+def _judge_importance_weights(assessment: Assessment, e: Examination, weights: ImportanceWeights) -> None:
     """By the log weights of each datum, with log p(x) where it is known, and the prior's ELBO."""
-    weights: ImportanceWeights = e.results["importance_weights"]
     share = Estimate.share(torch.as_tensor(weights.unreliable))
     khat = f"a Pareto k-hat above {weights.threshold:.2f}"
     about = f"share of {e.noun} with {khat}: their importance weights are unreliable"
@@ -47,7 +45,7 @@ def _judge_importance_weights(assessment: Assessment, e: Examination) -> None:
     assessment.report("log_likelihood", *log_p, f"log p(x), {how}, nats per datum")
     about = f"effective sample size (ESS) over number of draws, mean over {e.noun}"
     assessment.report("relative_ess", float((weights.ess / weights.num_samples).mean()), math.nan, about)
-    gap = Estimates(known.value - weights.elbo.value, np.hypot(known.error, weights.elbo.error)).mean()
+    gap = (known - weights.elbo).mean()
     about = "inference gap, log p(x) - ELBO = KL(guide || posterior), nats per datum"
     far = assessment.judge("inference_gap", *gap, NATS, about)
     if bad:
@@ -99,15 +97,13 @@ def _inference_gaps(e: Examination) -> InferenceGaps:
     return inference_gaps(e.fitted, e.rows, **sizes, seed=e.seed)
 
 
-def _judge_inference_gaps(assessment: Assessment, e: Examination) -> None:
+def _judge_inference_gaps(assessment: Assessment, e: Examination, gaps: InferenceGaps) -> None:
     """By optimizing the guide for each datum: the gap due to the encoder, and the gap due to the family."""
-    gaps: InferenceGaps = e.results["inference_gaps"]
     amortization, approximation = gaps.amortization.mean(), gaps.approximation.mean()
     about = f"ELBO gained by optimizing the guide for each datum, nats per datum, on {len(gaps.khat)} {e.noun}"
     if bad := assessment.judge("amortization_gap", *amortization, NATS, about):
-        message = (
-            f"the amortization gap is {amortization.value:.2g} nats per datum: the encoder is that far from optimal"
-        )
+        far = f"{amortization.value:.2g} nats per datum"
+        message = f"the amortization gap is {far}: the encoder is that far from optimal"
         assessment.find("encoder", bad, message, TRAIN_LONGER)
     about = "log p(x) minus the ELBO of the optimized guide, nats per datum"
     if bad := assessment.judge("approximation_gap", *approximation, NATS, about):
@@ -123,9 +119,8 @@ def _convergence(e: Examination) -> Trend:
     return elbo_trend(history, name, window=min(0.5, max(_WINDOW, _RECORDS / max(1, len(history)))))
 
 
-def _judge_convergence(assessment: Assessment, e: Examination) -> None:
+def _judge_convergence(assessment: Assessment, e: Examination, trend: Trend) -> None:
     """By the training history: whether the ELBO still rose, in nats of what one posterior is of."""
-    trend: Trend = e.results["convergence"]
     shared = "shared_moments" in e.results
     scale, of = (e.rows.total or e.rows.n, "of all data") if shared else (1, "per datum")
     rise = Estimate(trend.change.value * scale, trend.change.error * scale)

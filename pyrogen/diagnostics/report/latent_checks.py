@@ -17,8 +17,7 @@ def _active_units(e: Examination) -> ActiveUnits:
     return active_units(e.fitted, e.rows, seed=e.seed)
 
 
-def _judge_active_units(assessment: Assessment, e: Examination) -> None:
-    units: ActiveUnits = e.results["active_units"]
+def _judge_active_units(assessment: Assessment, e: Examination, units: ActiveUnits) -> None:
     total = sum(variance.numel() for variance in units.variance.values())
     if not total:
         return
@@ -37,9 +36,8 @@ def _elbo_surgery(e: Examination) -> ELBOSurgery:
     return elbo_surgery(e.fitted, e.rows, rows=_SURGERY_ROWS, seed=e.seed)
 
 
-def _judge_elbo_surgery(assessment: Assessment, e: Examination) -> None:
+def _judge_elbo_surgery(assessment: Assessment, e: Examination, surgery: ELBOSurgery) -> None:
     """By mutual information, and the divergence of the aggregate posterior from the prior."""
-    surgery: ELBOSurgery = e.results["elbo_surgery"]
     divergence = surgery.aggregate_kl
     lower, upper = (", a lower bound (near its maximum, log N)", ", an upper bound") if surgery.saturated else ("", "")
     assessment.report("kl", *surgery.kl, "KL(guide || prior), nats per datum")
@@ -56,8 +54,7 @@ def _elbo_decomposition(e: Examination) -> Decomposition:
     return decompose(e.fitted, e.rows, _DECOMPOSITION_DRAWS, seed=e.seed)
 
 
-def _judge_elbo_decomposition(assessment: Assessment, e: Examination) -> None:
-    decomposition: Decomposition = e.results["elbo_decomposition"]
+def _judge_elbo_decomposition(assessment: Assessment, e: Examination, decomposition: Decomposition) -> None:
     for name, reconstruction in decomposition.reconstruction.items():
         about = f"reconstruction term of the ELBO, E[log p({name} | latents)], nats per datum"
         assessment.report(f"reconstruction_{name}", *reconstruction.mean(), about)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 
 import numpy as np
@@ -35,20 +34,20 @@ def _calibration(e: Examination) -> Calibration:
     return check_calibration(e.fitted, e.rows, **sizes, seed=e.seed)
 
 
-def _judge_calibration(assessment: Assessment, e: Examination) -> None:
+def _judge_calibration(assessment: Assessment, e: Examination, calibration: Calibration) -> None:
     """By the ranks of true latents of simulated data: coverage, shift, correlations, uniformity."""
-    calibration: Calibration = e.results["calibration"]
     sites = calibration.ranks.items()
     names = [f"{site}{list(i) if i else ''}" for site, ranks in sites for i in np.ndindex(ranks.shape[1:])]
     n, k = len(calibration.tarp), len(names)
     about = "p-value of simulation-based calibration: ranks of true latents among draws are uniform"
     assessment.report("calibration_p_value", calibration.p_value, math.nan, about)
     _judge_coverage(assessment, calibration, names)
-    _judge_shift(assessment, _flat(calibration.shift), names)
+    shift = Estimates.joined(Estimates(s.value.ravel(), s.error.ravel()) for s in calibration.shift.values())
+    _judge_shift(assessment, shift, names)
     if calibration.dependence is not None and k > 1:
         _judge_correlations(assessment, calibration.dependence, names)
-    columns = (calibration.tarp, *_columns(calibration.ranks))
-    distance = max(_distance(ranks, calibration.draws + 1) for ranks in columns)
+    ranks = np.column_stack([calibration.tarp, *(ranks.reshape(n, -1) for ranks in calibration.ranks.values())])
+    distance = max(_distance(column, calibration.draws + 1) for column in ranks.T)
     # The error is such that `critical` of them are the band of Dvoretzky, Kiefer and Wolfowitz.
     band = math.sqrt(math.log(2 * (k + 1) / ALPHA) / (2 * n)) / critical()
     about = "largest Kolmogorov-Smirnov distance of the ranks of a latent from the uniform distribution"
@@ -115,15 +114,6 @@ def _judge_correlations(assessment: Assessment, difference: Estimates, names: li
         assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
 
 
-def _flat(sites: Mapping[str, Estimates]) -> Estimates:
-    return Estimates.joined(Estimates(e.value.ravel(), e.error.ravel()) for e in sites.values())
-
-
-def _columns(sites: Mapping[str, Array]) -> Iterator[Array]:
-    """The ranks of one latent after another."""
-    return (column for ranks in sites.values() for column in ranks.reshape(len(ranks), -1).T)
-
-
 def _distance(ranks: Array, cells: int) -> float:
     below = np.bincount(ranks, minlength=cells).cumsum() / len(ranks)
     return float(np.abs(below - np.arange(1, cells + 1) / cells).max())
@@ -133,9 +123,8 @@ def _shared_moments(e: Examination) -> Moments:
     return shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed)
 
 
-def _judge_shared_moments(assessment: Assessment, e: Examination) -> None:
+def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
     """By joint importance weights of all latents."""
-    moments: Moments = e.results["shared_moments"]
     weights, k = moments.weights, len(moments.names)
     khat, draws = float(weights.khat[0]), weights.num_samples
     assessment.report("elbo", *weights.elbo.sum(), "ELBO of all data, nats")

@@ -163,9 +163,8 @@ class LevelLogistic(ExpandableDistribution):
         Returns:
             Values (*sample_shape, *batch_shape).
         """
-        uniform = torch.rand(
-            self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device
-        )
+        shape = self._extended_shape(torch.Size(sample_shape))
+        uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
         level = ((self.loc + self.scale * uniform.logit()) * (self.levels - 1)).round()
         return level.clamp(0, self.levels - 1) / (self.levels - 1)
 

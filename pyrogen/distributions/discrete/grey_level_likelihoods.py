@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -60,17 +61,15 @@ class DiscretizedLogistic(GreyLevelLikelihood):
         Kingma et al. 2016, arXiv:1606.04934; Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517.
     """
 
+    params_per_element: ClassVar[int] = 2
+    """Means and raw log-scales."""
+
     levels: int = 256
     floor: float = 1e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "floor")
-
-    @property
-    def params_per_element(self) -> int:
-        """Means and raw log-scales."""
-        return 2
 
     def __call__(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
         """p(x | outputs)."""

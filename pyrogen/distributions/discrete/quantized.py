@@ -55,13 +55,10 @@ class Codebook(nn.Module):
                 "Codebook needs a code and a feature at least, 0 <= decay < 1 and 0 <= dead < 1, got "
                 f"codes={self.codes}, features={self.features}, decay={self.decay} and dead={self.dead}"
             )
-        self.vectors: Tensor
-        self.counts: Tensor
-        self.sums: Tensor
         vectors = torch.randn(self.codes, self.features)
-        self.register_buffer("vectors", vectors)
-        self.register_buffer("counts", torch.ones(self.codes))
-        self.register_buffer("sums", vectors.clone())
+        self.vectors = nn.Buffer(vectors)
+        self.counts = nn.Buffer(torch.ones(self.codes))
+        self.sums = nn.Buffer(vectors.clone())
 
     def nearest(self, z: Tensor) -> Tensor:
         """The index of the vector nearest to each encoding.

@@ -11,9 +11,10 @@ import torch
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Flatten, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import Coupling, check_layers, zero_last_layer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
+from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,27 @@ class AutoregressiveLayer(Bijection):
         self.network = ConditionalAutoRegressiveNN(size, context, hidden, [elementwise.num_parameters], **options)
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        """z and log |det dz/dx|."""
+        """The inverse: in one pass or, with `inverse`, one pass for each element.
+
+        Args:
+            x: (..., size).
+            context: (..., context), or None where its size is 0.
+
+        Returns:
+            z (..., size) and log |det dz/dx|, (...).
+        """
         return self._sequential(x, context) if self.inverse else self._parallel(x, context)
 
     def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        """x and log |det dx/dz|."""
+        """The map: in one pass for each element or, with `inverse`, one pass.
+
+        Args:
+            z: (..., size).
+            context: (..., context), or None where its size is 0.
+
+        Returns:
+            x (..., size) and log |det dx/dz|, (...).
+        """
         return self._parallel(z, context) if self.inverse else self._sequential(z, context)
 
     def _parallel(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
@@ -131,5 +148,4 @@ class AutoregressiveLayer(Bijection):
 
     def _raw(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The parameters of t, (..., size, P): element i depends on those before it and on the context."""
-        raw: Tensor = self.network(x, x[..., :0] if context is None else context)
-        return raw.transpose(-1, -2).to(x.dtype)
+        return self.network(x, x[..., :0] if context is None else context).transpose(-1, -2).to(x.dtype)

@@ -10,17 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrogen.distributions.flows.bijections import (
-    Actnorm,
-    Bijection,
-    BijectionConfig,
-    Chain,
-    Flatten,
-    Reorder,
-    ValueAndLogDet,
-    sum_event,
-)
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, sum_event
 from pyrogen.distributions.flows.elementwise import Elementwise, Spline
+from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten, Reorder
 from pyrogen.nn import Dense, as_shape
 
 # Pyro's AffineCoupling, SplineCoupling, AffineAutoregressive and SplineAutoregressive may stand in a flow as they are.
@@ -101,11 +93,27 @@ class CouplingLayer(Bijection):
         zero_last_layer(network)
 
     def to_base(self, x: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        """z and log |det dz/dx|."""
+        """Map the second part by t.
+
+        Args:
+            x: (..., *event_shape).
+            context: (..., context), of the same leading dimensions, or None.
+
+        Returns:
+            z (..., *event_shape) and log |det dz/dx|, (...).
+        """
         return self._map(self.elementwise, x, context)
 
     def to_data(self, z: Tensor, context: Tensor | None) -> ValueAndLogDet:
-        """x and log |det dx/dz|."""
+        """Map the second part by the inverse of t.
+
+        Args:
+            z: (..., *event_shape).
+            context: (..., context), of the same leading dimensions, or None.
+
+        Returns:
+            x (..., *event_shape) and log |det dx/dz|, (...).
+        """
         return self._map(self.elementwise.inverse, z, context)
 
     def _map(self, function: Any, event: Tensor, context: Tensor | None) -> ValueAndLogDet:
@@ -139,13 +147,24 @@ class _Constant(nn.Module):
 
 
 def zero_last_layer(network: nn.Module) -> None:
-    """Set weight and bias of the network's last layer to 0."""
+    """Set weight and bias of a network's last layer to 0.
+
+    Args:
+        network: whose last two parameters are that weight and bias.
+    """
     for parameter in list(network.parameters())[-2:]:
         nn.init.zeros_(parameter)
 
 
 def check_layers(config: Any) -> None:
-    """Check the fields `steps` and `hidden` of a configuration; hidden widths become a tuple."""
+    """Check the fields `steps` and `hidden` of a configuration; hidden widths become a tuple.
+
+    Args:
+        config: the configuration, a frozen dataclass.
+
+    Raises:
+        ValueError: there is no step, or a width is not positive.
+    """
     object.__setattr__(config, "hidden", as_shape(config.hidden))
     if config.steps < 1:
         raise ValueError(f"{type(config).__name__} needs at least one step, got steps={config.steps!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,15 +69,13 @@ class Affine(Elementwise):
         Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803.
     """
 
+    num_parameters: ClassVar[int] = 2
+    """Shift and raw log-scale."""
+
     limit: float = 2.0
 
     def __post_init__(self) -> None:
         check_positive(self, "limit")
-
-    @property
-    def num_parameters(self) -> int:
-        """Shift and raw log-scale."""
-        return 2
 
     def __call__(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
@@ -115,10 +114,8 @@ class GatedAffine(Elementwise):
         Kingma et al. 2016, arXiv:1606.04934 (equation 14).
     """
 
-    @property
-    def num_parameters(self) -> int:
-        """The number m and the raw gate r."""
-        return 2
+    num_parameters: ClassVar[int] = 2
+    """The number m and the raw gate r."""
 
     def __call__(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""

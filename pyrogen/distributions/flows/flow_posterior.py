@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -51,16 +52,25 @@ class _TransformedNormal(nn.Module, Family):
             z = transform(z)
         return z
 
-    def _base_and_context(
-        self, outputs: Tensor, event_shape: tuple[int, ...]
-    ) -> tuple[dist.TorchDistribution, Tensor | None]:
-        """q(z_0 | outputs), and the context."""
-        latent = self.latent
-        outputs, _ = promote_outputs(
-            outputs, self.size((latent,)), f"{type(self).__name__}({latent}) over {event_shape}"
-        )
+    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
+        """The distribution q(z | outputs).
+
+        Args:
+            outputs: (..., *size(event_shape)).
+            event_shape: (K,).
+
+        Returns:
+            A distribution of batch shape (...).
+        """
+        latent, name = self.latent, f"{type(self).__name__}({self.latent}) over {event_shape}"
+        outputs, _ = promote_outputs(outputs, self.size((latent,)), name)
         mean, raw, context = outputs.split([latent, latent, self.context], -1)
-        return dist.Normal(mean, self.floor + raw.exp()).to_event(1), context if self.context else None
+        base = dist.Normal(mean, self.floor + raw.exp()).to_event(1)
+        return self._transformed(base, context if self.context else None)
+
+    @abstractmethod
+    def _transformed(self, base: dist.TorchDistribution, context: Tensor | None) -> dist.TorchDistribution:
+        """The distribution of z = f(z_0; c)."""
 
 
 @dataclass(eq=False)
@@ -103,17 +113,7 @@ class FlowPosterior(_TransformedNormal):
         """Whether the density of values other than its own last draw takes one pass for each latent."""
         return any(isinstance(each, BijectionConfig) and each.sequential_log_prob for each in self.flow.transforms)
 
-    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """The distribution q(z | outputs).
-
-        Args:
-            outputs: (..., *size(event_shape)).
-            event_shape: (K,).
-
-        Returns:
-            A distribution of batch shape (...).
-        """
-        base, context = self._base_and_context(outputs, event_shape)
+    def _transformed(self, base: dist.TorchDistribution, context: Tensor | None) -> dist.TorchDistribution:
         return self.flow(context, base)
 
 
@@ -169,15 +169,5 @@ class InverseAutoregressiveFlow(_TransformedNormal):
             for t in range(self.steps)
         )
 
-    def forward(self, outputs: Tensor, event_shape: tuple[int, ...]) -> dist.TorchDistribution:
-        """The distribution q(z | outputs).
-
-        Args:
-            outputs: (..., *size(event_shape)).
-            event_shape: (K,).
-
-        Returns:
-            A distribution of batch shape (...).
-        """
-        base, context = self._base_and_context(outputs, event_shape)
+    def _transformed(self, base: dist.TorchDistribution, context: Tensor | None) -> dist.TorchDistribution:
         return dist.TransformedDistribution(base, [layer(context) for layer in self.layers])

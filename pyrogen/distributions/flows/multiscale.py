@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import CouplingLayer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
+from pyrogen.distributions.flows.layers import Actnorm, Chain
 from pyrogen.nn import ConvNetwork
 
 
@@ -85,14 +86,13 @@ class MultiScale(BijectionConfig):
                 "Coupling or Autoregressive, or pad the images"
             )
         scales: list[Chain] = []
-        channels, height, width = event_shape
-        while len(scales) < self.scales and height % 2 == width % 2 == 0 and (not scales or min(height, width) > 2):
-            squeeze = _Squeeze((channels, height, width))
-            channels, height, width = squeeze.base_shape
-            shape = (channels, height, width)
-            layers = [layer for _ in range(self.steps) for layer in self._step(shape, context)]
+        shape = event_shape
+        while len(scales) < self.scales and self.supports(shape) and (not scales or min(shape[1:]) > 2):
+            squeeze = _Squeeze(shape)
+            layers = [layer for _ in range(self.steps) for layer in self._step(squeeze.base_shape, context)]
             scales.append(Chain([squeeze, *layers]))
-            channels //= 2
+            channels, *size = squeeze.base_shape
+            shape = (channels // 2, *size)
         return _Scales(event_shape, scales)
 
     def _step(self, shape: tuple[int, ...], context: int) -> list[Bijection]:
@@ -172,10 +172,8 @@ class _InvertibleConv1x1(Bijection):
         channels = event_shape[0]
         rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
         order, lower, upper = torch.linalg.lu(rotation)
-        self.order: Tensor
-        self.sign: Tensor
-        self.register_buffer("order", order)
-        self.register_buffer("sign", upper.diagonal().sign())
+        self.order = nn.Buffer(order)
+        self.sign = nn.Buffer(upper.diagonal().sign())
         self.lower, self.upper = nn.Parameter(lower.tril(-1)), nn.Parameter(upper.triu(1))
         self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
 

@@ -15,7 +15,11 @@ from torch.distributions.transforms import _InverseTransform
 
 
 class DistributionModule(nn.Module):
-    """A copy of a distribution, whose tensors follow the device and dtype of the module that contains it."""
+    """A copy of a distribution, whose tensors follow the device and dtype of the module that contains it.
+
+    Args:
+        distribution: of Pyro's or torch's.
+    """
 
     def __init__(self, distribution: Distribution) -> None:
         super().__init__()
@@ -26,7 +30,11 @@ class DistributionModule(nn.Module):
         self.register_buffer("tensor", tensor, persistent=False)
 
     def forward(self) -> Distribution:
-        """The distribution."""
+        """Return the distribution.
+
+        Returns:
+            The copy, at the module's present device and dtype.
+        """
         return self.distribution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DistributionModule:
@@ -50,7 +58,15 @@ def _copy(original: Any, function: Callable[[Tensor], Tensor], copies: dict[int,
 
 
 class TransformModule(nn.Module):
-    """A transform of Pyro's or torch's from z to x, of event shape `event_shape`, as a part of a flow."""
+    """A transform of Pyro's or torch's from z to x, as a part of a flow.
+
+    Args:
+        transform: the transform, conditional or not.
+        event_shape: shape of x.
+
+    Raises:
+        TypeError: `transform` is not a transform.
+    """
 
     def __init__(self, transform: Any, event_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -68,7 +84,17 @@ class TransformModule(nn.Module):
         self.submodules = nn.ModuleList(part for part in inside if isinstance(part, nn.Module))
 
     def forward(self, context: Tensor | None = None) -> Transform:
-        """The transform z -> x at this context."""
+        """The transform z -> x at one context.
+
+        Args:
+            context: (..., context), which a conditional transform needs and others ignore; None, the default: none.
+
+        Returns:
+            The transform, without the cache of the last step.
+
+        Raises:
+            ValueError: a conditional transform gets no context.
+        """
         if isinstance(self.transform, ConditionalTransform):
             if context is None:
                 raise ValueError(f"{type(self.transform).__name__} needs a context: use ConditionalFlow, with labels y")
@@ -80,11 +106,26 @@ class TransformModule(nn.Module):
         return self.transform
 
     def prepare(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """z; there is nothing to initialize."""
+        """Map data to the base; there is nothing to initialize.
+
+        Args:
+            x: training data (n, *event_shape).
+            context: their contexts (n, context), or None.
+
+        Returns:
+            z (n, *base_shape).
+        """
         return self(context).inv(x)
 
     def check_invertible(self, context: Tensor | None) -> None:
-        """Map one event to z, and raise a ValueError if that fails."""
+        """Map one event to z, in evaluation mode.
+
+        Args:
+            context: one context (context,), or None.
+
+        Raises:
+            ValueError: the transform has no inverse, or does not map events of the shape `event_shape`.
+        """
         name, modes = _name_of(self.transform), [(module, module.training) for module in self.modules()]
         x = torch.full((1, *self.event_shape), 0.5)
         self.eval()  # so that this event does not enter running averages

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyrogen.distributions.family import without_autocast
-from pyrogen.distributions.flows.bijections import Actnorm, Bijection, BijectionConfig, Chain, Flatten, ValueAndLogDet
+from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
+from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten
 
 _NAMES = ("BPF", "CNF", "GF", "MAF", "NAF", "NICE", "NSF", "RealNVP", "SOSPF", "UNAF")
 """Flows of zuko over all real vectors. Its NCSF is over angles, and its GMM is a mixture."""
@@ -82,7 +83,11 @@ class ZukoFlow(BijectionConfig):
 
 
 def import_zuko() -> Any:
-    """Import zuko, and undo that its import switches the validation of torch's distributions off."""
+    """Import zuko, and undo that its import switches the validation of torch's distributions off.
+
+    Returns:
+        The module `zuko`.
+    """
     validated = Distribution._validate_args
     import zuko
 

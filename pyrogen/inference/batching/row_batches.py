@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.columns import Transform
 from pyrogen.inference.batching.loader_batches import Columns
 from pyrogen.story import Batch
+
+Transform = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class RowColumns(Mapping[str | int, Any]):
@@ -25,31 +27,24 @@ class RowColumns(Mapping[str | int, Any]):
 
     def __init__(self, source: RowBatches, index: Tensor) -> None:
         self.source, self.index = source, index
-        self._columns: Columns | None = None
 
     @property
     def gathered(self) -> bool:
         """Whether the columns were used already."""
-        return self._columns is not None
+        return "_columns" in vars(self)
 
-    def gather(self) -> Columns:
-        """The columns, gathered on the first call.
-
-        Returns:
-            Columns of `len(index)` rows, transformed.
-        """
-        if self._columns is None:
-            self._columns = self.source.columns(self.index)
-        return self._columns
+    @functools.cached_property
+    def _columns(self) -> Columns:
+        return self.source.columns(self.index)
 
     def __getitem__(self, key: str | int) -> Any:
-        return self.gather()[key]
+        return self._columns[key]
 
     def __iter__(self) -> Iterator[str | int]:
-        return iter(self.gather())
+        return iter(self._columns)
 
     def __len__(self) -> int:
-        return len(self.gather())
+        return len(self._columns)
 
 
 def materialize(batch: Batch, anew: bool = False) -> Batch:
@@ -104,7 +99,7 @@ class RowBatches:
         self.resident = stored if here else None
         columns = (self.resident or {}).items()
         self.key = ("rows", *((k, tuple(c.shape), str(c.dtype), str(c.device)) for k, c in columns))
-        self.rows: int | None = rows
+        self.rows = rows
         self._set_size(None, None)
 
     def with_size(self, batch_size: int | None, seed: int | None) -> RowBatches:
@@ -122,9 +117,8 @@ class RowBatches:
         return other
 
     def _set_size(self, batch_size: int | None, seed: int | None) -> None:
-        assert self.rows is not None
         self.size = min(batch_size or self.rows, self.rows)
-        self.steps: int | None = -(-self.rows // self.size)
+        self.steps = -(-self.rows // self.size)
         shuffled = seed is not None and self.steps > 1
         self.generator = torch.Generator("cpu").manual_seed(seed or 0) if shuffled else None
         self.order = torch.arange(self.rows, device=self.device)
@@ -137,7 +131,6 @@ class RowBatches:
         Yields:
             One batch after the other; their rows are gathered when used.
         """
-        assert self.rows is not None and self.steps is not None
         if self.position == 0 and self.generator is not None:
             self.order = torch.randperm(self.rows, generator=self.generator, device="cpu").to(self.device)
         while self.position < self.steps:
@@ -186,7 +179,7 @@ class RowBatches:
 
     def close(self) -> None:
         """End the epoch; one that was interrupted is continued next time."""
-        if self.position >= (self.steps or 0):
+        if self.position >= self.steps:
             self.position = 0
 
     @property

@@ -33,7 +33,16 @@ layout is changed."""
 
 
 def inductor(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool = False) -> Callable[..., Any]:
-    """The graph compiled by inductor, called without the guards of `torch.compile`."""
+    """The graph compiled by inductor, called without the guards of `torch.compile`.
+
+    Args:
+        module: the graph.
+        inputs: tensors of the shapes, types and devices that it will be called with.
+        cpp_wrapper: whether kernels are called from C++ where that is possible; False by default.
+
+    Returns:
+        A function of such inputs.
+    """
     import torch._inductor
 
     module = copy.deepcopy(module)
@@ -96,6 +105,8 @@ class Compilable(Protocol):
         Returns:
             The loss in nats of the whole data plate, and a gradient for each trained parameter.
         """
+        loss = self.loss(batch)
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimization.parameters.values())))
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
@@ -108,28 +119,6 @@ class Compilable(Protocol):
 
         Returns:
             The size of the data plate.
-        """
-
-
-class CompiledStep(Protocol):
-    """Compiled steps for batches of one signature."""
-
-    signature: InputSignature
-    """Of its inputs."""
-    graph: Graph
-    """The traced loss and gradients."""
-
-    def __call__(self, batch: Batch) -> float:
-        """Take a step, unless the loss is not finite; the loss before it."""
-
-    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss and its gradients; no step is taken, but random state and buffers change.
-
-        Args:
-            batch: of this signature.
-
-        Returns:
-            The loss in nats of the whole data plate, and a gradient for each trained parameter.
         """
 
 

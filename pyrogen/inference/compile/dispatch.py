@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import materialize
-from pyrogen.inference.compile.compiled_step import (
-    Compilable,
-    CompiledGradients,
-    CompiledStep,
-    preserve_training_state,
-)
-from pyrogen.inference.compile.fused_step import FusedStep
+from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, preserve_training_state
+from pyrogen.inference.compile.fused_step import CompiledStep, FusedStep
 from pyrogen.inference.compile.input_signature import InputSignature, Key, signature_key
 from pyrogen.inference.compile.self_check import CheckSchedule, difference_between
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, trace
@@ -204,7 +199,7 @@ def _message(difference: str) -> str:
     )
 
 
-def compile_step(step: Compilable, batch: Batch) -> CompiledGradients | FusedStep:
+def compile_step(step: Compilable, batch: Batch) -> CompiledStep:
     """Trace and compile the steps of such batches; no step is taken.
 
     The parameters are flattened where they can be.

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from pyrogen.inference.compile.compiled_step import Compilable, compile_graph
+from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, compile_graph
 from pyrogen.inference.compile.input_signature import InputSignature
 from pyrogen.inference.compile.tracing import Graph, trace
 from pyrogen.inference.optim.flat_parameters import FlatParameters
@@ -124,3 +124,7 @@ class FusedStep:
             self.flat.state.copy_(state)
         self.flat.num_steps_value = -1
         return loss, self.flat.split(gradient)
+
+
+CompiledStep = CompiledGradients | FusedStep
+"""Compiled steps for batches of one signature."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import materialize
-from pyrogen.inference.compile.compiled_step import Compilable, CompiledStep, preserve_training_state
+from pyrogen.inference.compile.compiled_step import Compilable, preserve_training_state
+from pyrogen.inference.compile.fused_step import CompiledStep
 from pyrogen.story import Batch
 
 MAX_STEPS_BETWEEN_CHECKS = 10_000

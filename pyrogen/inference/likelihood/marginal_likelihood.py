@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -141,11 +142,7 @@ class _WeightSums:
     @classmethod
     def of(cls, chunks: Iterable[Tensor]) -> _WeightSums:
         """Sum chunks of log weights (some draws, rows)."""
-        parts = iter(chunks)
-        sums = cls._of_one(next(parts))
-        for chunk in parts:
-            sums = sums._plus(cls._of_one(chunk))
-        return sums
+        return functools.reduce(cls._plus, map(cls._of_one, chunks))
 
     @classmethod
     def _of_one(cls, chunk: Tensor) -> _WeightSums:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,10 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from pyrogen.inference.program.row_log_weights import row_log_weights
+from pyrogen.inference.program.row_log_weights import Runner, row_log_weights
 from pyrogen.story import Batch, data_plate, inside, is_subsample, latent_sites
-
-Runner = Callable[[Batch], Any]
 
 
 class _ScaledLatents(Messenger):

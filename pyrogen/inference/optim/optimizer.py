@@ -90,6 +90,33 @@ class Optimization:
         if self.decay is not None:
             self.averages = {**{n: p.detach().clone() for n, p in new.items()}, **(self.averages or {})}
 
+    def set_gradients(self, loss: Tensor, differentiable: bool, check: str | None) -> None:
+        """Put the gradients of a loss into the parameters' `grad`.
+
+        Args:
+            loss: of the whole data plate.
+            differentiable: whether the loss is to be differentiated; if not, the objective has set the gradients
+                already.
+            check: the story's name, where every parameter must receive a gradient; else None.
+
+        Raises:
+            ValueError: a parameter receives none.
+        """
+        tensors = list(self.parameters.values())
+        gradients: Any = [p.grad for p in tensors]
+        if differentiable:
+            gradients = [None] * len(tensors)
+            if loss.requires_grad:
+                gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+        unused = [name for name, g in zip(self.parameters, gradients, strict=True) if g is None]
+        if check is not None and unused:
+            raise ValueError(
+                f"{check}: parameter '{unused[0]}' receives no gradient from the objective ({len(unused)} of "
+                f"{len(tensors)} do not): use it in model or guide, remove it, or name it in freeze="
+            )
+        for parameter, gradient in zip(tensors, gradients, strict=True):
+            parameter.grad = gradient
+
     def step(self, divisor: float) -> None:
         """Update parameters by their gradients, then averages, schedule and step count.
 

@@ -91,11 +91,8 @@ def _flattened(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         tensors[path] = node.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
     if isinstance(node, Mapping):
-        return {
-            "dict": [
-                [key, _flattened(value, f"{path}/{key}" if path else str(key), tensors)] for key, value in node.items()
-            ]
-        }
+        start = f"{path}/" if path else ""
+        return {"dict": [[key, _flattened(value, f"{start}{key}", tensors)] for key, value in node.items()]}
     if isinstance(node, list | tuple):
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flattened(value, f"{path}/{i}", tensors) for i, value in enumerate(node)]}

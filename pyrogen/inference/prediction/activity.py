@@ -40,11 +40,8 @@ class ActiveUnits:
         return {name: int((variance > self.threshold).sum()) for name, variance in self.variance.items()}
 
     def __str__(self) -> str:
-        parts = [f"{self.active[name]} of {variance.numel()}" for name, variance in self.variance.items()]
-        named = len(parts) > 1
-        return ", ".join(
-            f"{part} in {name}" if named else part for name, part in zip(self.variance, parts, strict=True)
-        )
+        parts = {name: f"{self.active[name]} of {variance.numel()}" for name, variance in self.variance.items()}
+        return ", ".join(f"{part} in {name}" if len(parts) > 1 else part for name, part in parts.items())
 
 
 def active_units(
@@ -89,8 +86,7 @@ def active_units(
             for _ in range(_DRAWS // 2 - 1):
                 for total in (first, second):
                     total |= {name: total[name] + mean for name, mean in _means(program, chunks).items()}
-            halves = ({name: total / (_DRAWS // 2) for name, total in half.items()} for half in (first, second))
-            first, second = halves
+            first, second = ({name: total / (_DRAWS // 2) for name, total in s.items()} for s in (first, second))
     return ActiveUnits({name: _covariance(first[name], second[name]) for name in first}, threshold)
 
 
@@ -110,12 +106,11 @@ def _means_of(program: Program, rows: Batch) -> dict[str, Tensor]:
     return {name: rows_first(_mean_or_draw(site), site, plate).double() for name, site in codes.items()}
 
 
-def _mean_or_draw(site: Any) -> Tensor:
+def _mean_or_draw(site: Any) -> Any:
     try:
-        mean: Tensor = site["fn"].mean
+        return site["fn"].mean
     except NotImplementedError:
         return site["value"]
-    return mean
 
 
 def _covariance(a: Tensor, b: Tensor) -> Tensor:

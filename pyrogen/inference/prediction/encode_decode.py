@@ -178,11 +178,7 @@ def _point(value: Any) -> Tensor:
 
 def _distributions(program: Program, rows: Batch) -> dict[str, Distribution]:
     """The distributions of the codes of some rows, by site."""
-    story, found = program.story, {}
-    if "guide" not in story.unsupported:
-        guide, model = _point_traces(program, rows)
-        plate = data_plate(model.nodes.values(), rows.n)
-        found = {name: site["fn"] for name, site in codes_of(guide, plate).items()}
+    story, found = program.story, {name: site["fn"] for name, site in _code_sites(program, rows)[0].items()}
     if not found and hasattr(story, "encode"):
         own = _call(story.encode, f"{story.name}.encode", rows)
         found = {"z": Delta(own, event_dim=own.dim() - 1) if isinstance(own, Tensor) else own}
@@ -192,14 +188,19 @@ def _distributions(program: Program, rows: Batch) -> dict[str, Distribution]:
 
 
 def _codes(program: Program, rows: Batch) -> dict[str, Tensor]:
-    story = program.story
-    if "guide" not in story.unsupported:
-        guide, model = _point_traces(program, rows)
-        plate = data_plate(model.nodes.values(), rows.n)
-        found = {name: rows_first(s["value"], s, plate).cpu() for name, s in codes_of(guide, plate).items()}
-        if found:
-            return found
+    sites, plate = _code_sites(program, rows)
+    if sites:
+        return {name: rows_first(site["value"], site, plate).cpu() for name, site in sites.items()}
     return {name: _point(fn).cpu() for name, fn in _distributions(program, rows).items()}
+
+
+def _code_sites(program: Program, rows: Batch) -> tuple[dict[str, Any], Any]:
+    """The guide's codes at their points, and the data plate; none of a story without a guide."""
+    if "guide" in program.story.unsupported:
+        return {}, None
+    guide, model = _point_traces(program, rows)
+    plate = data_plate(model.nodes.values(), rows.n)
+    return codes_of(guide, plate), plate
 
 
 def _reconstructed(program: Program, rows: Batch) -> dict[str, Tensor]:

@@ -135,7 +135,8 @@ class _Chains:
             expected, taken = self._step()
             if number in last:
                 mean, accepted = mean + expected / len(last), accepted + taken / len(last)
-        draws, missing, mean, accepted = map(self._by_chain, (self.x, self.mask, mean, accepted))
+        parts = (self.x, self.mask, mean, accepted)
+        draws, missing, mean, accepted = (t.reshape(self.chains, -1, *t.shape[1:]).cpu() for t in parts)
         middle = torch.where(missing[0], mean.mean(0), draws[0])
         error = torch.where(missing[0], mean.std(0) / math.sqrt(self.chains), 0.0)
         return Imputation(draws, middle, error, accepted.mean(0))
@@ -158,9 +159,6 @@ class _Chains:
 
     def _fill(self, drawn: Tensor) -> None:
         self.x = torch.where(self.mask, drawn, self.x)
-
-    def _by_chain(self, tensor: Tensor) -> Tensor:
-        return tensor.reshape(self.chains, -1, *tensor.shape[1:]).cpu()
 
     def _check(self, traces: WeightedTraces) -> str:
         """The name of the site that observes `x`, if the steps are right for the program."""

@@ -132,13 +132,12 @@ def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str,
     except Exception:  # no x=None path, in whatever way the program says so
         return None
     drawn = latent_sites(nodes.values())
-    alike = all(n in drawn and drawn[n]["value"].shape == _drawn_shape(trace.nodes[n]) for n in observed)
-    return blank if alike else None
-
-
-def _drawn_shape(site: Any) -> torch.Size:
-    """The shape that a draw of an observed site would have."""
-    return torch.Size(torch.broadcast_shapes(torch.as_tensor(site["value"]).shape, site["fn"].shape()))
+    for name in observed:
+        site = trace.nodes[name]
+        shape = torch.broadcast_shapes(torch.as_tensor(site["value"]).shape, site["fn"].shape())
+        if name not in drawn or drawn[name]["value"].shape != shape:
+            return None
+    return blank
 
 
 def _stacked(

@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from pyrogen.inference.batching.columns import as_columns
-from pyrogen.inference.batching.from_data import make_batches
-from pyrogen.inference.batching.loader_batches import LoaderBatches
+from pyrogen.inference.batching.from_data import Batches, as_columns, make_batches
 from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.precision import story_dtype
@@ -36,7 +34,7 @@ class EvaluationContext:
         """Model and guide as functions of a batch."""
         return Program(self.story)
 
-    def batches(self, data: Any) -> RowBatches | LoaderBatches:
+    def batches(self, data: Any) -> Batches:
         """The data as batches, on the story's device and in its floating-point type; `total` is the training set's.
 
         Args:
@@ -85,22 +83,6 @@ class EvaluationContext:
         return batch.to(self.story.device)
 
 
-def story_of(fitted: Any) -> Story:
-    """The story of a `Fit`, a story itself, or a pair of Pyro functions as a story.
-
-    Args:
-        fitted: a `Fit`, a `Story`, or a pair `(model, guide)`.
-
-    Returns:
-        The story.
-
-    Raises:
-        TypeError: none of the three.
-    """
-    inner = getattr(fitted, "story", None)
-    return inner if isinstance(inner, Story) and not isinstance(fitted, Story) else as_story(fitted)
-
-
 @contextmanager
 def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[EvaluationContext]:
     """Run a trained story: evaluation mode, no gradients, its own parameter store and device, draws from `seed`.
@@ -125,7 +107,8 @@ def evaluation_context(fitted: Any, seed: int | None = None) -> Iterator[Evaluat
         ...     context.batch(torch.randn(5, 3)).n
         5
     """
-    story = story_of(fitted)
+    inner = getattr(fitted, "story", None)
+    story = inner if isinstance(inner, Story) and not isinstance(fitted, Story) else as_story(fitted)
     if isinstance(fitted, tuple):
         story.adopt_parameters(Store.current())
     with ONE_THREAD, seeded(seed) if seed is not None else nullcontext(), story.predicting():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,24 +119,18 @@ def check_values(story: Story, recording: Recording) -> None:
         if outside_support.dim() == value.dim():
             everywhere = value.expand(torch.broadcast_shapes(value.shape, outside_support.shape))
             example = f" (first bad value {float(everywhere[outside_support].flatten()[0]):.4g})"
+        inner = getattr(support, "base_constraint", support)
+        described = "{0, 1}" if type(inner).__name__ in ("Boolean", "_Boolean") else str(inner).replace("()", "")
+        remedy = "use a likelihood whose support holds such values, or change the data"
+        if type(base).__name__.endswith("Bernoulli"):
+            remedy = (
+                "pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load (--binarize), "
+                "or use another likelihood"
+            )
         raise ValueError(
-            f"{story.name}: site '{name}': {type(base).__name__} has support {_support(support)}, but the data lie in "
-            f"[{float(value.min()):.4g}, {float(value.max()):.4g}]{example}: {_remedy(base)}"
+            f"{story.name}: site '{name}': {type(base).__name__} has support {described}, but the data lie in "
+            f"[{float(value.min()):.4g}, {float(value.max()):.4g}]{example}: {remedy}"
         )
-
-
-def _support(support: Any) -> str:
-    inner = getattr(support, "base_constraint", support)
-    return "{0, 1}" if type(inner).__name__ in ("Boolean", "_Boolean") else str(inner).replace("()", "")
-
-
-def _remedy(base: Any) -> str:
-    if type(base).__name__.endswith("Bernoulli"):
-        return (
-            "pass binarize='static', 'dynamic' or 'threshold' to pyrogen.data.load (--binarize), "
-            "or use another likelihood"
-        )
-    return "use a likelihood whose support holds such values, or change the data"
 
 
 def check_batch_scale(story: Story, recording: Recording, rows: int | None, what: str = "batches hold") -> None:
@@ -252,7 +247,9 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
         check_values(story, recording)
     except ValueError as readable:
         return readable
-    text, own = str(error), _raised_in(error).startswith("pyrogen.inference")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("pyrogen.inference")
+    text = str(error)
     if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
         return error
     columns = ", ".join(_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
@@ -261,14 +258,6 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
     if "\n" in text:  # Pyro appends the shapes of all sites
         explained.add_note(text)
     return explained
-
-
-def _raised_in(error: Exception) -> str:
-    """The module whose line raised the error."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def _column(key: str | int, column: Tensor) -> str:

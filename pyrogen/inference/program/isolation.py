@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pyro
 import torch
@@ -28,18 +28,12 @@ def isolated_run(story: Story, keep_parameters: bool = False) -> Iterator[None]:
     Yields:
         None.
     """
-    with ExitStack() as stack:
-        if not keep_parameters:
-            stack.enter_context(_preserve_attributes(story.all_modules()))
-        stack.enter_context(preserve_buffers(story.all_modules()))
-        stack.enter_context(story.param_store_scope())
-        if not keep_parameters:
-            store = Store.current()
-            stack.enter_context(store.select(store.params).activated())
-        stack.enter_context(preserve_random_state())
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(pyro.validation_enabled(False))
-        yield
+    attributes = nullcontext() if keep_parameters else _preserve_attributes(story.all_modules())
+    with attributes, preserve_buffers(story.all_modules()), story.param_store_scope():
+        store = Store.current()
+        parameters = nullcontext() if keep_parameters else store.select(store.params).activated()
+        with parameters, preserve_random_state(), torch.no_grad(), pyro.validation_enabled(False):
+            yield
 
 
 @contextmanager

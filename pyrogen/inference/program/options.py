@@ -66,6 +66,19 @@ class Options:
         object.__setattr__(self, "arguments", dict(self.arguments))
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
 
+    def total_steps(self, steps_per_epoch: int | None) -> int | None:
+        """Steps of the whole run.
+
+        Args:
+            steps_per_epoch: steps in an epoch, where known.
+
+        Returns:
+            The number of steps, or None where it is not known.
+        """
+        if self.steps is not None or steps_per_epoch is None:
+            return self.steps
+        return steps_per_epoch * (self.epochs or 0)
+
     def check(self, validated: bool) -> None:
         """Check the options, alone and together.
 

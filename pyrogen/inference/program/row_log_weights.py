@@ -106,8 +106,7 @@ class WeightedTraces:
     @property
     def scale(self) -> float:
         """Full size of the data plate over the rows in this run; 1/1 for a plate that is not subsampled."""
-        full = self.plate.full_size or self.plate.size
-        return float(full) / self.plate.size
+        return float(self.plate.full_size or self.plate.size) / self.plate.size
 
     def log_weights(self) -> Tensor:
         """log p(x, z) - log q(z | x) of every row.

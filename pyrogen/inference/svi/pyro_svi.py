@@ -15,6 +15,7 @@ from pyro.optim import PyroOptim
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from pyrogen.inference.compile.compiled_step import Compilable
 from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.inference.optim.optimizer import Optimization
@@ -149,7 +150,7 @@ class SVI(pyro.infer.SVI):
         return type(loss)(map(torch_item, loss)) if isinstance(loss, tuple) else torch_item(loss)
 
 
-class _StockLoop:
+class _StockLoop(Compilable):
     """A stock loop as the compiler sees it."""
 
     autocast, drop_in = False, True
@@ -158,10 +159,8 @@ class _StockLoop:
         self.svi, self.objective = svi, svi.objective
         story: Story = as_story((svi.model, svi.guide))
         self.name, self.modules = story.name, list(story.all_modules())
-        self.known, self.optimizers = (
-            len(svi.optim.optim_objs),
-            {p: svi.optim.optim_objs[p] for p in parameters.values()},
-        )
+        self.known = len(svi.optim.optim_objs)
+        self.optimizers = {p: svi.optim.optim_objs[p] for p in parameters.values()}
         self.optimization = Optimization(lambda _: _one_optimizer(svi.optim, self.optimizers), None, None, None)
         self.optimization.add_parameters(parameters)
         self.optimization.num_steps = int(max(float(o.state[p].get("step", 0)) for p, o in self.optimizers.items()))
@@ -199,11 +198,6 @@ class _StockLoop:
         kwargs = {key: value for key, value in batch.columns.items() if isinstance(key, str)}
         loss = self.objective.differentiable_loss(self.svi.model, self.svi.guide, *batch.unnamed, **kwargs)  # type: ignore[union-attr]
         return torch.as_tensor(loss)
-
-    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss and the gradients of what is trained."""
-        loss = self.loss(batch)
-        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimization.parameters.values())))
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""

@@ -13,10 +13,11 @@ import torch
 from pyro.infer import TraceTailAdaptive_ELBO
 from torch import Tensor
 
-from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches, materialize
+from pyrogen.inference.batching.from_data import Batches
+from pyrogen.inference.batching.row_batches import materialize
+from pyrogen.inference.compile.compiled_step import Compilable
 from pyrogen.inference.compile.dispatch import StepCompiler
-from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules
+from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules, trained_parameters
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_first_batch, check_sites, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
@@ -25,11 +26,10 @@ from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.program.row_parameters import check_row_parameters
 from pyrogen.inference.svi.jit_objective import JIT_OBJECTIVES, JitObjective
-from pyrogen.inference.svi.parameters import set_gradients, trained_parameters
 from pyrogen.story import Batch, Store
 
 
-class SVIStep:
+class SVIStep(Compilable):
     """A step of SVI on a batch: minus the ELBO and its gradients, then the optimizer.
 
     The first step runs with Pyro's validation on, and model and guide are checked before a parameter changes.
@@ -56,7 +56,7 @@ class SVIStep:
         optimization: Optimization,
         freeze: Sequence[str] = (),
         autocast: bool = False,
-        batches: RowBatches | LoaderBatches | None = None,
+        batches: Batches | None = None,
         compile: bool | str = False,
         reason: str = "",
     ) -> None:
@@ -160,18 +160,6 @@ class SVIStep:
         """
         with self._run_scope(None):
             return _as_loss(self._objective(self._model, self._guide, batch))
-
-    def loss_and_gradients(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss of a batch and its gradients; no step is taken.
-
-        Args:
-            batch: the rows.
-
-        Returns:
-            The loss in nats of the whole data plate, and a gradient for each trained parameter.
-        """
-        loss = self.loss(batch)
-        return loss.detach(), list(torch.autograd.grad(loss, list(self.optimization.parameters.values())))
 
     def divisor(self, batch: Batch) -> float:
         """Size of the data plate, by which the loss is divided to be per datum.
@@ -299,9 +287,7 @@ class SVIStep:
                 self.register_parameters(first)
             elif self.recording is not None and len(Store.current().params) != self._stored_parameters:
                 self._start_optimization(self.recording)
-            set_gradients(
-                loss, self.optimization.parameters, self._differentiable, self.name if self.number == 0 else None
-            )
+            self.optimization.set_gradients(loss, self._differentiable, self.name if self.number == 0 else None)
             self.optimization.step(self.divisor(batch))
         return value
 

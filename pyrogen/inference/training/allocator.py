@@ -33,7 +33,9 @@ def keep_freed_memory() -> Iterator[None]:
     Yields:
         None.
     """
-    if platform.libc_ver()[0] != "glibc" or _configured_by_user():
+    thresholds = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if platform.libc_ver()[0] != "glibc" or tuned or any(name in os.environ for name in thresholds):
         yield
         return
     _count_uses(1)
@@ -41,11 +43,6 @@ def keep_freed_memory() -> Iterator[None]:
         yield
     finally:
         _count_uses(-1)
-
-
-def _configured_by_user() -> bool:
-    thresholds = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
-    return any(name in os.environ for name in thresholds) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 def _count_uses(change: int) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
-from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.compile.dispatch import MIN_STEPS_TO_COMPILE
 from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS
 from pyrogen.inference.optim.objectives import TemperedELBO
@@ -20,7 +20,7 @@ from pyrogen.story import Story, latent_sites, outside
 DEFAULT_BATCH = 128
 
 
-def trace_first_batch(program: Program, batches: RowBatches | LoaderBatches) -> Recording | None:
+def trace_first_batch(program: Program, batches: Batches) -> Recording | None:
     """Run guide and model on the first rows, isolated, and record their sites.
 
     Args:
@@ -109,7 +109,7 @@ def _has_scored_latent(recording: Any) -> bool:
     return any(False not in [mask for mask in pair if isinstance(mask, bool)] for pair in masks)
 
 
-def default_objective(program: Program, batches: RowBatches | LoaderBatches) -> Any:
+def default_objective(program: Program, batches: Batches) -> Any:
     """The objective that `fit` would choose.
 
     Args:
@@ -135,7 +135,7 @@ def to_compile(options: Options, story: Story, steps_per_epoch: int | None) -> t
     """
     if options.compile != "auto":
         return options.compile, "" if options.compile else "compile=False"
-    steps = options.steps or (options.epochs or 0) * (steps_per_epoch or 0)
+    steps = options.total_steps(steps_per_epoch) or 0
     small = sum(parameter.numel() for parameter in story.trainable().values()) <= MAX_FLAT_PARAMETERS
     least = 2 * MIN_STEPS_TO_COMPILE if small else MIN_STEPS_TO_COMPILE  # a small model's step has less to save
     if steps < least:

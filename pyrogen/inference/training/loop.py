@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.persistence.run_directory import RunDirectory
-from pyrogen.inference.program.rng import get_random_state, set_random_state
+from pyrogen.inference.program.options import Options
+from pyrogen.inference.program.rng import get_random_state, preserve_random_state, set_random_state
 from pyrogen.inference.training.progress import ProgressBar
-from pyrogen.inference.training.stopping import StoppingCriterion
+from pyrogen.inference.training.result import Fit
 from pyrogen.inference.training.training_step import TrainingStep
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
@@ -32,36 +33,28 @@ class Loop:
     Args:
         training_step: takes the steps.
         batches: the training data.
-        stopping: when training ends.
-        validate: the validation ELBO in nats per datum; None, the default, without validation data.
-        directory: where the run is kept; None, the default: nowhere.
-        config: the content of `config.json`; empty by default.
-        report: called with each epoch's record; True ends the run. None by default: epochs of one step may then be
-            taken many in one call.
-        about: what the weights file says of itself; empty by default.
-        progress: whether to show a bar on a terminal; True by default.
+        options: of `fit`: when training ends, the callbacks, and whether to show a bar; without callbacks, epochs of
+            one step may be taken many in one call.
+        fit: the result, whose history and best epoch are filled in.
+        validate: the validation ELBO in nats per datum; None without validation data.
+        directory: where the run is kept; None: nowhere.
+        about: what the weights file says of itself.
     """
 
     def __init__(
         self,
         training_step: TrainingStep,
         batches: Batches,
-        stopping: StoppingCriterion,
-        *,
-        validate: Callable[[], float] | None = None,
-        directory: RunDirectory | None = None,
-        config: dict[str, Any] | None = None,
-        report: Callable[[dict[str, Any]], bool] | None = None,
-        about: Callable[[], dict[str, Any]] | None = None,
-        progress: bool = True,
+        options: Options,
+        fit: Fit,
+        validate: Callable[[], float] | None,
+        directory: RunDirectory | None,
+        about: Callable[[], dict[str, Any]],
     ) -> None:
-        self.training_step, self.batches, self.stopping = training_step, batches, stopping
-        self.validate, self.report = validate, report
-        self.directory, self.config, self.about, self.progress = directory, config or {}, about or dict, progress
-        self.history: list[dict[str, Any]] = []
+        self.training_step, self.batches, self.options, self.fit = training_step, batches, options, fit
+        self.validate, self.directory, self.about = validate, directory, about
         self.step = self.epoch = 0
         self.best: dict[str, Tensor] | None = None
-        self.best_epoch: int | None = None
         self.finished: str | None = None
         self._elbo_sum, self._rows, self._seconds, self._started = 0.0, 0, 0.0, 0.0
         self._last_checkpoint = time.monotonic()
@@ -72,10 +65,10 @@ class Loop:
         """Train to the end, and put the selected weights in place: best on validation, else averaged, else last."""
         if self.finished is None and not self._remaining():
             self.finished = "limit"
-            if not self.history:
+            if not self.fit.history:
                 self.save()
-        total = self.stopping.total_steps(self.batches.steps)
-        bar = ProgressBar(total, self.step, self.progress, self.training_step.elbo)
+        total = self.options.total_steps(self.batches.steps)
+        bar = ProgressBar(total, self.step, self.options.progress, self.training_step.elbo)
         self._started = time.monotonic() - self._seconds
         with bar:
             while self.finished is None:
@@ -90,7 +83,7 @@ class Loop:
                     self.step += 1
                     bar.advance(self.epoch + 1, -loss)
                     self._seconds = time.monotonic() - self._started
-                    if self.stopping.reached_within_epoch(self.step):
+                    if self.options.steps is not None and self.step >= self.options.steps:
                         break
                     self.after_step()
                 self._close_epoch()
@@ -99,7 +92,7 @@ class Loop:
     def _run_whole_data_epochs(self, bar: ProgressBar) -> bool:
         """Epochs of one step on the same batch, and their records, in one call; whether there were any."""
         batch = self.batches.whole
-        if batch is None or self.validate is not None or self.report is not None:
+        if batch is None or self.validate is not None or self.options.callbacks:
             return False
         losses = self.training_step.run_steps(batch, min(MAX_STEPS_PER_CALL, self._remaining()))
         self._seconds = time.monotonic() - self._started
@@ -107,33 +100,33 @@ class Loop:
             self._elbo_sum, self._rows = -loss * batch.n, batch.n
             self.step += 1
             self.epoch += 1
-            self.history.append(self._record())
+            self.fit.history.append(self._record())
             bar.advance(self.epoch, -loss)
         if losses:
             if self.directory is not None:
-                self.directory.append(*self.history[-len(losses) :])
+                self.directory.append(*self.fit.history[-len(losses) :])
             self._finish_or_checkpoint()
         return bool(losses)
 
     def _make_directory(self) -> None:
         """Make the run directory once the first step has succeeded."""
         if self.directory is not None and not self._directory_made:
-            self.directory.begin(self.config)
+            self.directory.begin(self.fit.config)
         self._directory_made = True
 
     def _close_epoch(self) -> None:
         # An epoch that the number of steps cuts short is continued, should a resumed run have more steps.
-        cut = {"partial": (self._elbo_sum, self._rows), "best": self.best, "best_epoch": self.best_epoch}
+        cut = {"partial": (self._elbo_sum, self._rows), "best": self.best, "best_epoch": self.fit.best_epoch}
         self.batches.close()
         self._reopen = cut if self.batches.unfinished_epoch else None
         self.epoch += 1
         self._finish_or_checkpoint(stop=self._close_record())
 
     def _finish_or_checkpoint(self, stop: bool = False) -> None:
-        patience = self.stopping.patience
+        patience = self.options.patience
         if stop:
             self.finished = "callback"
-        elif patience is not None and self.epoch - (self.best_epoch or 0) >= patience:
+        elif patience is not None and self.epoch - (self.fit.best_epoch or 0) >= patience:
             self.finished = "patience"
         elif not self._remaining():
             self.finished = "limit"
@@ -148,10 +141,14 @@ class Loop:
             record = self._record(None if self.validate is None else self.validate())
             if self.validate is not None:
                 self._keep_best(record)
-            self.history.append(record)
+            self.fit.history.append(record)
             if self.directory is not None:
                 self.directory.append(record)
-            return self.report is not None and self.report(record)
+            if not self.options.callbacks:
+                return False
+            with preserve_random_state():  # a callback may draw: the run's noise does not depend on it
+                answers = [callback(self.fit, record) for callback in self.options.callbacks]
+            return any(answer is True for answer in answers)
 
     def _record(self, validation_elbo: float | None = None) -> dict[str, Any]:
         """The record of an epoch that is complete."""
@@ -163,13 +160,17 @@ class Loop:
         return {"epoch": self.epoch, "step": self.step, **train, **held_out, **seconds, **self.training_step.metrics()}
 
     def _keep_best(self, record: dict[str, Any]) -> None:
-        before = -math.inf if self.best_epoch is None else self.history[self.best_epoch - 1]["validation_elbo"]
+        best_epoch = self.fit.best_epoch
+        before = -math.inf if best_epoch is None else self.fit.history[best_epoch - 1]["validation_elbo"]
         if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > before:
-            self.best_epoch = self.epoch
+            self.fit.best_epoch = self.epoch
             self.best = {name: tensor.detach().clone() for name, tensor in self.training_step.weights().items()}
 
     def _remaining(self) -> int:
-        return self.stopping.remaining(self.step, self.epoch)
+        """Steps, where they are limited, else epochs, that are left."""
+        if self.options.steps is not None:
+            return max(0, self.options.steps - self.step)
+        return max(0, (self.options.epochs or 0) - self.epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -218,8 +219,8 @@ class Loop:
         self._check_finite()
         if self.directory is not None:
             self._make_directory()
-            self.directory.write_checkpoint(self.state(), self.config)
-            self.directory.write_weights(self.selected(), self.config, **self.about())
+            self.directory.write_checkpoint(self.state(), self.fit.config)
+            self.directory.write_weights(self.selected(), self.fit.config, **self.about())
         self._last_checkpoint = time.monotonic()
 
     def state(self) -> dict[str, Any]:
@@ -231,14 +232,14 @@ class Loop:
         return {
             "weights": self.training_step.weights(),
             "best": self.best,
-            "best_epoch": self.best_epoch,
+            "best_epoch": self.fit.best_epoch,
             "steps": self.training_step.state(),
             "batches": self.batches.state(),
             "random": get_random_state(),
             "step": self.step,
             "epoch": self.epoch,
             "partial": (self._elbo_sum, self._rows, self._seconds),
-            "history": self.history,
+            "history": self.fit.history,
             "finished": self.finished,
             "reopen": self._reopen,
             "about": self.about(),
@@ -265,16 +266,16 @@ class Loop:
         self.batches.restore(state["batches"])
         device = next((t.device for t in live.values()), torch.device("cpu"))
         self.best = None if state["best"] is None else {n: t.to(device) for n, t in state["best"].items()}
-        self.best_epoch, self.step, self.epoch = state["best_epoch"], state["step"], state["epoch"]
+        self.fit.best_epoch, self.step, self.epoch = state["best_epoch"], state["step"], state["epoch"]
         self._elbo_sum, self._rows, self._seconds = state["partial"]
-        self.history[:] = state["history"]
+        self.fit.history[:] = state["history"]
         self.finished = state["finished"] if state["finished"] != "limit" else None
         self._directory_made, self._reopen = True, state["reopen"]
         if self._reopen is not None and self.finished is None and self._remaining():
-            self.history.pop()
+            self.fit.history.pop()
             self.epoch -= 1
             self._elbo_sum, self._rows = self._reopen["partial"]
-            self.best, self.best_epoch = self._reopen["best"], self._reopen["best_epoch"]
+            self.best, self.fit.best_epoch = self._reopen["best"], self._reopen["best_epoch"]
         set_random_state(state["random"])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrogen.inference.persistence.config import FORMAT, spec_from_json, spec_to_json
 from pyrogen.inference.persistence.former_format import current_weights
 from pyrogen.inference.persistence.run_directory import RunDirectory
-from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
+from pyrogen.inference.program.isolation import isolated_run, live_weights, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.story import Story, TrainingSpec
 from pyrogen.story.snapshot import snapshot
@@ -69,7 +69,7 @@ class Fit:
         target.begin(self.config)
         target.write_history(self.history)
         with self.story.param_store_scope():
-            target.write_weights(_live(self.story), self.config, **self.about())
+            target.write_weights(live_weights(self.story), self.config, **self.about())
 
     def about(self) -> dict[str, Any]:
         """What the header of the weights file holds.
@@ -124,9 +124,11 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
     with story.param_store_scope(), torch.no_grad():
         if spec is not None:
             shape_lazy_parameters(Program(story), spec.placeholder)
-            if len(weights) > len(_live(story)):
-                _make_parameters(Program(story), spec)
-        live = _live(story)
+            if len(weights) > len(live_weights(story)):
+                with isolated_run(story, keep_parameters=True):
+                    program = Program(story)
+                    Recording(program.at_step(spec.placeholder().to(story.device), 0)).run(program)
+        live = {**story.trainable(), **story.saved_buffers()}
         weights = weights if form == FORMAT else current_weights(weights, live, path)
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
@@ -140,13 +142,3 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
             if tensor.dtype != weights[name].dtype and tensor.is_floating_point():
                 tensor.data = tensor.data.to(weights[name].dtype)
             tensor.copy_(weights[name])
-
-
-def _make_parameters(program: Program, spec: TrainingSpec) -> None:
-    """Let guide and model make their parameters by one run on placeholders; random state and buffers are preserved."""
-    with isolated_run(program.story, keep_parameters=True):
-        Recording(program.at_step(spec.placeholder().to(program.story.device), 0)).run(program)
-
-
-def _live(story: Story) -> dict[str, Tensor]:
-    return {**story.trainable(), **story.saved_buffers()}

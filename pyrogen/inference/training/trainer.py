@@ -11,7 +11,7 @@ from typing import Any
 import pyro
 import torch
 
-from pyrogen.inference.batching.from_data import make_batches
+from pyrogen.inference.batching.from_data import Batches, make_batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.persistence.config import check_same_run, configuration, spec_from_json
@@ -25,12 +25,11 @@ from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, trace_first_batch
 from pyrogen.inference.training.loop import Loop
 from pyrogen.inference.training.result import Fit, release
-from pyrogen.inference.training.stopping import StoppingCriterion
 from pyrogen.inference.training.training_step import NoTraining, TrainingStep
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Story, TrainingSpec
 
-MakeStep = Callable[[Program, Any, Options, RowBatches | LoaderBatches], TrainingStep]
+MakeStep = Callable[[Program, Any, Options, Batches], TrainingStep]
 """From program, objective, options and training data to the step of SVI."""
 
 _INJECTED = {
@@ -82,13 +81,13 @@ class Trainer:
         self.fit = Fit(story, config=configuration(story, batches.description, held_out, batches.protocol, options))
         self.divisors: dict[int, float] = {}
 
-    def _batches(self, data: Any, dtype: torch.dtype, total: int | None) -> RowBatches | LoaderBatches:
+    def _batches(self, data: Any, dtype: torch.dtype, total: int | None) -> Batches:
         device = self.options.device
         any_name = self.program.foreign
         wants = self.program.wants
         return make_batches(data, wants, device=device, dtype=dtype, total=total, describe=True, any_name=any_name)
 
-    def _check_columns(self, batches: RowBatches | LoaderBatches, what: str) -> None:
+    def _check_columns(self, batches: Batches, what: str) -> None:
         """Let the story refuse columns in memory; those that are transformed for each batch by one example."""
         check = getattr(self.story, "check", None)
         if batches.stored is None:
@@ -134,8 +133,11 @@ class Trainer:
         for parameter in self.story.trainable().values():
             if not parameter.is_contiguous():  # Pyro's store would hold a copy, and the parameter would never learn
                 parameter.data = parameter.data.contiguous()
-        step = self._training_step()
-        loop = self._loop(step, directory)
+        self.step = self._training_step()
+        by_svi = self.trains and not hasattr(self.story, "training_steps")
+        validate = self._validate if self.validation is not None and by_svi else None
+        options = self.options if self.trains else replace(self.options, epochs=0, steps=None)
+        loop = Loop(self.step, self.batches, options, self.fit, validate, directory, self._about)
         if checkpoint is None:
             self._prepare()
             self._check_validation()
@@ -145,13 +147,12 @@ class Trainer:
             yield loop
             self._keep_arguments()
         finally:
-            step.close()
+            self.step.close()
             for callback in self.options.callbacks:
                 getattr(callback, "close", lambda: None)()
-            self._report_mode(step)
+            self._report_mode()
             for parameter in self.story.trainable().values():
                 parameter.grad = None
-            self.fit.best_epoch = loop.best_epoch
 
     def _training_step(self) -> TrainingStep:
         """The story's own, if it has one, else that of SVI."""
@@ -163,40 +164,15 @@ class Trainer:
             return step
         return self.make_step(self.program, self.objective, self.options, self.batches)
 
-    def _loop(self, step: TrainingStep, directory: RunDirectory | None) -> Loop:
-        def report(record: dict[str, Any]) -> bool:
-            self.fit.best_epoch = loop.best_epoch
-            with preserve_random_state():  # a callback may draw: the run's noise does not depend on it
-                answers = [callback(self.fit, record) for callback in self.options.callbacks]
-            return any(answer is True for answer in answers)
+    def _about(self) -> dict[str, Any]:
+        self._report_mode()
+        return self.fit.about()
 
-        def about() -> dict[str, Any]:
-            self._report_mode(step)
-            self.fit.best_epoch = loop.best_epoch
-            return self.fit.about()
-
-        options = self.options
-        by_svi = self.trains and not hasattr(self.story, "training_steps")
-        stopping = StoppingCriterion(options.epochs, options.steps, options.patience)
-        loop = Loop(
-            step,
-            self.batches,
-            stopping if self.trains else StoppingCriterion(epochs=0),
-            validate=self._validate if self.validation is not None and by_svi else None,
-            directory=directory,
-            config=self.fit.config,
-            report=report if options.callbacks else None,
-            about=about,
-            progress=options.progress,
-        )
-        self.fit.history = loop.history
-        return loop
-
-    def _report_mode(self, step: TrainingStep) -> None:
+    def _report_mode(self) -> None:
         """Put into the result how steps are taken; a resumed run keeps what it was until it has taken some."""
-        if step.first_step_at is not None:
-            self.fit.mode, self.fit.first_step_seconds = step.mode, step.first_step_at - self.started
-        self.fit.mode_reason = step.mode_reason
+        if self.step.first_step_at is not None:
+            self.fit.mode, self.fit.first_step_seconds = self.step.mode, self.step.first_step_at - self.started
+        self.fit.mode_reason = self.step.mode_reason
 
     def _keep_arguments(self) -> None:
         """Further arguments keep their last values."""
@@ -224,22 +200,16 @@ class Trainer:
                     recording.run(self.program)
             check_values(self.story, recording)
         except Exception as error:
-            if self._training_data_fail():
+            try:  # training data that fail as well are reported by the first step
+                with isolated_run(self.story):
+                    Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
+            except Exception:
                 return
             readable = explain(self.story, recording, error)
             if readable is error and not isinstance(error, ValueError):
                 raise
             raise ValueError(f"validation: {readable}") from error
         check_batch_scale(self.story, recording, self.batches.rows, "validation batches hold")
-
-    def _training_data_fail(self) -> bool:
-        """Whether the training data fail as well: the first step reports it, of them."""
-        try:
-            with isolated_run(self.story):
-                Recording(self.program.at_step(self.batches.first(), 0)).run(self.program)
-        except Exception:
-            return True
-        return False
 
     def _prepare(self) -> None:
         """Call the story's `prepare` on the training columns, unless the story was fitted before and takes steps."""
@@ -250,7 +220,6 @@ class Trainer:
             raise ValueError(
                 f"{self.story.name} prepares on the whole training set: pass columns instead of a DataLoader"
             )
-        assert self.batches.rows is not None
         columns = self.batches.columns(torch.arange(self.batches.rows, device=self.options.device))
         with torch.no_grad():
             prepare(self.program.named(columns))
@@ -295,5 +264,5 @@ class Trainer:
         spec, about = state["about"]["seen"], state["about"]
         self.story.training_spec, self.fit.mode = spec_from_json(spec) if spec else None, about["mode"]
         if loop.directory is not None:
-            loop.directory.restore_files(loop.history, self.fit.config)
+            loop.directory.restore_files(self.fit.history, self.fit.config)
             loop.directory.write_weights(loop.selected(), self.fit.config, **about)

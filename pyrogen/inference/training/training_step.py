@@ -39,21 +39,34 @@ class TrainingStep(Protocol):
         Returns:
             The losses before the steps, in nats per datum; none where steps must be taken one by one.
         """
+        return []
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of what is trained, live."""
 
     def averages(self) -> dict[str, Tensor] | None:
         """Averaged values of some of the weights, if they are kept."""
+        return None
 
     def metrics(self) -> dict[str, Any]:
-        """What a record holds besides the loss: numbers and short texts."""
+        """What a record holds besides the loss.
+
+        Returns:
+            Numbers and short texts, by name.
+        """
+        return {}
 
     def close(self) -> None:
         """No further step is taken."""
+        return None
 
     def state(self) -> dict[str, Any]:
-        """Optimizers and the like, for a checkpoint; the weights are kept apart."""
+        """Optimizers and the like; the weights are kept apart.
+
+        Returns:
+            The state, for a checkpoint.
+        """
+        return {}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -61,9 +74,10 @@ class TrainingStep(Protocol):
         Args:
             state: what `state()` returned.
         """
+        return None
 
 
-class NoTraining:
+class NoTraining(TrainingStep):
     """The step of a story whose whole fit is `prepare`: it takes none.
 
     Args:
@@ -80,18 +94,6 @@ class NoTraining:
         """Never called: the loop stops after 0 epochs."""
         raise AssertionError("a story without steps takes none")
 
-    def run_steps(self, batch: Batch, most: int) -> list[float]:
-        """Take no step.
-
-        Args:
-            batch: ignored.
-            most: ignored.
-
-        Returns:
-            No loss.
-        """
-        return []
-
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live.
 
@@ -99,32 +101,3 @@ class NoTraining:
             By name.
         """
         return live_weights(self.story)
-
-    def averages(self) -> None:
-        """None are kept."""
-
-    def metrics(self) -> dict[str, Any]:
-        """No metrics.
-
-        Returns:
-            An empty dict.
-        """
-        return {}
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def state(self) -> dict[str, Any]:
-        """No state.
-
-        Returns:
-            An empty dict.
-        """
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Restore nothing.
-
-        Args:
-            state: ignored.
-        """

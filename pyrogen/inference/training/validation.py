@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pyrogen.inference.batching.batches import Batches
+from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.program.isolation import divisor_for
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.rng import seeded

@@ -121,10 +121,8 @@ class _IncrementalGatedLayer:
         self.layer, self.embedding = layer, layer.context_embedding(context)
         self.horizontal_conv = IncrementalMaskedConv2d(layer.horizontal_conv, batch_size, height, width)
         self.output_conv = IncrementalMaskedConv2d(layer.output_conv, batch_size, 1, 1)
-        conv = layer.vertical_conv
-        self.rows = conv.weight.new_zeros(
-            batch_size, conv.in_channels, height + layer.padding, width + 2 * layer.padding
-        )
+        conv, padding = layer.vertical_conv, layer.padding
+        self.rows = conv.weight.new_zeros(batch_size, conv.in_channels, height + padding, width + 2 * padding)
         self.above = layer.vertical_to_horizontal(self.rows.new_zeros(batch_size, conv.out_channels, 1, width))
 
     def next_row(self, i: int, row: Tensor) -> Tensor:

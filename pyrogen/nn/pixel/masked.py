@@ -104,8 +104,6 @@ class MaskedConv2d(nn.Conv2d):
         van den Oord, Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
     """
 
-    mask: Tensor
-
     def __init__(
         self,
         in_channels: int,
@@ -128,7 +126,7 @@ class MaskedConv2d(nn.Conv2d):
         mask = torch.ones_like(self.weight)
         mask[:, :, -1, self.beside :] = 0
         mask[:, :, -1, self.beside] = (source < target[:, None] + (mask_type == "B")).float()
-        self.register_buffer("mask", mask, persistent=False)
+        self.mask = nn.Buffer(mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images.

@@ -18,7 +18,7 @@ from pyrogen.distributions import (
     MultiScale,
     Spline,
 )
-from pyrogen.distributions.flows.bijections import Actnorm
+from pyrogen.distributions.flows.layers import Actnorm
 
 LAYERS: dict[str, tuple[tuple[int, ...], BijectionConfig]] = {
     "affine_coupling": ((5,), Coupling(Affine(), 3, (16,))),
