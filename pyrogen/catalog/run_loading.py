@@ -23,19 +23,21 @@ class _ForeignError(Exception):
     """A class that is not pyrogen's own, by its name."""
 
 
-def load(directory: str | Path, into: Any = None) -> Fit:
+def load(directory: str | Path, into: Any = None, arguments: Mapping[str, Any] | None = None) -> Fit:
     """Read a run directory: the trained story, with its history.
 
     Args:
         directory: a directory that `fit(out=...)`, `Fit.save` or `pyrogen train` wrote.
         into: a story instance, built as the saved one was, or a pair of Pyro functions, for what is not pyrogen's own:
             loading never imports code that the directory names. None by default: the story is built from config.json.
+        arguments: further arguments of the run, as `fit(arguments=...)` was given them, which a file cannot hold: all
+            but numbers, strings and tensors. None by default.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: `into` is another story than the saved one.
+        ValueError: `into` is another story than the saved one, or one of `arguments` is missing or another one.
     """
     files = RunDirectory(directory)
     description = files.config().get("story")
@@ -44,7 +46,7 @@ def load(directory: str | Path, into: Any = None) -> Fit:
     actual = describe_story(story)["class"]
     if actual.split(".")[-1] != saved.split(".")[-1]:
         raise ValueError(f"{files.path} is a run of {saved}, and into= is {actual}")
-    return Fit.read(files, story)
+    return Fit.read(files, story, arguments)
 
 
 def rebuild(description: Any, path: Path) -> Story:

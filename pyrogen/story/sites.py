@@ -66,10 +66,18 @@ def is_point(sites: Iterable[Site]) -> bool:
         Whether each latent is a Delta, and there is one.
     """
     latents = latent_sites(sites).values()
-    return bool(latents) and all(_is_delta(site["fn"]) for site in latents)
+    return bool(latents) and all(is_delta(site["fn"]) for site in latents)
 
 
-def _is_delta(distribution: Any) -> bool:
+def is_delta(distribution: Any) -> bool:
+    """Whether a distribution is one value, wrapped or not.
+
+    Args:
+        distribution: of a site.
+
+    Returns:
+        Whether it is.
+    """
     while hasattr(distribution, "base_dist"):
         distribution = distribution.base_dist
     return isinstance(distribution, Delta)

@@ -9,13 +9,17 @@ import json
 import math
 import platform
 import uuid
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyrogen.inference.program.options import Options
+from pyrogen.messages import did_you_mean
 from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
 FORMAT = 2
@@ -122,7 +126,8 @@ def spec_to_json(spec: TrainingSpec) -> dict[str, Any]:
         "total": spec.total,
         "plate": spec.plate,
         "sites": list(spec.sites),
-        "extra": {k: v for k, v in spec.extra.items() if v is None or isinstance(v, bool | int | float | str)},
+        "extra": {name: value for name, value in spec.extra.items() if _is_plain(value)},
+        "given": {name: _describe(value) for name, value in spec.extra.items() if not _is_plain(value)},
     }
 
 
@@ -140,18 +145,65 @@ def spec_from_json(content: Mapping[str, Any]) -> TrainingSpec:
     return TrainingSpec(columns, content["n"], content["total"], content["plate"], sites, content["extra"])
 
 
+def restored_arguments(
+    seen: Mapping[str, Any], tensors: Mapping[str, Tensor], given: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """The further arguments of a run: plain values and tensors as they were saved, others as they are given again.
+
+    Args:
+        seen: what `spec_to_json` returned.
+        tensors: the saved arguments that are tensors, by name.
+        given: arguments by name; saved ones may be among them, and functions of the step whose last value was saved.
+        path: of the run directory, for messages.
+
+    Returns:
+        All arguments by name.
+
+    Raises:
+        ValueError: an argument is missing, is another one than in training, or was not one.
+    """
+    described = dict(seen.get("given", {}))
+    described.update({name: _describe(value) for name, value in seen["extra"].items()})
+    saved = {**seen["extra"], **tensors}
+    given = {name: value for name, value in given.items() if not (callable(value) and name in saved)}
+    for name, value in given.items():
+        if name not in described:
+            hint = did_you_mean(name, described)
+            raise ValueError(f"{path}: the run was trained without an argument '{name}'{hint}: leave it out")
+        now = _describe(value)
+        if now != described[name]:
+            then = json.dumps(described[name])
+            raise ValueError(
+                f"{path}: argument '{name}' was {then} in training, and is {json.dumps(now)}: pass the same"
+            )
+    for name in described:
+        if name not in saved and name not in given:
+            description = described[name]
+            kind = description.get("class", "dict") if isinstance(description, dict) else type(description).__name__
+            raise ValueError(
+                f"{path}: the run was trained with an argument '{name}' ({kind}), which a file cannot hold: pass "
+                f"load(..., arguments={{'{name}': ...}}) as fit was given it"
+            )
+    return {**saved, **given}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _describe(value: Any) -> Any:
     """An option in JSON, the same for equal options in another process."""
     if isinstance(value, torch.device | torch.dtype) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if _is_plain(value):
         return value
     if isinstance(value, Mapping):
         return {str(key): _describe(v) for key, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_describe(v) for v in value]
     if isinstance(value, Tensor):
-        return {"shape": list(value.shape), "dtype": str(value.dtype)}
+        content = np.ascontiguousarray(value.detach().cpu().numpy()).view(np.uint8).data
+        return {"shape": list(value.shape), "dtype": str(value.dtype), "crc32": zlib.crc32(content)}
     if isinstance(value, functools.partial):
         return {"call": _describe(value.func), "args": _describe(value.args), "with": _describe(value.keywords)}
     if callable(value) and hasattr(value, "__qualname__"):
@@ -167,7 +219,7 @@ def _describe(value: Any) -> Any:
 
 def _encode(value: Any) -> Any:
     """A constructor's argument in JSON."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if _is_plain(value):
         return value
     if isinstance(value, list | tuple):
         return [_encode(v) for v in value]

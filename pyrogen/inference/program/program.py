@@ -96,7 +96,7 @@ class Program:
         return self.signatures[0].foreign
 
     def _check_arguments(self) -> None:
-        known = [p.name for signature in self.signatures for p in signature.parameters]
+        known = list(dict.fromkeys(p.name for signature in self.signatures for p in signature.parameters))
         for name in self.arguments:
             if name in RESERVED and not self.foreign:
                 raise ValueError(f"arguments may not be called '{name}': n, total and index are given by fit")

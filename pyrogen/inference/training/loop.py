@@ -220,7 +220,7 @@ class Loop:
         if self.directory is not None:
             self._make_directory()
             self.directory.write_checkpoint(self.state(), self.fit.config)
-            self.directory.write_weights(self.selected(), self.fit.config, **self.about())
+            self.directory.write_weights(self.fit.kept(self.selected()), self.fit.config, **self.about())
         self._last_checkpoint = time.monotonic()
 
     def state(self) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.config import FORMAT, spec_from_json, spec_to_json
+from pyrogen.inference.persistence.config import FORMAT, restored_arguments, spec_from_json, spec_to_json
 from pyrogen.inference.persistence.former_format import current_weights
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, live_weights, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
+from pyrogen.inference.training.fingerprint import check_fingerprint, fingerprint
 from pyrogen.story import Story, TrainingSpec
 from pyrogen.story.snapshot import snapshot
 
@@ -47,6 +49,7 @@ class Fit:
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._fingerprint: dict[str, Any] | None = None
         _FITS.setdefault(self.story, weakref.WeakSet()).add(self)
 
     def __repr__(self) -> str:
@@ -69,7 +72,20 @@ class Fit:
         target.begin(self.config)
         target.write_history(self.history)
         with self.story.param_store_scope():
-            target.write_weights(live_weights(self.story), self.config, **self.about())
+            target.write_weights(self.kept(live_weights(self.story)), self.config, **self.about())
+
+    def kept(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the weights file holds.
+
+        Args:
+            weights: by name.
+
+        Returns:
+            The weights, and further arguments that are tensors.
+        """
+        extra = {} if self.story.training_spec is None else self.story.training_spec.extra
+        tensors = {f"{ARGUMENT}{name}": value for name, value in extra.items() if isinstance(value, Tensor)}
+        return {**weights, **tensors}
 
     def about(self) -> dict[str, Any]:
         """What the header of the weights file holds.
@@ -77,11 +93,14 @@ class Fit:
         Returns:
             Best epoch, mode, and what the story was trained on, ready for JSON.
         """
-        spec = None if self.story.training_spec is None else spec_to_json(self.story.training_spec)
-        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": spec}
+        spec = self.story.training_spec
+        if spec is not None and self._fingerprint is None:
+            self._fingerprint = fingerprint(self.story, spec)
+        seen = None if spec is None else spec_to_json(spec)
+        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": seen, "fingerprint": self._fingerprint}
 
     @classmethod
-    def read(cls, directory: RunDirectory, story: Story) -> Fit:
+    def read(cls, directory: RunDirectory, story: Story, arguments: Mapping[str, Any] | None = None) -> Fit:
         """Load a run directory's weights into a story that was built to receive them.
 
         A missing or damaged file, or one of another story, raises FileNotFoundError or ValueError.
@@ -89,17 +108,28 @@ class Fit:
         Args:
             directory: of the run.
             story: of the class and arguments that its configuration names.
+            arguments: further arguments that are neither plain values nor tensors, as `fit` was given them; None, the
+                default: none.
 
         Returns:
             The run.
         """
         config = directory.config()
         weights, about = directory.weights(config)
-        spec = spec_from_json(about["seen"]) if about["seen"] else None
+        tensors = {k.removeprefix(ARGUMENT): weights.pop(k) for k in list(weights) if k.startswith(ARGUMENT)}
+        spec = None
+        if about["seen"]:
+            extra = restored_arguments(about["seen"], tensors, dict(arguments or {}), directory.path)
+            spec = replace(spec_from_json(about["seen"]), extra=extra)
         _load_weights(story, weights, spec, directory.path, about["format"])
+        if spec is not None:
+            check_fingerprint(story, spec, about.get("fingerprint"), directory.path)
         story.training_spec = spec
         return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
 
+
+ARGUMENT = "arguments/"
+"""Before the names of further arguments among the weights."""
 
 _FITS: weakref.WeakKeyDictionary[Story, weakref.WeakSet[Fit]] = weakref.WeakKeyDictionary()
 """The results that hold a story."""

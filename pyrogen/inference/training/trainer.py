@@ -166,6 +166,7 @@ class Trainer:
 
     def _about(self) -> dict[str, Any]:
         self._report_mode()
+        self._keep_arguments()
         return self.fit.about()
 
     def _report_mode(self) -> None:
@@ -175,10 +176,10 @@ class Trainer:
         self.fit.mode_reason = self.step.mode_reason
 
     def _keep_arguments(self) -> None:
-        """Further arguments keep their last values."""
+        """Keep the further arguments' latest values."""
         spec, history = self.story.training_spec, self.fit.history
-        if spec is not None and history:
-            extra = self.program.at_step(Batch({}, spec.n), history[-1]["step"]).extra
+        if spec is not None:
+            extra = self.program.at_step(Batch({}, spec.n), history[-1]["step"] if history else 0).extra
             self.story.training_spec = replace(spec, extra=extra)
 
     def _validate(self) -> float:
@@ -263,6 +264,7 @@ class Trainer:
         loop.restore(state)
         spec, about = state["about"]["seen"], state["about"]
         self.story.training_spec, self.fit.mode = spec_from_json(spec) if spec else None, about["mode"]
+        self._keep_arguments()
         if loop.directory is not None:
             loop.directory.restore_files(self.fit.history, self.fit.config)
-            loop.directory.write_weights(loop.selected(), self.fit.config, **about)
+            loop.directory.write_weights(self.fit.kept(loop.selected()), self.fit.config, **about)
