@@ -218,16 +218,16 @@ class Signature:
         )
 
 
-def unwrap_program(function: Any) -> tuple[Any, int]:
-    """The function inside Pyro's handlers, decorators, modules and bound methods.
+def unwrap_program(function: Any) -> tuple[Any, int, dict[str, Any]]:
+    """The function inside Pyro's handlers, decorators, modules, partials and bound methods.
 
     Args:
         function: a model or guide.
 
     Returns:
-        The innermost function, and how many of its first arguments are bound already.
+        The innermost function, how many of its first arguments are bound already, and those bound by name.
     """
-    bound = 0
+    bound, keywords = 0, dict[str, Any]()
     while True:
         if isinstance(function, nn.Module):
             function = function.forward
@@ -236,7 +236,11 @@ def unwrap_program(function: Any) -> tuple[Any, int]:
         elif isinstance(function, functools.partial) and function.func is _context_wrap:  # (handler, function, self)
             bound += len(function.args) - 2
             function = function.args[1]
-        elif isinstance(function, _bound_partial):
+        elif isinstance(function, _bound_partial):  # around such a partial, whose arguments it shows as its own
+            function = function.func
+        elif isinstance(function, functools.partial):
+            bound += len(function.args)
+            keywords = {**function.keywords, **keywords}
             function = function.func
         elif inspect.ismethod(function):
             bound += 1
@@ -244,10 +248,15 @@ def unwrap_program(function: Any) -> tuple[Any, int]:
         elif getattr(function, "__wrapped__", None) is not None:
             function = function.__wrapped__
         else:
-            return function, bound
+            return function, bound, keywords
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:
-    """The parameters of a program, with Pyro's handlers around it unwrapped."""
-    inner, bound = unwrap_program(function)
-    return list(inspect.signature(inner).parameters.values())[bound:]
+    """The parameters of a program that are not bound already; those bound by name may be given again, by name."""
+    inner, bound, keywords = unwrap_program(function)
+    parameters = list(inspect.signature(inner).parameters.values())[bound:]
+    by_name = next((i for i, p in enumerate(parameters) if p.name in keywords), len(parameters))
+    return parameters[:by_name] + [
+        p.replace(default=keywords.get(p.name, p.default), kind=p.KEYWORD_ONLY) if p.kind in _NAMED else p
+        for p in parameters[by_name:]
+    ]

@@ -156,7 +156,9 @@ def test_losses_are_per_datum_however_the_plate_is_written(seed):
     exact = torch.distributions.MultivariateNormal(torch.zeros(400), torch.eye(400) + 1).log_prob(x) / 400
     finals = []
     for model, q in ((subsampled, guide), (foreign, guide), (scaled, scaled_guide)):
-        run = fit((model, q), {"x": x}, steps=1500, batch_size=100, optimizer=adam(0.01), schedule=cosine(1500), seed=seed)
+        run = fit(
+            (model, q), {"x": x}, steps=1500, batch_size=100, optimizer=adam(0.01), schedule=cosine(1500), seed=seed
+        )
         finals.append(torch.tensor([record["train_elbo"] for record in run.history[-50:]]).mean())
         store = run.story.trainable()
         assert abs(float(store["loc"].detach()) - float(mean)) < 0.01
