@@ -235,6 +235,7 @@ def unwrap_program(function: Any) -> tuple[Any, int, dict[str, Any]]:
             function = function.func.__wrapped__  # type: ignore[attr-defined]
         elif isinstance(function, functools.partial) and function.func is _context_wrap:  # (handler, function, self)
             bound += len(function.args) - 2
+            keywords = {**function.keywords, **keywords}
             function = function.args[1]
         elif isinstance(function, _bound_partial):  # around such a partial, whose arguments it shows as its own
             function = function.func
