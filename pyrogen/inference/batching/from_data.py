@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from pyrogen.data import check_columns
-from pyrogen.inference.batching.loader_batches import Columns, LoaderBatches, length, named_leaves
+from pyrogen.inference.batching.loader_batches import Columns, LoaderBatches, length, named_leaves, rows_of
 from pyrogen.inference.batching.row_batches import RowBatches
 
 Batches = RowBatches | LoaderBatches
@@ -52,7 +52,7 @@ def make_batches(
         ValueError: no rows, or columns of different lengths.
     """
     if isinstance(data, DataLoader):
-        return LoaderBatches(data, total if total is not None else length(data.dataset), device)
+        return LoaderBatches(data, total if total is not None else rows_of(data), device)
     if isinstance(data, Dataset) and not isinstance(data, TensorDataset):
         return _of_dataset(data, wants, device, dtype, total)
     columns, description = _columns(data, wants, dtype, describe, any_name)

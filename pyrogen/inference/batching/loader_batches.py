@@ -34,7 +34,7 @@ class LoaderBatches:
 
     def __init__(self, loader: DataLoader[Any], total: int | None, device: torch.device) -> None:
         self.loader, self.total, self.device = loader, total, device
-        self.rows = length(loader.dataset)
+        self.rows = rows_of(loader)
         self.steps = length(loader)
         self.description: dict[str, Any] = {"class": type(loader).__name__}
 
@@ -100,6 +100,18 @@ class LoaderBatches:
     def _generators(self) -> list[torch.Generator]:
         held = (self.loader.generator, getattr(self.loader.sampler, "generator", None))
         return list({id(g): g for g in held if isinstance(g, torch.Generator)}.values())
+
+
+def rows_of(loader: DataLoader[Any]) -> int | None:
+    """The rows in a loader's data set, where known.
+
+    Args:
+        loader: the loader.
+
+    Returns:
+        The length of its data set; None where that has none, or holds batches (`batch_size=None`).
+    """
+    return None if loader.batch_sampler is None else length(loader.dataset)
 
 
 def length(sized: Any) -> int | None:

@@ -151,17 +151,17 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None, what
         return
     name = plate.name if plate is not None else None
     latents = {**recording.latents(), **latent_sites(recording.guide.sites.values())}
+    for local in (site for site in latents if inside(latents[site], name)):
+        if (problem := _row_latent_problem(story, recording, local, plate)) is not None:
+            raise ValueError(
+                f"{story.name}: latent '{local}' belongs to single rows, {what} {n} of {rows} rows, {problem}"
+            )
     scale = _data_scale(recording, name)
     for shared in outside(latents, name):
         recorder = recording.model if shared in recording.model.scales else recording.guide
         weight = float(torch.as_tensor(recorder.scales[shared]).max())
         if weight == 0 or abs(scale * n / (weight * rows) - 1) > 1e-3:
             raise ValueError(_unscaled(story, recording, shared, f"{what} {n} of {rows} rows"))
-    for local in (site for site in latents if inside(latents[site], name)):
-        if (problem := _row_latent_problem(story, recording, local, plate)) is not None:
-            raise ValueError(
-                f"{story.name}: latent '{local}' belongs to single rows, {what} {n} of {rows} rows, {problem}"
-            )
 
 
 def _row_latent_problem(story: Story, recording: Recording, site: str, plate: Any) -> str | None:

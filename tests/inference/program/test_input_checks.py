@@ -189,7 +189,8 @@ class TestTooNarrow:
                 pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
 
         refused(remedy, (model, AutoNormal(model)), self.x, batch_size=128)
-        refused(remedy, (model, AutoNormal(model)), DataLoader(self.x, batch_size=128))
+        loader = DataLoader(self.x, batch_size=128)
+        refused(remedy.replace("subsample=index", "subsample_size=n"), (model, AutoNormal(model)), loader)
 
     def test_the_remedy_gives_the_right_width(self):
         """Conjugate: the posterior's sd is (10000 + 1/100)^-1/2 = .0100."""
@@ -227,7 +228,7 @@ class TestTooNarrow:
                     z = pyro.sample("z", dist.Normal(0.0, 1.0))
                     pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-        refused("the AutoGuide keeps one for each", PerRow(), self.x[:1000], batch_size=100)
+        refused("AutoDelta would keep its values by their place in the batch", PerRow(), self.x[:1000], batch_size=100)
 
 
 def test_a_loss_that_turns_non_finite_names_step_and_site(tmp_path):
