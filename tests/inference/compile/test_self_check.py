@@ -48,6 +48,27 @@ def test_a_program_that_reads_changing_python_state_is_refused(monkeypatch):
         run(Turns, counts, True, steps=100)
 
 
+@pytest.mark.parametrize("steps", [30, 100])
+def test_under_auto_a_failed_check_ends_compiling_and_steps_go_on(monkeypatch, steps):
+    monkeypatch.setattr("pyrogen.inference.training.defaults.MIN_STEPS_TO_COMPILE", 1)
+    with pytest.warns(UserWarning, match=r"at step \d+ the compiled step differs .* further steps are not compiled"):
+        mixed = run(Turns, counts, "auto", steps=steps)
+    assert mixed.history[-1]["step"] == steps
+    assert "differs from the eager one" in mixed.mode_reason
+
+
+def test_under_auto_a_failed_check_leaves_the_optimizer_whole(monkeypatch):
+    """The program is what it was but for one check that fails: all losses are those of eager steps."""
+    monkeypatch.setattr("pyrogen.inference.training.defaults.MIN_STEPS_TO_COMPILE", 1)
+    eager = run(Topics, counts, False, steps=60)
+    answers = iter([None, "the loss is 1, expected 2"])
+    monkeypatch.setattr("pyrogen.inference.compile.dispatch.difference_between", lambda *_: next(answers, None))
+    with pytest.warns(UserWarning, match="further steps are not compiled"):
+        mixed = run(Topics, counts, "auto", steps=60)
+    for ours, theirs in zip(mixed.history, eager.history, strict=True):
+        assert ours["train_elbo"] == pytest.approx(theirs["train_elbo"], rel=1e-4)
+
+
 class Cancelling(Story):
     """Two terms whose gradients, of some 10^6, cancel but for 1: a last digit of them is a tenth of what is left."""
 
