@@ -19,6 +19,12 @@ from pyrogen.inference import NoWeights, evaluation_context, log_weights
 _MIN_DRAWS = 25
 """Draws from which there are the five largest weights that a Pareto tail is fitted to."""
 
+_NEARLY_ALL, _HARDLY_ANY = 0.9, 0.02
+"""Relative ESS above, and nats of the gap below, which weights hardly vary."""
+
+_ESS_BATCH = 500
+"""Draws in a batch of `typical_ess`."""
+
 _CHUNK = 2**22
 """Weights that are smoothed at once."""
 
@@ -119,9 +125,28 @@ class ImportanceWeights:
         return khat_threshold(self.num_samples)
 
     @property
+    def negligible(self) -> Array:
+        """Whether the weights hardly vary, (N,): ESS above .9 S, and a gap log p(x) - ELBO below .02 nats.
+
+        The Pareto tail of such weights is that of their smallest fluctuations; it says nothing of the guide, and its
+        k-hat grows with the number of draws.
+        """
+        gap = self.log_likelihood.value - self.elbo.value
+        return np.asarray((self.ess > _NEARLY_ALL * self.num_samples) & (gap < _HARDLY_ANY))
+
+    @property
     def unreliable(self) -> Array:
-        """Whether k-hat is above its threshold or unknown, (N,)."""
-        return ~(self.khat <= self.threshold)
+        """Whether k-hat is above its threshold or unknown, and the weights are not negligible, (N,)."""
+        return ~(self.khat <= self.threshold) & ~self.negligible
+
+    @property
+    def typical_ess(self) -> Array:
+        """The ESS over number of draws of a batch of draws, median over batches of about 500, (N,).
+
+        One draw far in a tail can hold a large part of all weight; it is in one batch alone.
+        """
+        batches = np.array_split(self.log_weights, max(1, self.num_samples // _ESS_BATCH))
+        return np.asarray(np.median([ImportanceWeights(b).ess / len(b) for b in batches], 0))
 
     def bound(self, k: int) -> Estimates:
         r"""The k-draw bound $L_k = E \log \frac1k \sum_{j \le k} w_j$ by datum, (N,) in nats; the ELBO at k = 1.

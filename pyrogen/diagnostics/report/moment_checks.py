@@ -9,7 +9,7 @@ import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.guide.corrected_moments import DatumMoments, Moments, datum_moments, shared_moments
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
@@ -17,6 +17,12 @@ from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, cri
 SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 CORRELATION = Bounds(0.2, 0.5)
 NARROW, WIDE = Bounds(0.8, 0.5, above=False), Bounds(1.25, 2.0)  # guide's standard deviation over the posterior's
+ENOUGH = 0.5
+"""ESS over number of draws above which weighted moments are judged whatever the k-hat."""
+
+RMS_SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
+RMS_WIDTH = Bounds(math.log(1.25), math.log(2.0))
+
 LEVEL = 0.8
 """The level of the central intervals whose coverage is judged."""
 
@@ -119,6 +125,28 @@ def _distance(ranks: Array, cells: int) -> float:
     return float(np.abs(below - np.arange(1, cells + 1) / cells).max())
 
 
+def _datum_moments(e: Examination) -> DatumMoments:
+    return datum_moments(e.fitted, e.rows, e.budget.draws, seed=e.seed)
+
+
+def _judge_datum_moments(assessment: Assessment, e: Examination, moments: DatumMoments) -> None:
+    """By the weighted moments of each datum, whose errors do not cancel over data."""
+    k, names = len(moments.names), moments.names
+    place, value, error = worst(moments.rms_shift)
+    about = f"|posterior mean - guide mean| of a latent, root mean square over {e.noun}, in guide's standard deviations"
+    if bad := assessment.judge("datum_shift", value, error, RMS_SHIFT, about, k):
+        share = f"for {float((np.abs(moments.shift.value[:, place]) > RMS_SHIFT.caution).mean()):.0%} of the {e.noun}"
+        message = f"the guide's means of {names[place]} are {value:.2g} standard deviations off (root mean square)"
+        assessment.find("shifted", bad, f"{message}, by more than {RMS_SHIFT.caution} {share}", TRAIN_LONGER)
+    place, value, error = worst(moments.rms_log_width)
+    about = f"|log(guide's standard deviation / posterior's)| of a latent, root mean square over {e.noun}"
+    if bad := assessment.judge("datum_width", value, error, RMS_WIDTH, about, k):
+        ratio = 1 + moments.width.value[:, place]
+        low, high = (float(np.quantile(ratio, q)) for q in (0.1, 0.9))
+        message = f"the guide's standard deviations of {names[place]} are {low:.2f} to {high:.2f} times the posterior's"
+        assessment.find("wide" if low > 1 else "narrow", bad, f"{message} (80% of the {e.noun})", WEIGHT_OR_ENRICH)
+
+
 def _shared_moments(e: Examination) -> Moments:
     return shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed)
 
@@ -134,9 +162,12 @@ def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Momen
     assessment.report("relative_ess", float(weights.ess[0] / draws), math.nan, about)
     # Its own error, (1 + k) over the root of the tail's size, is reported, but a guide must be below the threshold.
     error = (1 + khat) / math.sqrt(3 * math.sqrt(draws)) if math.isfinite(khat) else math.nan
-    passes = khat <= weights.threshold
+    varying = not weights.negligible[0] and float(weights.typical_ess[0]) <= ENOUGH
+    passes = khat <= weights.threshold or not varying
     verdict: Verdict = "believe" if passes else "caution" if e.mixed else "do not believe"
     about = f"Pareto k-hat of the joint importance weights of all {k} latents, {draws} draws"
+    if not varying:
+        about += "; not judged where the ESS is above half of the draws"
     assessment.metrics["khat"] = Metric(khat, error, weights.threshold, verdict, assessment.part, about)
     if passes:
         _judge_moments(assessment, moments)
@@ -166,4 +197,5 @@ def _judge_moments(assessment: Assessment, moments: Moments) -> None:
 
 
 CALIBRATION = Check("calibration", "guide", ("local",), _calibration, _judge_calibration)
+DATUM_MOMENTS = Check("datum_moments", "guide", ("local",), _datum_moments, _judge_datum_moments)
 SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)
