@@ -148,5 +148,5 @@ def _column_name(story: Story, key: str | int) -> str:
     """The name of a column; of one without, that of the model's parameter that it binds to."""
     if isinstance(key, str):
         return key
-    names = Program(story).signatures[0].columns
+    names = Program(story).signatures[0].positions
     return names[key] if key < len(names) else f"column_{key}"

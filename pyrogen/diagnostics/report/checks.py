@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     moments.DATUM_MOMENTS,
     guide.INFERENCE_GAPS,
     moments.SHARED_MOMENTS,
+    moments.STARTS,
     guide.CONVERGENCE,
     latents.ACTIVE_UNITS,
     latents.ELBO_SURGERY,
@@ -59,7 +60,8 @@ def diagnose(
     diagnoses.
 
     Args:
-        fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained; or a list of several fits of one
+            model, from several initial values, of which the first is examined and the others are held against it.
         data: columns as `fit` takes them, preferably held-out data. Where data share latents, the posterior is that of
             the training data: `training`, or `data` if it is None.
         training: the training columns, for overfitting and memorization; None by default, which skips both.

@@ -71,6 +71,7 @@ class Examination:
 
     Attributes:
         kind: which posterior there is to check.
+        starts: several fits of one model, to be compared; empty where there is one.
         rows: the examined data as one batch.
         observed: names of the observed sites.
         mixed: some latents are shared, and others belong to a datum.
@@ -82,6 +83,8 @@ class Examination:
     """
 
     def __init__(self, fitted: Any, data: Any, training: Any, budget: Budget, seed: int) -> None:
+        self.starts = list(fitted) if isinstance(fitted, list) and len(fitted) > 1 else []
+        fitted = fitted[0] if isinstance(fitted, list) and fitted else fitted
         self.fitted, self.data, self.training, self.budget, self.seed = fitted, data, training, budget, seed
         self.results: dict[str, Any] = {}
         with evaluation_context(fitted, seed) as context:

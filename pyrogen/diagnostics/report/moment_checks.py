@@ -10,6 +10,7 @@ import numpy as np
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import DatumMoments, Moments, datum_moments, shared_moments
+from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
@@ -22,6 +23,8 @@ ENOUGH = 0.5
 
 RMS_SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 RMS_WIDTH = Bounds(math.log(1.25), math.log(2.0))
+
+APART = Bounds(0.5, 1.0)  # standard deviations
 
 LEVEL = 0.8
 """The level of the central intervals whose coverage is judged."""
@@ -197,5 +200,31 @@ def _judge_moments(assessment: Assessment, moments: Moments) -> None:
 
 
 CALIBRATION = Check("calibration", "guide", ("local",), _calibration, _judge_calibration)
+def _starts(e: Examination) -> Starts:
+    if not e.starts:
+        raise ValueError("there is one run: pass several, diagnose([run, another, ...], data), to look for other modes")
+    return compare_starts(e.starts, e.rows, min(1000, e.budget.shared_draws), seed=e.seed)
+
+
+def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> None:
+    """By the distance of several fits, in standard deviations of their guides."""
+    far, relabelled = float(starts.distances.max()), float(starts.relabelled.max())
+    about = f"largest distance of the means of two of {len(starts.means)} starts, in standard deviations"
+    if relabelled <= APART.caution < far:
+        assessment.report("distance_of_starts", far, math.nan, f"{about}; {relabelled:.2g} after relabelling")
+        message = f"the {len(starts.means)} starts differ in the order of their labels alone (label switching)"
+        remedy = "what does not depend on the labels can be read; order them in the model for what does"
+        assessment.find("label switching", None, message, remedy)
+    elif bad := assessment.judge("distance_of_starts", far, math.nan, APART, about):
+        nats = np.ptp(starts.log_joint)
+        message = (
+            f"the {len(starts.means)} starts ended in different modes: means of {starts.farthest} are {far:.2g} "
+            f"standard deviations apart, log p(x, z) differs by {nats:.2g} nats"
+        )
+        remedy = "one guide does not hold them all: use MCMC with several chains, or remove the symmetry"
+        assessment.find("modes", bad, message, remedy)
+
+
+STARTS = Check("starts", "guide", ("shared",), _starts, _judge_starts, takes_points=True)
 DATUM_MOMENTS = Check("datum_moments", "guide", ("local",), _datum_moments, _judge_datum_moments)
 SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)

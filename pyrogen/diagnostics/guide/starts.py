@@ -1,0 +1,116 @@
+"""Fits from several starts, held against each other: another mode of the posterior shows in no weight of one fit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyrogen.diagnostics.core.estimates import Array
+from pyrogen.diagnostics.core.posterior_draws import collect_draws
+from pyrogen.diagnostics.core.row_blocks import require_training_rows
+from pyrogen.inference import evaluation_context
+
+_MAX_LABELS = 6
+"""Labels of which all permutations are tried."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Means of K latents under the guides of R fits.
+
+    Args:
+        names: of the latents, (K,).
+        means: (R, K).
+        sds: (R, K) standard deviations.
+        log_joint: (R,) mean of log p(x, z) over a guide's draws, in nats.
+        relabelled: (R, R) largest distance of two fits after the best permutation of labels, as `distances`.
+    """
+
+    names: tuple[str, ...]
+    means: Array
+    sds: Array
+    log_joint: Array
+    relabelled: Array
+
+    @property
+    def distances(self) -> Array:
+        """The largest distance of two fits' means, in their root mean square standard deviation, (R, R)."""
+        return _distances(self.means[:, None], self.means[None], self.sds[:, None], self.sds[None])
+
+    @property
+    def farthest(self) -> str:
+        """The latent whose means are farthest apart."""
+        gap = np.ptp(self.means, 0) / np.sqrt((self.sds**2).mean(0)).clip(1e-12)
+        return self.names[int(np.argmax(gap))]
+
+    def __str__(self) -> str:
+        return f"{len(self.means)} starts; means up to {self.distances.max():.2g} sd apart, {self.farthest} the most"
+
+
+def compare_starts(runs: Sequence[Any], data: Any, num_samples: int = 1000, *, seed: int = 0) -> Starts:
+    """Compare the guides of several fits of one model with shared latents, such as from several initial values.
+
+    Args:
+        runs: at least two fits, each a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
+        data: the training data.
+        num_samples: draws from each guide, 1,000 by default.
+        seed: of the draws, 0 by default.
+
+    Returns:
+        Their means, standard deviations and distances.
+
+    Raises:
+        ValueError: there are fewer than two runs, they are of different latents, or the data are not those of training.
+
+    References:
+        Gelman, Rubin 1992, Statistical Science 7(4); Stephens 2000, JRSS B 62(4) (label switching).
+    """
+    if len(runs) < 2:
+        raise ValueError(f"expected at least two runs to compare, got {len(runs)}")
+    sites: list[dict[str, Array]] = []
+    joint: list[float] = []
+    for run in runs:
+        with evaluation_context(run, seed) as context:
+            batch = context.batch(data)
+            require_training_rows(context.story, batch)
+            arrays = collect_draws(context.story, batch, {"posterior", "sample_stats"}, num_samples)
+        if not {"posterior", "sample_stats"} <= set(arrays.groups):
+            raise ValueError(f"{context.story.name}: no draw has a density of all latents together")
+        sites.append({name: v.values[0].astype(np.float64) for name, v in arrays.groups["posterior"].items()})
+        joint.append(float(arrays.groups["sample_stats"]["lp"].values[0].mean()))
+    if len({tuple((name, draws.shape) for name, draws in one.items()) for one in sites}) > 1:
+        raise ValueError("the runs have different latents: compare fits of one model")
+    names = [f"{name}{list(i) if i else ''}" for name, draws in sites[0].items() for i in np.ndindex(draws.shape[1:])]
+    means, sds = ([{n: getattr(d, of)(0) for n, d in one.items()} for one in sites] for of in ("mean", "std"))
+    flat = (np.stack([_flat(one) for one in part]) for part in (means, sds))
+    pairs = [[_relabelled(means[i], means[j], sds[i], sds[j]) for j in range(len(runs))] for i in range(len(runs))]
+    return Starts(tuple(names), *flat, np.asarray(joint), np.asarray(pairs))
+
+
+def _flat(sites: dict[str, Array]) -> Array:
+    return np.concatenate([site.ravel() for site in sites.values()])
+
+
+def _distances(a: Array, b: Array, a_sd: Array, b_sd: Array) -> Array:
+    return np.asarray((np.abs(a - b) / np.sqrt((a_sd**2 + b_sd**2) / 2).clip(1e-12)).max(-1))
+
+
+def _relabelled(a: dict[str, Array], b: dict[str, Array], a_sd: dict[str, Array], b_sd: dict[str, Array]) -> float:
+    """The least distance over permutations of labels: of all axes of one size, in all sites at once."""
+    least = float(_distances(_flat(a), _flat(b), _flat(a_sd), _flat(b_sd)))
+    for size in {n for site in a.values() for n in site.shape if 1 < n <= _MAX_LABELS}:
+        for order in itertools.permutations(range(size)):
+            mean, sd = (_flat({name: _permuted(site, size, order) for name, site in one.items()}) for one in (a, a_sd))
+            least = min(least, float(_distances(mean, _flat(b), sd, _flat(b_sd))))
+    return least
+
+
+def _permuted(site: Array, size: int, order: Sequence[int]) -> Array:
+    for axis, n in enumerate(site.shape):
+        if n == size:
+            site = np.take(site, order, axis)
+    return site
