@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from keyword import iskeyword
 from typing import Any, Protocol
 
 import pyro
@@ -74,7 +75,7 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     except Exception as error:
         if spec is None or not spec.sites:
             raise
-        return _observed_values(story, _trace_on_placeholders(story, spec, n, columns, error), plate, n)
+        return _observed_values(story, _trace_of_rows(story, spec, n, columns, error), plate, n)
     if plate is None:
         frame = data_plate(trace.nodes.values(), n)
         plate = frame.name if frame is not None else _common_plate(trace, model.columns, n)
@@ -186,6 +187,21 @@ def _at_one_seed(values: Iterable[int]) -> Iterator[int]:
             yield value
 
 
+def _trace_of_rows(story: _Story, spec: TrainingSpec, n: int, columns: dict[str | int, Any], error: Exception) -> Any:
+    """The trace on n placeholders; where only as many rows as in training are possible, the refusal says so."""
+    try:
+        return _trace_on_placeholders(story, spec, n, columns, error)
+    except ValueError as refusal:
+        if columns or n == spec.n:
+            raise
+        try:
+            trace = _trace_on_placeholders(story, spec, spec.n, {}, error)
+        except ValueError:
+            raise refusal from None
+        _check_rows(story, trace, spec.plate, n)
+        raise
+
+
 def _trace_on_placeholders(
     story: _Story, spec: TrainingSpec, n: int, columns: dict[str | int, Any], error: Exception
 ) -> Any:
@@ -223,7 +239,7 @@ def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any
     observed = _observed_columns(story, spec)
     names = [name_of(key, model) for key in spec.columns if model.accepts(key) and key not in observed]
     missing = [name for name in names if name not in given]
-    if missing and all(name.isidentifier() and name != "n" for name in missing):
+    if missing and all(name.isidentifier() and not iskeyword(name) and name not in ("n", "self") for name in missing):
         return f"pass the columns that it conditions on, as in sample(n, {', '.join(f'{m}=...' for m in missing)})"
     columns = ", ".join(repr(name_of(key, model)) for key in spec.columns)
     return f"use posterior_predictive(run, data), with data of the columns {columns}"

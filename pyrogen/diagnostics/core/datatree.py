@@ -143,8 +143,8 @@ class DrawArrays:
             differing = self.groups.get(group, {}).keys() ^ other.groups.get(group, {}).keys()
             if differing:
                 raise ValueError(
-                    f"site '{min(differing)}' of {group} is there for some rows alone, so its draws make no array: pass "
-                    "fewer rows, or write it with a mask in place of sites that come and go"
+                    f"site '{min(differing)}' of {group} is there for some rows alone, so its draws make no array: "
+                    "pass fewer rows, or write it with a mask in place of sites that come and go"
                 )
         for group, variables in self.groups.items():
             for name, mine in variables.items():
