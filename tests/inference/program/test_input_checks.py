@@ -360,12 +360,10 @@ def test_a_model_of_factors_alone():
     assert len(fit(Factors(), torch.ones(5), steps=2).history) == 2
 
 
-RATES = torch.tensor([1.0, 3.0])
+RATES, NOUGHT = torch.tensor([1.0, 3.0]), torch.tensor(0.0)
 ZEROS_AND_MORE = torch.where(torch.arange(20) % 3 == 0, 0.0, torch.linspace(0.1, 0.9, 20))
 WIDER = {
-    "masked mixture": lambda k, r, x: dist.MaskedMixture(
-        x == 0, dist.Gamma(RATES[k], r), dist.Delta(torch.tensor(0.0))
-    ),
+    "masked mixture": lambda k, r, x: dist.MaskedMixture(x == 0, dist.Gamma(RATES[k], r), dist.Delta(NOUGHT)),
     "masked intervals": lambda k, r, x: dist.MaskedMixture(
         x < 0.5, dist.Uniform(torch.tensor(0.4), RATES[k] + r), dist.Uniform(-RATES[k], torch.tensor(0.5))
     ),
@@ -400,18 +398,29 @@ def test_values_under_a_distribution_with_more_dimensions_than_they(name):
     assert tree["log_likelihood"]["x"].shape == (1, 2, 20)
 
 
-def test_values_under_vectorized_particles_and_a_list_for_a_batch_shape():
+def test_a_batch_shape_that_is_a_list():
+    """As Pyro's plates give it to a distribution without parameters."""
+
     def model(x):
         m = pyro.sample("m", dist.Normal(0.0, 1.0))
         with pyro.plate("data", len(x)):
             pyro.sample("gamma", dist.TruncatedPolyaGamma(torch.tensor(1.0)), obs=x + 0.1)
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    run = fit((model, AutoNormal(model)), ZEROS_AND_MORE, steps=1, progress=False)
+    assert to_datatree(run, ZEROS_AND_MORE, 2)["observed_data"]["gamma"].shape == (20,)
+
+
+def test_values_under_vectorized_particles():
+    def model(x):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
             uniform = dist.Uniform(m - 10, m + 10)
             pyro.sample("x", dist.MaskedMixture(x == 0, uniform, dist.Delta(torch.tensor(0.0))), obs=x)
 
     objective = Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)
     run = fit((model, AutoNormal(model)), ZEROS_AND_MORE, objective=objective, steps=2, progress=False)
     assert math.isfinite(run.history[-1]["train_elbo"])
-    assert to_datatree(run, ZEROS_AND_MORE, 2)["observed_data"]["gamma"].shape == (20,)
 
 
 def test_values_outside_of_a_wider_support_are_still_refused():
@@ -421,6 +430,5 @@ def test_values_outside_of_a_wider_support_are_still_refused():
             rate = pyro.param("r", torch.tensor(1.0), constraint=dist.constraints.positive)
             pyro.sample("x", dist.Exponential(RATES[k] * rate), obs=x)
 
-    refused(
-        r"site 'x': Exponential has support .*first bad value -1\)", (model, lambda x: None), torch.tensor([1.0, -1.0])
-    )
+    pair, x = (model, lambda x: None), torch.tensor([1.0, -1.0])
+    refused(r"site 'x': Exponential has support .*first bad value -1\)", pair, x)
