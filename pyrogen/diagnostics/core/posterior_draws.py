@@ -135,7 +135,7 @@ def _add_log_densities(arrays: DrawArrays, structure: ProgramStructure, start: i
 
 
 def _add_constants(arrays: DrawArrays, story: Story, structure: ProgramStructure, model: Any) -> None:
-    _, again = structure.run()
+    again = structure.run()[1] if "observed_data" in arrays.wanted else model
     for name in structure.observed:
         if not torch.equal(*(torch.as_tensor(trace.nodes[name]["value"]) for trace in (model, again))):
             continue  # the difference of data to something drawn

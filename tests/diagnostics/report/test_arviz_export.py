@@ -249,6 +249,28 @@ def test_latents_that_come_and_go(on):
     assert tree["log_likelihood"]["x"].shape == (1, 20, 6)
 
 
+@pytest.mark.parametrize(
+    "on", [lambda run: run < 12, lambda run: run > 12, lambda run: run % 2 == 0], ids=["first", "last", "now and then"]
+)
+@pytest.mark.parametrize("groups", [["posterior"], ["log_likelihood"], ["posterior_predictive"]])
+def test_observations_that_come_and_go(on, groups):
+    runs = []
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
+            if on(len(runs)):
+                pyro.sample("again", dist.Normal(mu, 1.0), obs=x)
+
+    def guide(x):
+        runs.append(None)
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"'again' is not observed in every draw.* sites that come and go"):
+        to_datatree((model, guide), torch.randn(6), 20, groups=groups)
+
+
 def residual_model(x, y):
     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
     with pyro.plate("data", len(x)):
