@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyrogen.diagnostics.core.datatree import DrawArrays
@@ -104,8 +105,9 @@ def _draw_block(story: Story, structure: ProgramStructure, arrays: DrawArrays) -
 
 
 def _add_posterior(arrays: DrawArrays, structure: ProgramStructure, start: int, guide: Any, model: Any) -> None:
-    for name in structure.latents:
-        arrays.add_draws("posterior", name, start, *structure.draws_of(model.nodes[name]))
+    for name, site in latent_sites(model.nodes.values()).items():  # of this draw: sites may come and go
+        if name in guide.nodes:
+            arrays.add_draws("posterior", name, start, *structure.draws_of(site))
     for name, site in deterministic_sites(model).items():
         # What may depend on a latent that is summed out has no value in this draw.
         if not (structure.summed_out and structure.plate is not None and inside(site, structure.plate.name)):
@@ -143,7 +145,10 @@ def _add_log_densities(arrays: DrawArrays, structure: ProgramStructure, start: i
 
 
 def _add_constants(arrays: DrawArrays, story: Story, structure: ProgramStructure, model: Any) -> None:
+    again = structure.run()[1] if "observed_data" in arrays.wanted else model
     for name in (name for name in structure.observed if name not in structure.left_out):
+        if not torch.equal(*(torch.as_tensor(trace.nodes[name]["value"]) for trace in (model, again))):
+            continue  # the difference of data to something drawn
         values, dims = structure.draws_of(model.nodes[name])
         arrays.add_constant("observed_data", name, values[0], dims)
     for key, column in structure.batch.columns.items():

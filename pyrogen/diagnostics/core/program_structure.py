@@ -25,6 +25,7 @@ from pyrogen.story import (
     full_value,
     inside,
     latent_sites,
+    observed_sites,
     outside,
 )
 from pyrogen.story.observations import observes
@@ -76,9 +77,20 @@ class ProgramStructure:
 
         Returns:
             The traces of guide and model.
+
+        Raises:
+            ValueError: a site is observed in some runs alone.
         """
         guide = poutine.trace(self.guide).get_trace(self.batch)
-        return guide, poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
+        model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
+        changed = {name for name in self.observed if name not in model.nodes}
+        changed |= {name for name in observed_sites(model.nodes.values()) if name not in self.observed}
+        if changed:
+            raise ValueError(
+                f"site '{min(changed)}' is not observed in every draw, so its draws make no array: write it with a "
+                "mask in place of sites that come and go"
+            )
+        return guide, model
 
     def draws_of(self, site: Any) -> tuple[Tensor, list[str | None]]:
         """A site's value, draw by draw.

@@ -45,7 +45,8 @@ def to_datatree(
       `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
       where there are several), as `ImportanceWeights` defines them.
       With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
-    - `observed_data`; `constant_data`: the columns that the story takes and does not observe.
+    - `observed_data`, without sites that observe a difference of the data to something drawn; `constant_data`: the
+      columns that the story takes and does not observe.
 
     A group is omitted if the story has nothing for it, and one that needs the observed columns where these were left
     out, as at new covariates. Latents marked for enumeration are summed out.

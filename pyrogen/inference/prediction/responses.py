@@ -85,11 +85,13 @@ def check_rows(program: Program, guide: Any, batch: Batch) -> Any:
     plate = program.story.training_spec.plate if program.story.training_spec is not None else "data"
     for name, site in latent_sites(guide.nodes.values()).items():
         frame = next((frame for frame in site["cond_indep_stack"] if frame.name == plate), None)
-        if site["infer"].get("is_auxiliary") or frame is None:
+        if site["infer"].get("is_auxiliary") or frame is None or frame.dim is None:
             continue
-        if frame.dim is not None and frame.size != batch.n:
+        # An EasyGuide's plate does not know its size.
+        size = frame.size if frame.size >= 0 else site["value"].shape[frame.dim - site["fn"].event_dim]
+        if size != batch.n:
             raise ValueError(
-                f"{program.story.name}: the guide draws '{name}' for its own {frame.size} rows, got {batch.n} rows: "
+                f"{program.story.name}: the guide draws '{name}' for its own {size} rows, got {batch.n} rows: "
                 "pass the rows that it was trained on, or train a guide that computes it from the data"
             )
     return guide
