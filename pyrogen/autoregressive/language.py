@@ -155,6 +155,6 @@ class LanguageModel(AutoregressiveStory):
         Args:
             data: the columns by name, among them `x`, (n, max_length).
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, integer=True)
         check_length(self.name, data, self.event_shape[0])
         self.likelihood.check(elements(data["x"], data.get("length")))

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.messages import refuse_masked
 from pyrogen.story.arguments import Batch, Signature
 from pyrogen.story.sites import data_plate, latent_sites, outside
 from pyrogen.story.training_spec import TrainingSpec
@@ -124,6 +125,7 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
 
 
 def _as_column(value: Any, n: int, key: str) -> Tensor:
+    refuse_masked(f"column '{key}'", value)
     tensor = torch.as_tensor(value)
     if tensor.dim() == 0:
         return tensor.expand(n)

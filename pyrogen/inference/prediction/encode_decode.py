@@ -16,6 +16,7 @@ from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents, mean_of, point_of
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
+from pyrogen.messages import refuse_masked
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
 
 
@@ -262,6 +263,7 @@ def _blank(program: Program, n: int, given: Mapping[str, Any]) -> Batch:
     for name, value in given.items():
         if name not in columns:
             raise ValueError(f"{story.name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
+        refuse_masked(f"column '{name}'", value)
         tensor = torch.as_tensor(value)
         columns[name] = tensor.expand(n) if tensor.dim() == 0 else tensor
     spec = story.training_spec
