@@ -12,7 +12,9 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrogen.data import Columns, Splits, data_root, describe, load
+from pyrogen.data import Columns, Splits, data_root, describe
+from pyrogen.data.registry import read
+from pyrogen.data.texts import encoded_as
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story
@@ -156,6 +158,30 @@ def _counts(column: Tensor) -> list[int] | None:
     return column[column >= 0].bincount().tolist() or None
 
 
+def print_notes(splits: Splits) -> None:
+    """Print how data were understood, where that is not obvious.
+
+    Args:
+        splits: the data.
+    """
+    for note in splits.notes:
+        print(f"{splits.name}: {note}", flush=True)
+
+
+def _in_codes_of(story: Story, splits: Splits, protocol: Mapping[str, Any]) -> Splits:
+    """Data whose characters and classes have the numbers that they had in training."""
+    alphabet, names = protocol.get("alphabet"), protocol.get("class_names")
+    spec = story.training_spec
+    if protocol and (splits.alphabet is None) != (alphabet is None):
+        was, got = ("text", "numbers") if alphabet is not None else ("numbers", "text")
+        raise ValueError(
+            f"{splits.name}: the run was trained on {was}, and these data are {got}: pass data of its kind"
+        )
+    if alphabet is not None and spec is not None and "x" in spec.columns:
+        splits = encoded_as(splits, alphabet, spec.columns["x"].shape[0])
+    return splits if names is None else splits.with_class_names(tuple(names))
+
+
 def reload_data(story: Story, config: Mapping[str, Any], source: str | None, root: Path | None) -> Splits:
     """Load the data that a run was trained on, or others, and prepare them as in training.
 
@@ -175,7 +201,10 @@ def reload_data(story: Story, config: Mapping[str, Any], source: str | None, roo
     name = source or protocol.get("source") or protocol.get("data")
     if name is None:
         raise ValueError("config.json does not name the data that the run was trained on: pass --data")
-    splits = load(name, root=data_root(root, protocol.get("root")))
+    splits = read(name, data_root(root, protocol.get("root")))
+    if source is not None:
+        print_notes(splits)
+    splits = _in_codes_of(story, splits, protocol)
     rows = splits.protocol()["rows"]
     if source is None and rows != protocol["rows"]:
         then, now = ("/".join(map(str, sizes.values())) for sizes in (protocol["rows"], rows))

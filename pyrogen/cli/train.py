@@ -13,10 +13,17 @@ import typer
 
 from pyrogen.adversarial import AdversarialLoss, detect_failures
 from pyrogen.catalog import Entry, find
-from pyrogen.cli.data_protocol import build_protocol, describe_preparation, prepare, required_preparation
+from pyrogen.cli.data_protocol import (
+    build_protocol,
+    describe_preparation,
+    prepare,
+    print_notes,
+    required_preparation,
+)
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.data import Columns, Splits, load
+from pyrogen.data import Columns, Splits
+from pyrogen.data.registry import read
 from pyrogen.inference import Fit, RunDirectory, active_units, adam, fit
 from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip
@@ -87,7 +94,7 @@ def train(
     options = {option: value for option, value in given.items() if value is not None}
     options |= {} if objective is None else {"objective": parse_objective(objective)}
     entry, settings = find(name), parse_pairs("--set", setting or [])
-    raw = load(data, root=data_dir, download=download)
+    raw = read(data, data_dir, download)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     story = _build(entry, settings, raw, seed)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
@@ -116,6 +123,12 @@ def _prepare(
     splits = prepare(raw, binarize or required_preparation(story, raw), seed)
     reason = "" if binarize else ", as the likelihood needs it"
     print(f"{entry.name} on {splits.name}, {describe_preparation(splits)}{reason}", flush=True)
+    print_notes(splits)
+    unused = [name for name in raw.train if not any(signature.accepts(name) for signature in story.signatures())]
+    if unused:
+        print(
+            f"not used: {', '.join(map(repr, unused))}; {story.name} takes {', '.join(story.signatures()[0].columns)}"
+        )
     return splits
 
 

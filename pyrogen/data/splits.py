@@ -125,6 +125,29 @@ class Splits:
             "rows": {key: part.rows for key, part in zip(_SPLITS, self._parts(), strict=True)},
         }
 
+    def with_class_names(self, names: tuple[str, ...]) -> Splits:
+        """The same data, their classes numbered as those of other data.
+
+        Args:
+            names: of the classes of the other data, in the order of their numbers.
+
+        Returns:
+            New splits. Data whose classes have no names are returned as they are.
+
+        Raises:
+            ValueError: the data have a class that the other data have not.
+        """
+        if self.class_names is None:
+            return self
+        unknown = [each for each in self.class_names if each not in names]
+        if unknown:
+            raise ValueError(
+                f"{self.name}: class {unknown[0]!r} is none of {', '.join(map(repr, names))}: rename or remove it"
+            )
+        number = torch.tensor([names.index(each) for each in self.class_names])
+        parts = [Columns({**part, "y": number[part["y"]]}, part.transform) for part in self._parts()]
+        return self._with_parts(parts, classes=len(names), class_names=names)
+
     def binarized(self, mode: str, seed: int = 0) -> Splits:
         """The same data with x in {0, 1}, the grey values taken as probabilities.
 
