@@ -12,6 +12,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrogen.catalog import CATALOG, Entry
+from pyrogen.catalog.settings import settings_of
 from pyrogen.data import Columns, Splits, data_root, describe
 from pyrogen.data.registry import read
 from pyrogen.data.texts import encoded_as
@@ -23,6 +25,43 @@ DEQUANTIZED = "dequantized"
 """The mode of preparation beside those of `Splits.binarized`."""
 _MAX_LABEL = 10_000
 """Columns of whole numbers up to here are labels, whose frequencies are kept."""
+
+
+def check_columns_of(entry: Entry, settings: Mapping[str, Any], raw: Splits) -> None:
+    """Refuse data without the columns that a built-in story needs, and say what they have.
+
+    Args:
+        entry: the story's.
+        settings: those that were set.
+        raw: the data.
+
+    Raises:
+        ValueError: there is no `x`, or there are no labels `y` for a story that is given labels.
+    """
+    asked = settings_of(entry.build)
+    if entry.name not in CATALOG or "event_shape" not in asked:
+        return
+    have = ", ".join(f"{name!r} {tuple(column.shape[1:])}" for name, column in raw.train.items())
+    if "x" not in raw.train:
+        raise ValueError(
+            f"{raw.name} has the columns {have} (name and shape of a row); {entry.name} expects 'x', and labels as 'y': "
+            "save them by numpy.savez(FILE, x=..., y=...)"
+        )
+    given_labels = entry.name.startswith("conditional_") or settings.get("conditional") is True
+    labelled = "classes" in asked and (asked["classes"].required or given_labels)
+    if not labelled or raw.classes is not None or settings.keys() & {"condition", "classes"}:
+        return
+    y = raw.train.get("y")
+    found = f"the columns {have}"
+    if y is not None and y.dtype == torch.int64 and y.dim() == 1:
+        found = f"'y' from {int(y.min()):,} to {int(y.max()):,} with {len(y.unique()):,} different values"
+    elif y is not None:
+        found = f"'y' of {str(y.dtype).removeprefix('torch.')} and shape (n, {', '.join(map(str, y.shape[1:]))})"
+    vector = ", or a vector 'y' with --set condition=[LENGTH]" if "condition" in asked else ""
+    raise ValueError(
+        f"{raw.name} has {found}; {entry.name} expects labels 'y', whole numbers from 0 to the number of classes - 1"
+        f"{vector}: number them by numpy.unique(y, return_inverse=True)[1]"
+    )
 
 
 def required_preparation(story: Story, splits: Splits) -> str:

@@ -12,6 +12,7 @@ import typer
 from torch import Tensor
 
 from pyrogen.adversarial import Adversarial
+from pyrogen.cli.convergence import describe_convergence
 from pyrogen.cli.data_protocol import (
     DEQUANTIZED,
     describe_preparation,
@@ -52,6 +53,8 @@ def evaluate(
             features = suited_features(splits.train)
             quality = sample_quality(run.story, columns, features=features, seed=seed, training=splits.train)
         report, elbo_error = _report(run.story, splits, split, columns, k, seed)
+        if line := describe_convergence(run.history, run.best_epoch, splits.train):
+            print(f"training: {line}")
     report["sample_quality"] = None if quality is None else quality.to_dict()
     if report["kind"] is None:
         print(f"pyrogen: {run.story.name} has no density: {run.story.unsupported['density']}", file=sys.stderr)

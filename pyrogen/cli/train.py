@@ -13,8 +13,10 @@ import typer
 
 from pyrogen.adversarial import AdversarialLoss, detect_failures
 from pyrogen.catalog import Entry, find
+from pyrogen.cli.convergence import check_divergence, describe_convergence
 from pyrogen.cli.data_protocol import (
     build_protocol,
+    check_columns_of,
     describe_preparation,
     prepare,
     print_notes,
@@ -61,6 +63,8 @@ Precision = Annotated[
 ]
 
 _LEARNING_RATE = 1e-3
+_NO_RATE = 1e-30
+_OF_A_STEP = ("batch_size", "objective", "precision", "seed", "device")
 _ACTIVITY_ROWS = 1000
 _STRIP_IMAGES = 10
 
@@ -100,14 +104,27 @@ def train(
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
     callbacks = [_strip(story, splits, out)] if options.pop("strip", False) else []
+    rate = options.get("lr", entry.training.get("lr", _LEARNING_RATE))
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks}
     run = fit(story, columns, validation=splits.validation, **options)
+
+    def begin() -> float:
+        """The ELBO of the first step: that of a run of one step which changes nothing."""
+        one = {key: value for key, value in options.items() if key in _OF_A_STEP}
+        still = {**one, "steps": 1, "optimizer": adam(_NO_RATE), "progress": False}
+        return fit(_build(entry, settings, raw, seed), columns, **still).history[0]["train_elbo"]
+
     _summarize(run, splits, out, name, epochs_before)
+    if not getattr(options.get("objective"), "warmup", None):  # whose ELBO falls as the KL divergence gains weight
+        check_divergence(run.history, rate, splits.train, begin)
+    if epochs_before != len(run.history):
+        _say_what_is_next(run, splits, out, name)
 
 
 def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> Story:
     """The story as the settings and the data determine it, its weights drawn by the seed alone."""
+    check_columns_of(entry, settings, raw)
     from_data = {"event_shape": raw.event_shape, "classes": raw.classes, "levels": raw.levels}
     from_data["symbols"] = None if raw.alphabet is None else len(raw.alphabet)
     with seeded(seed):
@@ -201,6 +218,12 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str, epochs_before: in
         print(f"{steps}, {last['seconds']:.1f} s{_best_epoch(run, splits)}")
         _print_adversarial(last)
     _print_active_units(run, splits)
+
+
+def _say_what_is_next(run: Fit, splits: Splits, out: Path, name: str) -> None:
+    """Print whether the run has converged, where it is kept, and the next command."""
+    if line := describe_convergence(run.history, run.best_epoch, splits.train):
+        print(line)
     print(f"kept in {out}")
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
     print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")
