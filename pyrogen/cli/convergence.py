@@ -29,7 +29,7 @@ def describe_convergence(history: History, best_epoch: int | None, columns: Mapp
         columns: training data (N, ...) by name.
 
     Returns:
-        One line; None where nothing shows it, or the run took no steps.
+        One line; None where nothing shows it, as in fewer than 4 epochs, or the run took no steps.
     """
     elbo = np.array([record["train_elbo"] for record in history if "train_elbo" in record])
     if not len(elbo) or not np.isfinite(elbo).all():
@@ -37,8 +37,7 @@ def describe_convergence(history: History, best_epoch: int | None, columns: Mapp
     if large := _beyond_reach(history, columns):
         return f"not converged: {large}"
     if len(elbo) < _FEWEST_RECORDS:
-        count = "1 epoch is" if len(elbo) == 1 else f"{len(elbo)} epochs are"
-        return f"{count} too few to see whether the ELBO has converged: train longer (--epochs, --resume)"
+        return None
     if best_epoch is not None and best_epoch < 0.9 * len(history):
         return None  # more training does not help on validation data
     y = elbo[len(elbo) // 2 :]

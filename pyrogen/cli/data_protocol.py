@@ -44,8 +44,8 @@ def check_columns_of(entry: Entry, settings: Mapping[str, Any], raw: Splits) -> 
     have = ", ".join(f"{name!r} {tuple(column.shape[1:])}" for name, column in raw.train.items())
     if "x" not in raw.train:
         raise ValueError(
-            f"{raw.name} has the columns {have} (name and shape of a row); {entry.name} expects 'x', and labels as 'y': "
-            "save them by numpy.savez(FILE, x=..., y=...)"
+            f"{raw.name} has the columns {have} (name and shape of a row); {entry.name} expects 'x', and labels as "
+            "'y': save them by numpy.savez(FILE, x=..., y=...)"
         )
     given_labels = entry.name.startswith("conditional_") or settings.get("conditional") is True
     labelled = "classes" in asked and (asked["classes"].required or given_labels)

@@ -164,8 +164,9 @@ def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int, conditions
     if n > test.rows:
         raise ValueError(f"--begin {begin}: there are {test.rows:,} test data, fewer than -n {n}")
     columns = test.batch(torch.arange(n))
-    of_test = {name: columns[name].to(story.device) for name in given if name in columns and name not in conditions}
-    return story.complete(story.beginning(columns["x"], part), **(given | of_test))
+    of_test = [name for name in given if name in columns and name not in conditions]
+    given.update({name: columns[name].to(story.device) for name in of_test})
+    return story.complete(story.beginning(columns["x"], part), **given)
 
 
 def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | None) -> None:

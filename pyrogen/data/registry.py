@@ -33,6 +33,7 @@ _SOURCES = {
     "linear_gaussian": _Source(synthetic.linear_gaussian, "a planted probabilistic PCA, 8 from 3, exact density"),
     "ring": _Source(synthetic.ring, "eight Gaussians on a circle in the plane, exact density"),
 }
+_DOWNLOADED = ("mnist", "fashion-mnist", "cifar10")
 _log = logging.getLogger(__name__)
 _READERS = {".npz": read_numpy, ".npy": read_numpy, ".csv": read_csv, ".txt": read_text}
 
@@ -160,6 +161,30 @@ def read(name: str, root: str | os.PathLike[str] | None = None, download: bool =
         raise ValueError(f"{name}: expected {', '.join(_READERS)} or a folder of images, got {kind}: convert it")
     check_regular(path, name)
     return _READERS[path.suffix.lower()](path, name)
+
+
+def is_known(name: str) -> bool:
+    """Whether data are one of the sets of `describe`, and no file or folder.
+
+    Args:
+        name: as in `load`.
+
+    Returns:
+        True if they are.
+    """
+    return _canonical(name) in map(_canonical, _SOURCES)
+
+
+def is_downloadable(name: str) -> bool:
+    """Whether data can be downloaded.
+
+    Args:
+        name: as in `load`.
+
+    Returns:
+        True for the data sets that are kept on servers.
+    """
+    return _canonical(name) in _DOWNLOADED
 
 
 def _find(name: str, root: str | os.PathLike[str] | None) -> Path:

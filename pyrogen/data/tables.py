@@ -143,25 +143,26 @@ def _some_rows(file: Path) -> list[list[str]]:
 
 def _looks_like_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether a first row is of years, or of running numbers as pandas writes them, and no row below is."""
-    if not below or not _is_series(first) or any(map(_is_series, below)):
+    kind = _series(first)
+    if not below or kind is None or any(_series(row) == kind for row in below):
         return False
-    running = first[0].strip() == "0" and len(first) > 1
-    return running or len(first) > 2 or int(first[0]) in _YEARS or not any(_all_digits(row) for row in below)
+    from_zero = first[0].strip() == "0" and len(first) > 1
+    return kind == "years" or from_zero or len(first) > 2 or not any(_all_digits(row) for row in below)
 
 
 def _all_digits(cells: Sequence[str]) -> bool:
     return all(re.fullmatch(r"\d+", cell.strip()) for cell in cells)
 
 
-def _is_series(cells: Sequence[str]) -> bool:
-    """Whether cells are whole numbers, written as such, in steps of one or, as years, in the order of time."""
+def _series(cells: Sequence[str]) -> str | None:
+    """What cells are that are written as whole numbers: years in the order of time, or running numbers."""
     if not _all_digits(cells):
-        return False
+        return None
     numbers = [int(cell) for cell in cells]
     steps = {b - a for a, b in itertools.pairwise(numbers)}
-    if all(number in _YEARS for number in numbers):
-        return all(step > 0 for step in steps) or all(step < 0 for step in steps)
-    return steps == {1} if len(cells) > 1 else numbers == [0]
+    if all(number in _YEARS for number in numbers) and (min(steps, default=1) > 0 or max(steps, default=-1) < 0):
+        return "years"
+    return "running" if steps == {1} or numbers == [0] else None
 
 
 def _shortened(cells: Sequence[str]) -> str:
