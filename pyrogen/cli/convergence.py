@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyrogen.inference.program.nonfinite import advise_scale
+
 _FEWEST_RECORDS = 4
 """Epochs from which a trend can be seen."""
 _LARGE = 10.0
@@ -100,5 +102,5 @@ def check_divergence(history: History, lr: float, columns: Mapping[str, Tensor],
     if end < first - abs(first) - 1:
         raise ValueError(
             f"the run has diverged: the training ELBO began at {first:.4g} nats per datum and ended at {end:.4g}: "
-            f"{remedy}"
+            f"{advise_scale(columns)}{remedy}"
         )

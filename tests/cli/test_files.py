@@ -59,16 +59,9 @@ def test_numbers_that_are_no_labels_are_refused_before_memory_is_asked_for(call,
     assert "numpy.unique(y, return_inverse=True)[1]" in called.line
 
 
-@pytest.mark.parametrize("story", ["vae", "diffusion"])
-def test_standardizing_is_advised_where_large_values_overflow(call, tmp_path, story):
-    path = archive(tmp_path / "own.npz", x=normal(60, 3, scale=3e4, shift=5e4) ** 3)
-    called = call("train", story, "--data", path, "--out", tmp_path / "run", "--lr", 1000, *SHORT)
-    assert called.status == 1
-    assert "standardize column 'x', whose values lie in [" in called.line or "has diverged" in called.line
-
-
-def test_standardizing_is_advised_for_a_gaussian_vae(call, tmp_path):
-    path = archive(tmp_path / "own.npz", x=normal(60, 3, scale=3e3, shift=5e3))
+@pytest.mark.parametrize("scale", [3e3, 1e5, 1e7])
+def test_standardizing_is_advised_where_large_values_overflow(call, tmp_path, scale):
+    path = archive(tmp_path / "own.npz", x=normal(60, 3, scale=scale, shift=2 * scale))
     options = ("--set", "likelihood=gaussian", *SHORT)
     called = call("train", "vae", "--data", path, "--out", tmp_path / "run", *options)
     assert called.status == 1
@@ -87,7 +80,8 @@ def test_a_run_that_diverges_is_no_success(call, tmp_path, story):
 def test_a_run_that_has_not_converged_is_described(call, tmp_path):
     path, out = tmp_path / "raw.csv", tmp_path / "run"
     np.savetxt(path, normal(80, 3) * [1, 100, 3000], delimiter=",")
-    called = call("train", "ppca", "--data", path, "--out", out, "--set", "latent=1", "--epochs", 5)
+    options = ("--set", "latent=1", "--epochs", 5, "--lr", 1e-5)
+    called = call("train", "ppca", "--data", path, "--out", out, *options)
     assert called.status == 0
     assert "not converged: column 'x' has standard deviations up to " in called.out
     called = call("evaluate", out)
