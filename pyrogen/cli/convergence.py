@@ -74,12 +74,11 @@ def _beyond_reach(history: History, columns: Mapping[str, Tensor]) -> str | None
     return None
 
 
-def check_divergence(history: History, lr: float, columns: Mapping[str, Tensor], begin: Callable[[], float]) -> None:
+def check_divergence(history: History, columns: Mapping[str, Tensor], begin: Callable[[], float]) -> None:
     """Refuse to call a run a success that ended far worse than it began.
 
     Args:
         history: its records.
-        lr: the learning rate.
         columns: training data (N, ...) by name.
         begin: computes the ELBO of the first step; called only where the rate is high, the data are large, or the ELBO
             fell.
@@ -88,6 +87,7 @@ def check_divergence(history: History, lr: float, columns: Mapping[str, Tensor],
         ValueError: the run has diverged.
     """
     last = history[-1] if history else {}
+    lr = last.get("lr", 1.0)
     remedy = f"lower the rate, such as --lr {min(lr / 10, 1e-3):g}, pass --clip-norm 1, and take another --out"
     for name in ("critic_loss", "generator_loss"):
         if abs(last.get(name, 0.0)) > _LARGEST_LOSS:

@@ -96,8 +96,7 @@ def train(
     """Train a story on data, and keep the run in a directory."""
     given: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "ema": ema}
     given |= {"patience": patience, "clip_norm": clip_norm, "precision": precision, "strip": strip or None}
-    options = {option: value for option, value in given.items() if value is not None}
-    options |= {} if objective is None else {"objective": parse_objective(objective)}
+    options = _given(given, objective)
     entry, settings = find(name), parse_pairs("--set", setting or [])
     raw = _read(data, data_dir, download)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
@@ -105,16 +104,19 @@ def train(
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
     callbacks = [_strip(story, splits, out)] if options.pop("strip", False) else []
-    rate = options.get("lr", entry.training.get("lr", _LEARNING_RATE))
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks}
     run = fit(story, columns, validation=splits.validation, **options)
     _summarize(run, splits, out, epochs_before)
-    if not getattr(options.get("objective"), "warmup", None):  # whose ELBO falls as the KL divergence gains weight
-        begin = partial(_first_elbo, lambda: _build(entry, settings, raw, seed), columns, options)
-        check_divergence(run.history, rate, splits.train, begin)
+    _check_divergence(run, columns, options, lambda: _build(entry, settings, raw, seed))
     if epochs_before != len(run.history):
         _say_what_is_next(run, splits, out, name, from_file=not is_known(data))
+
+
+def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:
+    """The options that were given."""
+    chosen = {} if objective is None else {"objective": parse_objective(objective)}
+    return {option: value for option, value in options.items() if value is not None} | chosen
 
 
 def _read(data: str, data_dir: Path | None, download: bool) -> Splits:
@@ -124,6 +126,12 @@ def _read(data: str, data_dir: Path | None, download: bool) -> Splits:
             f"it has no effect with --data {data}, which is not downloaded: leave it out", param_hint="'--download'"
         )
     return read(data, data_dir, download)
+
+
+def _check_divergence(run: Fit, columns: Columns, options: Mapping[str, Any], build: Callable[[], Story]) -> None:
+    """Fail where the run ended far worse than it began."""
+    if not getattr(options.get("objective"), "warmup", None):  # whose ELBO falls as the KL divergence gains weight
+        check_divergence(run.history, columns, partial(_first_elbo, build, columns, options))
 
 
 def _first_elbo(build: Callable[[], Story], columns: Columns, options: Mapping[str, Any]) -> float:

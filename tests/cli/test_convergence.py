@@ -39,16 +39,16 @@ def test_data_that_are_wider_than_the_steps_reach_are_named(spread):
 @pytest.mark.parametrize(("begin", "end"), [(-40.0, -1e6), (-40.0, -100.0), (5.0, -60.0), (-0.6, -2177.0)])
 def test_an_end_far_below_the_beginning_is_refused(begin, end):
     with pytest.raises(ValueError, match=r"the run has diverged: .* lower the rate, such as --lr 0.001"):
-        check_divergence(history([2 * end, end]), 1000.0, UNIT, lambda: begin)
+        check_divergence(history([2 * end, end], 1000.0), UNIT, lambda: begin)
 
 
 @pytest.mark.parametrize("end", [-41.0, -39.0, 3.0])
 def test_other_ends_are_no_divergence(end):
-    check_divergence(history([-50.0, end]), 1000.0, UNIT, lambda: -40.0)
-    check_divergence(history([-1e9, -1e8]), 1e-3, UNIT, lambda: pytest.fail("a rate that is not high is not checked"))
+    check_divergence(history([-50.0, end], 1000.0), UNIT, lambda: -40.0)
+    check_divergence(history([-1e9, -1e8], 1e-3), UNIT, lambda: pytest.fail("a rate that is not high is not checked"))
 
 
 @pytest.mark.parametrize("name", ["critic_loss", "generator_loss"])
 def test_networks_whose_losses_explode_have_diverged(name):
     with pytest.raises(ValueError, match=f"the run has diverged: {name} is 1e"):
-        check_divergence([{"epoch": 1, "step": 9, name: 1e20}], 1000.0, UNIT, lambda: 0.0)
+        check_divergence([{"epoch": 1, "step": 9, name: 1e20}], UNIT, lambda: 0.0)
