@@ -64,8 +64,6 @@ Precision = Annotated[
 ]
 
 _LEARNING_RATE = 1e-3
-_NO_RATE = 1e-30
-_OF_A_STEP = ("batch_size", "objective", "precision", "seed", "device")
 _ACTIVITY_ROWS = 1000
 _STRIP_IMAGES = 10
 
@@ -115,8 +113,8 @@ def train(
 
 def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:
     """The options that were given."""
-    chosen = {} if objective is None else {"objective": parse_objective(objective)}
-    return {option: value for option, value in options.items() if value is not None} | chosen
+    given = {option: value for option, value in options.items() if value is not None}
+    return given if objective is None else given | {"objective": parse_objective(objective)}
 
 
 def _read(data: str, data_dir: Path | None, download: bool) -> Splits:
@@ -136,9 +134,8 @@ def _check_divergence(run: Fit, columns: Columns, options: Mapping[str, Any], bu
 
 def _first_elbo(build: Callable[[], Story], columns: Columns, options: Mapping[str, Any]) -> float:
     """The ELBO of the first step: that of a run of one step which changes nothing."""
-    one = {key: value for key, value in options.items() if key in _OF_A_STEP}
-    run = fit(build(), columns, **{**one, "steps": 1, "optimizer": adam(_NO_RATE), "progress": False})
-    return run.history[0]["train_elbo"]
+    one = {key: value for key, value in options.items() if key in {"batch_size", "objective", "precision", "seed"}}
+    return fit(build(), columns, steps=1, optimizer=adam(1e-30), progress=False, **one).history[0]["train_elbo"]
 
 
 def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> Story:
