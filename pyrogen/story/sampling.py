@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
+from pyrogen.messages import refuse_masked
 from pyrogen.story.arguments import Batch, Signature
 from pyrogen.story.observations import Unobserved, name_of
 from pyrogen.story.sites import data_plate, latent_sites, outside
@@ -87,6 +88,7 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
 
 
 def _as_column(value: Any, n: int, key: str) -> Tensor:
+    refuse_masked(f"column '{key}'", value)
     tensor = torch.as_tensor(value)
     if tensor.dim() == 0:
         return tensor.expand(n)

@@ -18,6 +18,7 @@ from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents
 from pyrogen.inference.prediction.responses import check_rows, left_out_sites, response_sites
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
+from pyrogen.messages import refuse_masked
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites
 
 
@@ -281,6 +282,7 @@ def _blank(program: Program, n: int, given: Mapping[str, Any]) -> Batch:
     for name, value in given.items():
         if name not in columns:
             raise ValueError(f"{story.name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
+        refuse_masked(f"column '{name}'", value)
         tensor = torch.as_tensor(value)
         columns[name] = tensor.expand(n) if tensor.dim() == 0 else tensor
     spec = story.training_spec

@@ -113,6 +113,9 @@ def check_values(story: Story, recording: Recording) -> None:
             outside_support = ~support.check(value)
         except Exception:  # no support, as of Pyro's bridge to zuko, or none that takes this shape: log_prob decides
             continue
+        if value.is_floating_point() and outside_support.numel():  # NaN passed, where the density is finite
+            missing = value.isnan().reshape(*outside_support.shape, -1).any(-1)
+            outside_support = outside_support & ~missing
         if not bool(outside_support.any()):
             continue
         base, example = getattr(fn, "base_dist", fn), ""

@@ -21,7 +21,7 @@ from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules, t
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_first_batch, check_sites, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
-from pyrogen.inference.program.nonfinite import locate_nonfinite_site
+from pyrogen.inference.program.nonfinite import advise_scale, locate_nonfinite_site
 from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.program.row_parameters import check_row_parameters
@@ -126,8 +126,8 @@ class SVIStep(Compilable):
         if not (math.isfinite(value) or self._infinite):
             raise FloatingPointError(
                 f"{self.name}: the loss is {value} at step {self.number}: "
-                f"{locate_nonfinite_site(self.program, batch, noise)}. Lower the learning rate, pass clip_norm=, or "
-                "bound the scale; no parameter changed in this step"
+                f"{locate_nonfinite_site(self.program, batch, noise)}; {advise_scale(materialize(batch).columns)}lower "
+                "the learning rate, pass clip_norm=, or bound the scale; no parameter changed in this step"
             )
         return value / self.divisor(batch)
 
