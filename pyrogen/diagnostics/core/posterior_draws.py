@@ -12,8 +12,9 @@ from torch import Tensor
 from pyrogen.diagnostics.core.datatree import DrawArrays
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.log_densities import LogDensities
-from pyrogen.diagnostics.core.program_structure import ProgramStructure, deterministic_sites
+from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
+from pyrogen.diagnostics.core.site_values import deterministic_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story, inside, latent_sites
 from pyrogen.story.observations import observes

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
+from pyrogen.diagnostics.core.site_values import value_and_dims
 from pyrogen.inference.prediction.responses import blank_batch, check_rows, left_out_sites, response_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
@@ -22,7 +22,6 @@ from pyrogen.story import (
     data_plate,
     enumerated,
     factor_sites,
-    full_value,
     inside,
     latent_sites,
     observed_sites,
@@ -253,46 +252,6 @@ def _factors_of_data(names: list[str], model: Any, batch: Batch) -> list[str]:
     except Exception:  # an operation that such tensors do not pass
         return names
     return [name for name in names if get_provenance(nodes[name]["fn"].log_factor)]
-
-
-def deterministic_sites(trace: Any) -> dict[str, Any]:
-    """The sites of `pyro.deterministic`.
-
-    Args:
-        trace: of a program.
-
-    Returns:
-        The sites by name.
-    """
-    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-    return {name: site for name, site in sites.items() if site["infer"].get("_deterministic")}
-
-
-def value_and_dims(site: Any) -> tuple[Tensor, list[str | None]]:
-    """A site's value with the plates of its dimensions; placeholder dimensions of size 1 between plates are dropped.
-
-    Args:
-        site: of a trace.
-
-    Returns:
-        The value, and for each of its dimensions the name of its plate, None for those of the event.
-    """
-    value, event = torch.as_tensor(site["value"]), int(site["fn"].event_dim)
-    frames = [frame for frame in site["cond_indep_stack"] if frame.dim is not None]
-    if site["infer"].get("_deterministic"):
-        # `pyro.deterministic` without `event_dim` takes all dimensions for the event's.
-        event = 0 if frames and event == value.dim() else min(event, value.dim())
-    elif site["is_observed"]:
-        value = full_value(site)
-    batch = value.dim() - event
-    dims: list[str | None] = [None] * value.dim()
-    for frame in frames:
-        if -frame.dim <= batch and value.shape[batch + frame.dim] == frame.size:
-            dims[batch + frame.dim] = frame.name
-    if not frames:
-        return value, dims
-    kept = [i for i in range(value.dim()) if i >= batch or dims[i] is not None or value.shape[i] != 1]
-    return value.reshape([value.shape[i] for i in kept]), [dims[i] for i in kept]
 
 
 def _rows_plate(story: Story, model: Any, batch: Batch, left_out: tuple[str, ...]) -> Any:
