@@ -20,6 +20,7 @@ from pyrogen.inference.optim.freezing import frozen_parameters
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.isolation import isolated_run, live_weights, preserve_buffers
+from pyrogen.inference.program.nonfinite import advise_scale
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import seeded
@@ -116,8 +117,9 @@ class AdversarialSteps(TrainingStep):
         loss_value, gradient_norm = torch.stack([value.detach().double(), norm.double()]).tolist()
         if not math.isfinite(loss_value):
             raise FloatingPointError(
-                f"{self.story.name}: the {who}'s loss is {loss_value} at step {self.number + 1}: lower the learning "
-                f"rate, or pass clip_norm=; the {who} was not updated in this step"
+                f"{self.story.name}: the {who}'s loss is {loss_value} at step {self.number + 1}: "
+                f"{advise_scale(self.batches.stored)}lower the learning rate, or pass clip_norm=; the {who} was not "
+                "updated in this step"
             )
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -165,7 +165,7 @@ class Adversarial(Story):
             ValueError: x is outside its bounds.
         """
         x = data.get("x")
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, integer=False)
         if self.bounded and x is not None and not bool(((x >= 0) & (x <= 1)).all()):
             raise ValueError(
                 f"{self.name} takes a column 'x' between 0 and 1, got values from {float(x.min()):.4g} to "

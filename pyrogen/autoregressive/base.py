@@ -48,7 +48,7 @@ class AutoregressiveStory(Story):
         Args:
             data: the columns by name, among them `x`, (n, *event_shape).
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, self.likelihood.integer)
         self.likelihood.check(data["x"])
 
     def _density(self, **options: Any) -> AutoregressiveDistribution:

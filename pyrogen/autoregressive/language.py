@@ -137,17 +137,28 @@ class LanguageModel(AutoregressiveStory):
             return nats / math.log(2) / (x.numel() if length is None else int(length.sum()))
 
     def complete(self, x: Tensor, length: Tensor | None = None) -> Tensor:
-        """Draw the rest of texts whose first symbols are given; more than `max_length` of them are a ValueError.
+        """Draw the rest of texts whose first symbols are given; more than `length` are a ValueError.
 
         Args:
             x: first symbols, int64 (n, number of symbols).
             length: number of symbols of the whole texts, int64 (n,); None, the default: `max_length` for all.
 
         Returns:
-            Texts, int64 (n, max_length), which begin with `x`.
+            Texts, int64 (n, max_length), which begin with `x`, with padding of 0.
+
+        Raises:
+            ValueError: `x` has more symbols than `length` says, or than `max_length`.
         """
         self.likelihood.check(x)
-        return self._complete(x, torch.full((len(x),), self.event_shape[0]) if length is None else length)
+        if length is None:
+            return self._complete(x, torch.full((len(x),), self.event_shape[0]))
+        check_length(self.name, {"length": length}, self.event_shape[0])
+        if bool((x != without_padding(x, length)).any()):
+            raise ValueError(
+                f"{self.name} completes {x.shape[1]} symbols to texts of length {int(length.min())}; expected at "
+                "most as many symbols as the length: raise the length, or shorten the beginning"
+            )
+        return without_padding(self._complete(x, length), length.to(self.device))
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape or with other symbols, and lengths that are out of range.
@@ -155,6 +166,6 @@ class LanguageModel(AutoregressiveStory):
         Args:
             data: the columns by name, among them `x`, (n, max_length).
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, integer=True)
         check_length(self.name, data, self.event_shape[0])
         self.likelihood.check(elements(data["x"], data.get("length")))

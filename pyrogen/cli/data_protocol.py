@@ -12,7 +12,11 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrogen.data import Columns, Splits, data_root, describe, load
+from pyrogen.catalog import CATALOG, Entry
+from pyrogen.catalog.settings import settings_of
+from pyrogen.data import Columns, Splits, data_root, describe
+from pyrogen.data.registry import read
+from pyrogen.data.texts import encoded_as
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story
@@ -21,6 +25,43 @@ DEQUANTIZED = "dequantized"
 """The mode of preparation beside those of `Splits.binarized`."""
 _MAX_LABEL = 10_000
 """Columns of whole numbers up to here are labels, whose frequencies are kept."""
+
+
+def check_columns_of(entry: Entry, settings: Mapping[str, Any], raw: Splits) -> None:
+    """Refuse data without the columns that a built-in story needs, and say what they have.
+
+    Args:
+        entry: the story's.
+        settings: those that were set.
+        raw: the data.
+
+    Raises:
+        ValueError: there is no `x`, or there are no labels `y` for a story that is given labels.
+    """
+    asked = settings_of(entry.build)
+    if entry.name not in CATALOG or "event_shape" not in asked:
+        return
+    have = ", ".join(f"{name!r} {tuple(column.shape[1:])}" for name, column in raw.train.items())
+    if "x" not in raw.train:
+        raise ValueError(
+            f"{raw.name} has the columns {have} (name and shape of a row); {entry.name} expects 'x', and labels as "
+            "'y': save them by numpy.savez(FILE, x=..., y=...)"
+        )
+    given_labels = entry.name.startswith("conditional_") or settings.get("conditional") is True
+    labelled = "classes" in asked and (asked["classes"].required or given_labels)
+    if not labelled or raw.classes is not None or settings.keys() & {"condition", "classes"}:
+        return
+    y = raw.train.get("y")
+    found = f"the columns {have}"
+    if y is not None and y.dtype == torch.int64 and y.dim() == 1:
+        found = f"'y' from {int(y.min()):,} to {int(y.max()):,} with {len(y.unique()):,} different values"
+    elif y is not None:
+        found = f"'y' of {str(y.dtype).removeprefix('torch.')} and shape (n, {', '.join(map(str, y.shape[1:]))})"
+    vector = ", or a vector 'y' with --set condition=[LENGTH]" if "condition" in asked else ""
+    raise ValueError(
+        f"{raw.name} has {found}; {entry.name} expects labels 'y', whole numbers from 0 to the number of classes - 1"
+        f"{vector}: number them by numpy.unique(y, return_inverse=True)[1]"
+    )
 
 
 def required_preparation(story: Story, splits: Splits) -> str:
@@ -156,6 +197,30 @@ def _counts(column: Tensor) -> list[int] | None:
     return column[column >= 0].bincount().tolist() or None
 
 
+def print_notes(splits: Splits) -> None:
+    """Print how data were understood, where that is not obvious.
+
+    Args:
+        splits: the data.
+    """
+    for note in splits.notes:
+        print(f"{splits.name}: {note}", flush=True)
+
+
+def _in_codes_of(story: Story, splits: Splits, protocol: Mapping[str, Any]) -> Splits:
+    """Data whose characters and classes have the numbers that they had in training."""
+    alphabet, names = protocol.get("alphabet"), protocol.get("class_names")
+    spec = story.training_spec
+    if protocol and (splits.alphabet is None) != (alphabet is None):
+        was, got = ("text", "numbers") if alphabet is not None else ("numbers", "text")
+        raise ValueError(
+            f"{splits.name}: the run was trained on {was}, and these data are {got}: pass data of its kind"
+        )
+    if alphabet is not None and spec is not None and "x" in spec.columns:
+        splits = encoded_as(splits, alphabet, spec.columns["x"].shape[0])
+    return splits if names is None else splits.with_class_names(tuple(names))
+
+
 def reload_data(story: Story, config: Mapping[str, Any], source: str | None, root: Path | None) -> Splits:
     """Load the data that a run was trained on, or others, and prepare them as in training.
 
@@ -175,7 +240,10 @@ def reload_data(story: Story, config: Mapping[str, Any], source: str | None, roo
     name = source or protocol.get("source") or protocol.get("data")
     if name is None:
         raise ValueError("config.json does not name the data that the run was trained on: pass --data")
-    splits = load(name, root=data_root(root, protocol.get("root")))
+    splits = read(name, data_root(root, protocol.get("root")))
+    if source is not None:
+        print_notes(splits)
+    splits = _in_codes_of(story, splits, protocol)
     rows = splits.protocol()["rows"]
     if source is None and rows != protocol["rows"]:
         then, now = ("/".join(map(str, sizes.values())) for sizes in (protocol["rows"], rows))

@@ -12,6 +12,7 @@ import typer
 from torch import Tensor
 
 from pyrogen.adversarial import Adversarial
+from pyrogen.cli.convergence import describe_convergence
 from pyrogen.cli.data_protocol import (
     DEQUANTIZED,
     describe_preparation,
@@ -27,11 +28,15 @@ from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.program.rng import seeded
 from pyrogen.story import Story
 
+_DRAWS = 100
+
 
 def evaluate(
     directory: Directory,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split of the data.")] = "test",
-    k: Annotated[int, typer.Option("-k", min=1, help="Importance samples for each datum.")] = 100,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Importance samples for each datum.", show_default="100")
+    ] = None,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     data: Annotated[
@@ -51,7 +56,12 @@ def evaluate(
         if isinstance(run.story, Adversarial):
             features = suited_features(splits.train)
             quality = sample_quality(run.story, columns, features=features, seed=seed, training=splits.train)
-        report, elbo_error = _report(run.story, splits, split, columns, k, seed)
+        report, elbo_error = _report(run.story, splits, split, columns, k or _DRAWS, seed)
+    if line := describe_convergence(run.history, run.best_epoch, splits.train):
+        print(f"{run.story.name} has {line}", file=sys.stderr)
+    if k is not None and report["kind"] in ("exact", None):
+        reason = "the log-likelihood is exact" if report["kind"] else "there is no likelihood"
+        print(f"-k {k} has no effect: {reason}", file=sys.stderr)
     report["sample_quality"] = None if quality is None else quality.to_dict()
     if report["kind"] is None:
         print(f"pyrogen: {run.story.name} has no density: {run.story.unsupported['density']}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +55,10 @@ def sample(
     run = load_run(directory, story, device)
     with seeded(seed):
         columns = _given_columns(run, conditions, n)
-        samples = _draw(run.story, n, columns, draw_settings) if begin is None else _complete(run, begin, columns, n)
+        if begin is None:
+            samples = _draw(run.story, n, columns, draw_settings)
+        else:
+            samples = _complete(run, begin, columns, n, set(conditions))
     columns |= samples if isinstance(samples, Mapping) else {_sampled_column(run.story): samples}
     columns = {name: column.detach().cpu().contiguous() for name, column in columns.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -118,19 +121,22 @@ def _column(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.
     return tensor
 
 
-def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int) -> Tensor:
+def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int, conditions: Collection[str]) -> Tensor:
     """Draw data whose first part is given.
 
     Args:
         run: a run of a story that draws its elements in order.
         begin: a number between 0 and 1, that part of the first test data; else a text, the same for all.
-        given: columns to condition on; replaced by those of the test data where these are completed.
+        given: columns to condition on; those that are not of `conditions` are replaced: by those of the test data where
+            these are completed, the length of texts by the largest one.
         n: number of data.
+        conditions: columns that the user chose.
 
     Returns:
         The data (n, *event_shape).
 
     Raises:
+        UsageError: a text is longer than the length that was given.
         ValueError: the story draws all elements at once, or there are fewer than `n` test data.
         typer.BadParameter: `begin` is a number that is not between 0 and 1.
     """
@@ -144,7 +150,13 @@ def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int) -> Tensor:
         alphabet = (run.config["data"]["protocol"] or {}).get("alphabet")
         if alphabet is None:
             raise ValueError(f"--begin {begin}: expected a number between 0 and 1, as the run was not trained on text")
-        given.pop("length", None)  # a text is completed to the full length
+        if "length" in conditions and int(given["length"].min()) < len(begin):
+            raise UsageError(
+                f"--given length={int(given['length'].min())}: expected at least the {len(begin)} characters of "
+                f"--begin {begin}: raise it, or leave it out"
+            )
+        if "length" not in conditions:
+            given.pop("length", None)  # a text is completed to the full length
         return story.complete(as_symbols(begin, alphabet).expand(n, -1), **given)
     if not 0 < part < 1:
         raise typer.BadParameter(f"expected a number between 0 and 1, or a text, got {begin}", param_hint="'--begin'")
@@ -152,7 +164,8 @@ def _complete(run: Fit, begin: str, given: dict[str, Tensor], n: int) -> Tensor:
     if n > test.rows:
         raise ValueError(f"--begin {begin}: there are {test.rows:,} test data, fewer than -n {n}")
     columns = test.batch(torch.arange(n))
-    given.update({name: columns[name].to(story.device) for name in given if name in columns})
+    of_test = [name for name in given if name in columns and name not in conditions]
+    given.update({name: columns[name].to(story.device) for name in of_test})
     return story.complete(story.beginning(columns["x"], part), **given)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +14,19 @@ import typer
 
 from pyrogen.adversarial import AdversarialLoss, detect_failures
 from pyrogen.catalog import Entry, find
-from pyrogen.cli.data_protocol import build_protocol, describe_preparation, prepare, required_preparation
+from pyrogen.cli.convergence import check_divergence, describe_convergence
+from pyrogen.cli.data_protocol import (
+    build_protocol,
+    check_columns_of,
+    describe_preparation,
+    prepare,
+    print_notes,
+    required_preparation,
+)
 from pyrogen.cli.options import DataDir, Device, Seed
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.data import Columns, Splits, load
+from pyrogen.data import Columns, Splits
+from pyrogen.data.registry import is_downloadable, is_known, read
 from pyrogen.inference import Fit, RunDirectory, active_units, adam, fit
 from pyrogen.inference.program.rng import seeded
 from pyrogen.plots import SampleStrip
@@ -84,10 +94,9 @@ def train(
     """Train a story on data, and keep the run in a directory."""
     given: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "ema": ema}
     given |= {"patience": patience, "clip_norm": clip_norm, "precision": precision, "strip": strip or None}
-    options = {option: value for option, value in given.items() if value is not None}
-    options |= {} if objective is None else {"objective": parse_objective(objective)}
+    options = _given(given, objective)
     entry, settings = find(name), parse_pairs("--set", setting or [])
-    raw = load(data, root=data_dir, download=download)
+    raw = _read(data, data_dir, download)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     story = _build(entry, settings, raw, seed)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
@@ -96,11 +105,42 @@ def train(
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks}
     run = fit(story, columns, validation=splits.validation, **options)
-    _summarize(run, splits, out, name, epochs_before)
+    _summarize(run, splits, out, epochs_before)
+    _check_divergence(run, columns, options, lambda: _build(entry, settings, raw, seed))
+    if epochs_before != len(run.history):
+        _say_what_is_next(run, splits, out, name, from_file=not is_known(data))
+
+
+def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:
+    """The options that were given."""
+    given = {option: value for option, value in options.items() if value is not None}
+    return given if objective is None else given | {"objective": parse_objective(objective)}
+
+
+def _read(data: str, data_dir: Path | None, download: bool) -> Splits:
+    """The data as they are."""
+    if download and not is_downloadable(data):
+        raise typer.BadParameter(
+            f"it has no effect with --data {data}, which is not downloaded: leave it out", param_hint="'--download'"
+        )
+    return read(data, data_dir, download)
+
+
+def _check_divergence(run: Fit, columns: Columns, options: Mapping[str, Any], build: Callable[[], Story]) -> None:
+    """Fail where the run ended far worse than it began."""
+    if not getattr(options.get("objective"), "warmup", None):  # whose ELBO falls as the KL divergence gains weight
+        check_divergence(run.history, columns, partial(_first_elbo, build, columns, options))
+
+
+def _first_elbo(build: Callable[[], Story], columns: Columns, options: Mapping[str, Any]) -> float:
+    """The ELBO of the first step: that of a run of one step which changes nothing."""
+    one = {key: value for key, value in options.items() if key in {"batch_size", "objective", "precision", "seed"}}
+    return fit(build(), columns, steps=1, optimizer=adam(1e-30), progress=False, **one).history[0]["train_elbo"]
 
 
 def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> Story:
     """The story as the settings and the data determine it, its weights drawn by the seed alone."""
+    check_columns_of(entry, settings, raw)
     from_data = {"event_shape": raw.event_shape, "classes": raw.classes, "levels": raw.levels}
     from_data["symbols"] = None if raw.alphabet is None else len(raw.alphabet)
     with seeded(seed):
@@ -116,6 +156,7 @@ def _prepare(
     splits = prepare(raw, binarize or required_preparation(story, raw), seed)
     reason = "" if binarize else ", as the likelihood needs it"
     print(f"{entry.name} on {splits.name}, {describe_preparation(splits)}{reason}", flush=True)
+    print_notes(splits)
     return splits
 
 
@@ -124,14 +165,20 @@ def _check_options(story: Story, options: Mapping[str, Any]) -> None:
     if {"epochs", "steps"} <= options.keys():
         raise typer.BadParameter("pass --epochs or --steps, not both", param_hint="'--steps'")
     reason = story.unsupported.get("steps")
-    for name in options if reason is not None else ():
-        if name != "precision":
+    for name, value in options.items() if reason is not None else ():
+        if name != "precision" or value == "bfloat16":  # of training steps; float64 is that of the fit too
             raise typer.BadParameter(
                 f"it has no effect, as {story.name} takes no steps ({reason}): leave it out",
                 param_hint=f"'--{name.replace('_', '-')}'",
             )
     if "objective" in options and not isinstance(options["objective"], AdversarialLoss):
         story.require("svi")
+        no_latents = story.unsupported.get("guide")
+        if no_latents is not None and options["objective"] is not None:
+            raise typer.BadParameter(
+                f"it has no effect, as there is nothing to weigh in {story.name} ({no_latents}): leave it out",
+                param_hint="'--objective'",
+            )
 
 
 def _has_missing_labels(splits: Splits) -> bool:
@@ -169,7 +216,7 @@ def _epochs_of_finished(directory: RunDirectory) -> int | None:
     return len(state["history"]) if state["finished"] is not None else None
 
 
-def _summarize(run: Fit, splits: Splits, out: Path, name: str, epochs_before: int | None) -> None:
+def _summarize(run: Fit, splits: Splits, out: Path, epochs_before: int | None) -> None:
     """Print what was trained, with which result; `epochs_before`: those of the run where it was finished before."""
     no_steps = run.story.unsupported.get("steps")
     if epochs_before == len(run.history):
@@ -188,6 +235,16 @@ def _summarize(run: Fit, splits: Splits, out: Path, name: str, epochs_before: in
         print(f"{steps}, {last['seconds']:.1f} s{_best_epoch(run, splits)}")
         _print_adversarial(last)
     _print_active_units(run, splits)
+
+
+def _say_what_is_next(run: Fit, splits: Splits, out: Path, name: str, from_file: bool) -> None:
+    """Print which columns of a file were not used, whether the run has converged, and the next command."""
+    signatures = run.story.signatures()
+    unused = [name for name in splits.train if not any(signature.accepts(name) for signature in signatures)]
+    if unused and from_file:
+        print(f"not used: {', '.join(map(repr, unused))}; {run.story.name} takes {', '.join(signatures[0].columns)}")
+    if line := describe_convergence(run.history, run.best_epoch, splits.train):
+        print(line)
     print(f"kept in {out}")
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
     print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")

@@ -8,11 +8,25 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pyrogen.messages import refuse_masked
+
 Transform: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 RESERVED = ("n", "total", "index")
 """Names that no column may have: rows of a batch, rows of the training set, positions of the rows."""
 
+_NOT_DENSE: dict[str, Callable[[Tensor], bool]] = {
+    "nested": lambda column: column.is_nested,
+    "quantized": lambda column: column.is_quantized,
+    "sparse": lambda column: column.layout is not torch.strided,
+    "meta": lambda column: column.is_meta,
+}
+_TO_DENSE = {
+    "nested": "pass torch.nested.to_padded_tensor(column, 0.0), and the lengths as a column of their own",
+    "quantized": "pass column.dequantize()",
+    "sparse": "pass column.to_dense()",
+    "meta": "a meta tensor has a shape and no values",
+}
 CHUNK_ELEMENTS = 2**22
 """Elements of a chunk, in which large columns are processed to bound memory; tests lower it."""
 
@@ -118,7 +132,8 @@ def check_columns(
         The number of rows N.
 
     Raises:
-        ValueError: there is no column, a reserved name, different lengths, no rows, or values that are not finite.
+        ValueError: there is no column, a reserved name, different lengths, no rows, values that are not finite, a
+            masked array, or a tensor that is sparse, nested, quantized or on the meta device.
 
     Example:
         >>> check_columns({"x": torch.zeros(5, 2), "y": torch.arange(5)})
@@ -164,9 +179,14 @@ def _check_column(key: object, column: object, name: str, any_name: bool) -> Non
     if key in RESERVED and not any_name:
         reserved = ", ".join(RESERVED)
         raise ValueError(f"{name}: a column is named {key!r}, but {reserved} are reserved names: rename the column")
+    refuse_masked(f"{name}: column {key!r}", column)
     if not isinstance(column, Tensor):
         kind = type(column).__name__
         raise TypeError(f"{name}: column {key!r} is a {kind}; expected a torch.Tensor (torch.as_tensor makes one)")
+    for kind in (kind for kind, is_kind in _NOT_DENSE.items() if is_kind(column)):
+        raise ValueError(
+            f"{name}: column {key!r} is a {kind} tensor; expected a dense one of numbers: {_TO_DENSE[kind]}"
+        )
     if column.ndim == 0:
         raise ValueError(f"{name}: column {key!r} is a scalar; expected shape (N, ...) with one row for each datum")
 

@@ -12,6 +12,8 @@ from pyrogen.data.draws import bit_stream, permutation
 
 # Fixes the rows of the splits; no argument of `load` changes it.
 _SEED = 1797
+_MAX_CLASSES = 10_000
+"""Classes that are believed to be labels where there are fewer rows."""
 
 
 def partition(rows: int, labels: NDArray[np.int64] | None = None) -> tuple[NDArray[np.intp], ...]:
@@ -75,7 +77,8 @@ def count_classes(columns: dict[str, Tensor]) -> int | None:
         columns: tensors (N, ...) by name; `y` is -1 where a label is missing.
 
     Returns:
-        max(y) + 1; None where `y` is missing, has no labels, or is not one integer of at least -1 a datum.
+        max(y) + 1; None where `y` is missing, has no labels, is not one integer of at least -1 a datum, or goes up to
+        10,000 or more and to the number of rows or more: such numbers are no labels.
 
     Example:
         >>> count_classes({"y": torch.tensor([0, 2, 1])})
@@ -84,7 +87,8 @@ def count_classes(columns: dict[str, Tensor]) -> int | None:
     y = columns.get("y")
     if y is None or y.ndim != 1 or y.dtype != torch.int64 or int(y.min()) < -1:
         return None
-    return int(y.max()) + 1 or None
+    classes = int(y.max()) + 1
+    return classes if 0 < classes <= max(_MAX_CLASSES, len(y)) else None
 
 
 def _apportion(counts: NDArray[np.intp], size: int, ties: NDArray[np.intp]) -> NDArray[np.intp]:

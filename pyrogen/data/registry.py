@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from pyrogen.data import images, synthetic
 from pyrogen.data.arrays import read_numpy
 from pyrogen.data.draws import check_seed
+from pyrogen.data.files import check_regular
 from pyrogen.data.folders import read_folder
 from pyrogen.data.splits import Splits, check_mode
 from pyrogen.data.tables import read_csv
@@ -31,6 +33,8 @@ _SOURCES = {
     "linear_gaussian": _Source(synthetic.linear_gaussian, "a planted probabilistic PCA, 8 from 3, exact density"),
     "ring": _Source(synthetic.ring, "eight Gaussians on a circle in the plane, exact density"),
 }
+_DOWNLOADED = ("mnist", "fashion-mnist", "cifar10")
+_log = logging.getLogger(__name__)
 _READERS = {".npz": read_numpy, ".npy": read_numpy, ".csv": read_csv, ".txt": read_text}
 
 
@@ -45,12 +49,13 @@ def load(
 ) -> Splits:
     """Load training, validation and test data by name or path.
 
-    Missing files are refused with a FileNotFoundError, a failed download with a ConnectionError.
+    Missing files are refused with a FileNotFoundError, a failed download with a ConnectionError. How a file was
+    understood, where that is not obvious (`Splits.notes`), is logged as warnings of the logger `pyrogen.data.registry`.
 
     Args:
         name: one of `describe()`, or a path to `.npz` (a column for each key), `.npy` (column `x`), `.csv`, `.txt` (a
-            datum on each line) or a folder of images; files are split 70/10/20 by a fixed seed, stratified on integer
-            `y`.
+            datum on each line) or a folder of images; files, and folders without `train` and `test`, are split
+            70/10/20 by a fixed seed, stratified on integer `y`.
         root: folder of the data sets; None, the default: `PYROGEN_DATA`, else a cache folder of the user's.
         binarize: `static`, `dynamic`, `threshold` or `none` (see `Splits.binarized`); None, the default, leaves grey
             values as they are and the choice open.
@@ -78,7 +83,9 @@ def load(
         check_mode(binarize)
     if dequantize and binarize not in (None, "none"):
         raise ValueError(f"dequantize=True and binarize={binarize!r} exclude each other: pass one of the two")
-    splits = _read(os.fspath(name), root, download)
+    splits = read(os.fspath(name), root, download)
+    for note in splits.notes:
+        _log.warning("%s: %s", splits.name, note)
     splits = splits if binarize is None else splits.binarized(binarize, seed)
     return splits.dequantized(seed) if dequantize else splits
 
@@ -125,11 +132,24 @@ def describe() -> list[tuple[str, str]]:
         *((name, source.summary) for name, source in _SOURCES.items()),
         ("PATH.npz, PATH.npy, PATH.csv", "own arrays: a column for each key; column x; columns x and y"),
         ("PATH.txt", "own text: a datum on each line, a symbol for each character; columns x and length"),
-        ("FOLDER", "own images of one size, subfolders as classes"),
+        ("FOLDER", "own images of one size, subfolders as classes, or train, validation and test as splits"),
     ]
 
 
-def _read(name: str, root: str | os.PathLike[str] | None, download: bool) -> Splits:
+def read(name: str, root: str | os.PathLike[str] | None = None, download: bool = False) -> Splits:
+    """Load data as `load` does, without preparation, and without logging their notes.
+
+    Args:
+        name: as in `load`.
+        root: as in `load`; None by default.
+        download: as in `load`; False by default.
+
+    Returns:
+        The splits.
+
+    Raises:
+        ValueError: the name is unknown, or the file of no known kind.
+    """
     known = {_canonical(key): source for key, source in _SOURCES.items()}
     if _canonical(name) in known:
         return known[_canonical(name)].read(data_root(root), download)
@@ -139,7 +159,32 @@ def _read(name: str, root: str | os.PathLike[str] | None, download: bool) -> Spl
     if path.suffix.lower() not in _READERS:
         kind = f"a {path.suffix} file" if path.suffix else "a file without suffix"
         raise ValueError(f"{name}: expected {', '.join(_READERS)} or a folder of images, got {kind}: convert it")
+    check_regular(path, name)
     return _READERS[path.suffix.lower()](path, name)
+
+
+def is_known(name: str) -> bool:
+    """Whether data are one of the sets of `describe`, and no file or folder.
+
+    Args:
+        name: as in `load`.
+
+    Returns:
+        True if they are.
+    """
+    return _canonical(name) in map(_canonical, _SOURCES)
+
+
+def is_downloadable(name: str) -> bool:
+    """Whether data can be downloaded.
+
+    Args:
+        name: as in `load`.
+
+    Returns:
+        True for the data sets that are kept on servers.
+    """
+    return _canonical(name) in _DOWNLOADED
 
 
 def _find(name: str, root: str | os.PathLike[str] | None) -> Path:

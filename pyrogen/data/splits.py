@@ -51,6 +51,8 @@ class Splits:
         dequantize: whether uniform noise was added within the grey levels; False by default.
         seed: of the fixed draw of a binarization or of noise, 0 by default.
         truth: the exact density of a synthetic data set; None, the default, where it is not known.
+        class_names: the names of the classes of `y`, in their order; None, the default, where they have none.
+        notes: how a file was understood where that is not obvious, a line each; none by default.
 
     Example:
         >>> columns = Columns({"x": torch.tensor([[0.0, 1.0], [1.0, 1.0]])})
@@ -72,6 +74,8 @@ class Splits:
     dequantize: bool = False
     seed: int = 0
     truth: Truth | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train", Columns(self.train, self.train.transform, self.protocol()))
@@ -116,9 +120,33 @@ class Splits:
             "dequantize": self.dequantize,
             "levels": self.levels,
             **({} if self.alphabet is None else {"alphabet": self.alphabet}),
+            **({} if self.class_names is None else {"class_names": list(self.class_names)}),
             "seed": self.seed,
             "rows": {key: part.rows for key, part in zip(_SPLITS, self._parts(), strict=True)},
         }
+
+    def with_class_names(self, names: tuple[str, ...]) -> Splits:
+        """The same data, their classes numbered as those of other data.
+
+        Args:
+            names: of the classes of the other data, in the order of their numbers.
+
+        Returns:
+            New splits. Data whose classes have no names are returned as they are.
+
+        Raises:
+            ValueError: the data have a class that the other data have not.
+        """
+        if self.class_names is None:
+            return self
+        unknown = [each for each in self.class_names if each not in names]
+        if unknown:
+            raise ValueError(
+                f"{self.name}: class {unknown[0]!r} is none of {', '.join(map(repr, names))}: rename or remove it"
+            )
+        number = torch.tensor([names.index(each) for each in self.class_names])
+        parts = [Columns({**part, "y": number[part["y"]]}, part.transform) for part in self._parts()]
+        return self._with_parts(parts, classes=len(names), class_names=names)
 
     def binarized(self, mode: str, seed: int = 0) -> Splits:
         """The same data with x in {0, 1}, the grey values taken as probabilities.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pyrogen.data.arrays import file_splits
+from pyrogen.data.columns import Columns
 from pyrogen.data.splits import Splits
 
 MAX_LENGTH = 1000
@@ -55,6 +58,44 @@ def read_text(file: Path, name: str) -> Splits:
     for row, line in zip(x, lines, strict=True):
         row[: len(line)] = as_symbols(line, alphabet)
     return file_splits({"x": x, "length": torch.tensor([len(line) for line in lines])}, name, alphabet=alphabet)
+
+
+def encoded_as(splits: Splits, alphabet: str, length: int) -> Splits:
+    """A text in the symbols of another alphabet, as a model has them that was trained on another text.
+
+    Args:
+        splits: a text, as `read_text` gives it.
+        alphabet: the characters that the model knows.
+        length: symbols of its longest line.
+
+    Returns:
+        The splits, with `x` (N, length) in these symbols.
+
+    Raises:
+        ValueError: the text has a character that is not in the alphabet, or a longer line.
+    """
+    own = splits.alphabet or ""
+    unknown = sorted(set(own) - set(alphabet))
+    if unknown:
+        raise ValueError(
+            f"{splits.name}: the text has {unknown[0]!r}, which is not in the alphabet {alphabet!r} of the run: "
+            "leave such lines out"
+        )
+    symbols = torch.tensor([alphabet.index(character) for character in own], dtype=torch.int64)
+    parts: dict[str, Any] = {}
+    for key in ("train", "validation", "test"):
+        part = splits.split(key)
+        longest = int(part["length"].max())
+        if longest > length:
+            raise ValueError(
+                f"{splits.name}: a line has {longest} characters, and those of the run have at most {length}: break it"
+            )
+        x = torch.zeros(part.rows, length, dtype=torch.int64)
+        kept = min(length, part["x"].shape[1])
+        inside = torch.arange(kept) < part["length"][:, None]
+        x[:, :kept] = symbols[part["x"][:, :kept]].masked_fill(~inside, 0)
+        parts[key] = Columns({**part, "x": x})
+    return replace(splits, **parts, alphabet=alphabet)
 
 
 def as_symbols(text: str, alphabet: str) -> torch.Tensor:

@@ -108,13 +108,8 @@ def fit(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
-    if threading.current_thread() is not threading.main_thread():
-        raise ValueError(
-            "fit runs in the main thread alone: Pyro's handlers, torch's random state and signals belong to the whole "
-            "process, and two threads would change each other's numbers. Start a process for each run, such as "
-            "`pyrogen train` or multiprocessing's"
-        )
     given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
+    _require_main_thread()
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)
     story = as_story(story_or_pair)
@@ -126,6 +121,15 @@ def fit(
             with trainer.running() as loop:
                 loop.run()
     return trainer.fit
+
+
+def _require_main_thread() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError(
+            "fit runs in the main thread alone: Pyro's handlers, torch's random state and signals belong to the whole "
+            "process, and two threads would change each other's numbers. Start a process for each run, such as "
+            "`pyrogen train` or multiprocessing's"
+        )
 
 
 def _svi_step(program: Program, objective: Any, options: Options, batches: Batches) -> SVIStep:

@@ -55,6 +55,7 @@ class Autoencoder(EncoderDecoderStory):
         "Contractive auto-encoders", ICML.
     """
 
+    floating = True
     unsupported = {
         "density": "squared error scores reconstructions, and there is no prior over codes",
         "sample": "without a prior over codes, an autoencoder defines no distribution over x",

@@ -102,5 +102,5 @@ class Classifier(Story):
         Args:
             data: the columns by name: `x`, (n, *event_shape), and `y`, (n,) int64.
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, integer=False)
         self.label.check(self.name, data)

@@ -17,6 +17,8 @@ class EventStory(Story):
     """
 
     event_shape: tuple[int, ...]
+    floating: bool = False
+    """Whether x must be floating; with a likelihood, the likelihood decides."""
 
     def check(self, data: Mapping[str, Tensor]) -> None:
         """Refuse an x of another event shape, or with values that have no density under the likelihood.
@@ -24,8 +26,9 @@ class EventStory(Story):
         Args:
             data: the columns by name, among them `x`, (n, *event_shape).
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
         likelihood: Any = getattr(self, "likelihood", None)
+        integer = (False if self.floating else None) if likelihood is None else likelihood.integer
+        check_event(self.name, "event_shape", data, self.event_shape, integer)
         if likelihood is not None:
             likelihood.check(data["x"])
 

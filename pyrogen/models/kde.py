@@ -43,6 +43,7 @@ class KDE(EventStory):
         Rosenblatt 1956, Annals of Mathematical Statistics 27(3); Parzen 1962, Annals of Mathematical Statistics 33(3).
     """
 
+    floating = True
     unsupported = {
         "steps": "its fit is to keep the data and to choose a bandwidth",
         "guide": "its one latent, the index of a training datum, is summed out",

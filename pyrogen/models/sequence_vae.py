@@ -238,7 +238,7 @@ class SequenceVAE(Story):
         Args:
             data: the columns by name: `x`, (n, *event_shape), and possibly `length`, (n,) int64.
         """
-        check_event(self.name, "event_shape", data, self.event_shape)
+        check_event(self.name, "event_shape", data, self.event_shape, self.likelihood.integer)
         check_length(self.name, data, self.max_length)
         self.likelihood.check(elements(self._as_sequences(data["x"]), data.get("length")))
 

@@ -24,20 +24,30 @@ MAX_ELEMENTS = 2**18
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How many of the codes are used.
+    """How many of the codes are used, at all places together and at each.
+
+    A place whose code is the same for all data tells nothing about them, however many codes other places use.
 
     Args:
-        used: number of codes that some datum has.
+        used: number of codes that some datum has at some place.
         codes: number of codes in the codebook.
-        perplexity: exp of the entropy of the codes' frequencies, from 1 to `codes`.
+        perplexity: exp of the entropy of the codes' frequencies at a place, from 1 to `codes`; the mean over places.
+        constant: number of places where all data have one code.
+        places: number of places.
     """
 
     used: int
     codes: int
     perplexity: float
+    constant: int
+    places: int
 
     def __str__(self) -> str:
-        return f"{self.used} of {self.codes} codes used, perplexity {self.perplexity:.1f}"
+        where = f", mean over {self.places} places" if self.places > 1 else ""
+        text = f"{self.used} of {self.codes} codes used, perplexity {self.perplexity:.1f}{where}"
+        if self.constant == self.places:
+            return f"{text}; warning: each place has one code for all data: the codes do not depend on x"
+        return f"{text}; {self.constant} of them have one code for all data" if self.constant else text
 
 
 class VQVAE(EventStory):
@@ -253,11 +263,14 @@ class VQVAE(EventStory):
             x: data, (n, *event_shape).
 
         Returns:
-            The number of codes in use, and their perplexity.
+            The number of codes in use, and their perplexity at a place.
         """
-        counts = torch.bincount(self.codes(x).flatten(), minlength=self.codebook.codes).double()
-        entropy = torch.special.entr(counts / counts.sum()).sum()
-        return CodeUsage(int((counts > 0).sum()), self.codebook.codes, float(entropy.exp()))
+        codes, number = self.codes(x).reshape(len(x), -1).T, self.codebook.codes
+        frequencies = torch.stack([place.bincount(minlength=number) for place in codes]).double() / len(x)
+        used = int((frequencies.sum(0) > 0).sum())
+        perplexity = float(torch.special.entr(frequencies).sum(1).exp().mean())
+        constant = int(((frequencies > 0).sum(1) == 1).sum())
+        return CodeUsage(used, number, perplexity, constant, len(codes))
 
     def prepare(self, data: Mapping[str, Tensor]) -> None:
         """Initialize the likelihood from the training data, and the codebook from encodings of some of them.

@@ -2,11 +2,13 @@
 
 from pyrogen.story.arguments import RESERVED, Batch, Signature
 from pyrogen.story.from_functions import Pair, as_story
+from pyrogen.story.observations import Unobserved
 from pyrogen.story.param_store import ONE_THREAD, Store
-from pyrogen.story.sampling import Unobserved
 from pyrogen.story.sites import (
     data_plate,
     enumerated,
+    factor_sites,
+    full_value,
     inside,
     is_delta,
     is_point,
@@ -37,6 +39,8 @@ __all__ = [
     "check_length",
     "data_plate",
     "enumerated",
+    "factor_sites",
+    "full_value",
     "inside",
     "is_delta",
     "is_point",

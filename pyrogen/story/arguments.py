@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pyro.poutine.messenger import _bound_partial, _context_wrap
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from pyrogen.messages import did_you_mean
 
@@ -97,7 +98,8 @@ class Batch:
         Returns:
             The batch there.
         """
-        return self.map(lambda column: column.to(device, non_blocking=True))
+        columns = {key: _moved(column, device) for key, column in self.columns.items()}
+        return replace(self, columns=columns, index=_moved(self.index, device))
 
     @property
     def named(self) -> dict[str, Any]:
@@ -110,6 +112,18 @@ class Batch:
     def unnamed(self) -> list[Any]:
         """The columns that came without a name, in their order."""
         return [column for key, column in self.columns.items() if isinstance(key, int)]
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A column on a device, with the tensors in nested dicts and lists."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, PackedSequence):
+        packed: Any = value
+        return packed.to(device, non_blocking=True)
+    if type(value) is dict:
+        return {key: _moved(part, device) for key, part in value.items()}
+    return type(value)(_moved(part, device) for part in value) if type(value) in (list, tuple) else value
 
 
 class Signature:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from keyword import iskeyword
 from typing import Any, Protocol
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
+from pyrogen.messages import refuse_masked
 from pyrogen.story.arguments import Batch, Signature
+from pyrogen.story.observations import Unobserved, name_of
 from pyrogen.story.sites import data_plate, latent_sites, outside
 from pyrogen.story.training_spec import TrainingSpec
 
@@ -32,49 +37,6 @@ class _Story(Protocol):
     def signatures(self) -> tuple[Signature, Signature]: ...
 
 
-class Unobserved(poutine.messenger.Messenger):
-    """Draws some observed sites anew; other observations stay.
-
-    Args:
-        names: of the sites to draw.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.names = names
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.names and msg["is_observed"]:
-            msg["is_observed"], msg["value"], msg["done"] = False, None, False
-
-
-def observes(trace: Any, sites: tuple[str, ...], key: str | int, column: Any, by_content: bool = True) -> bool:
-    """Whether a column is the value of one of the observed sites, judged by name, memory or content.
-
-    Args:
-        trace: of the model.
-        sites: names of the observed sites.
-        key: of the column.
-        column: the column itself.
-        by_content: whether equal values are enough, as of a column that was converted; True by default.
-
-    Returns:
-        True if it is.
-    """
-    if key in sites or not isinstance(column, Tensor):
-        return key in sites
-    return any(_same(trace.nodes[name]["value"], column, by_content) for name in sites)
-
-
-def _same(value: Any, column: Tensor, by_content: bool) -> bool:
-    if not isinstance(value, Tensor) or value.is_meta:
-        return False
-    if value.untyped_storage().data_ptr() == column.untyped_storage().data_ptr():
-        return True
-    alike = by_content and value.numel() == column.numel()
-    return alike and bool((value.reshape(-1) == column.reshape(-1)).all())
-
-
 def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     """Draw new data from a story that is in evaluation mode: the work of `Story.sample`.
 
@@ -87,7 +49,7 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
         The observed site's draws (n, ...), or a dict of them by site where several are observed.
 
     Raises:
-        ValueError: `n` is below 1, or the model has no such column.
+        ValueError: `n` is below 1, the model has no such column, or it draws another number of rows.
     """
     if n < 1:
         raise ValueError(f"sample needs at least 1 row, got n={n}")
@@ -106,13 +68,15 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
         asked += [name_of(key, model) for key in spec.columns if model.accepts(key)]
     columns_or_none = {key: columns.get(key) for key in (*asked, *columns) if key not in extra}
     batch = Batch(columns_or_none, n, total, torch.arange(n), extra)
+    plate = spec.plate if spec is not None else None
     try:
         trace = _trace_model(story, batch, {})
+        if spec is not None and spec.sites:
+            _check_rows(story, trace, plate, n)  # perhaps it has n rows where placeholders do
     except Exception as error:
         if spec is None or not spec.sites:
             raise
-        return _observed_values(story, _trace_on_placeholders(story, spec, n, columns, error))
-    plate = spec.plate if spec is not None else None
+        return _observed_values(story, _trace_of_rows(story, spec, n, columns, error), plate, n)
     if plate is None:
         frame = data_plate(trace.nodes.values(), n)
         plate = frame.name if frame is not None else _common_plate(trace, model.columns, n)
@@ -120,10 +84,11 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     global_latents = [name for name in outside(latent_sites(trace.nodes.values()), plate) if name not in observed]
     if global_latents:
         trace = _trace_model(story, batch, _draw_global_latents(story, global_latents))
-    return _observed_values(story, trace)
+    return _observed_values(story, trace, plate, n)
 
 
 def _as_column(value: Any, n: int, key: str) -> Tensor:
+    refuse_masked(f"column '{key}'", value)
     tensor = torch.as_tensor(value)
     if tensor.dim() == 0:
         return tensor.expand(n)
@@ -151,7 +116,7 @@ def _observed_names(story: _Story, trace: Any) -> list[str]:
     return [name for name, s in trace.nodes.items() if name in columns and s["type"] == "sample"]
 
 
-def _observed_values(story: _Story, trace: Any) -> Any:
+def _observed_values(story: _Story, trace: Any, plate: str | None, n: int) -> Any:
     names = _observed_names(story, trace)
     if not names:
         columns = ", ".join(story.signatures()[0].columns)
@@ -159,8 +124,38 @@ def _observed_values(story: _Story, trace: Any) -> Any:
             f"{story.name} was not trained, and none of its sites is named as a column ({columns}), so it is not "
             "known which to return: fit it first, or name the observed site as its column"
         )
-    values = {name: trace.nodes[name]["value"] for name in names}
+    _check_rows(story, trace, plate, n)
+    values = {name: _rows_first(trace.nodes[name], plate) for name in names}
     return values[names[0]] if len(names) == 1 else values
+
+
+def _frame(site: Any, plate: str | None) -> Any:
+    """The data plate's frame at a site where it is one of its dimensions, or None."""
+    return next((f for f in site["cond_indep_stack"] if f.name == plate and f.dim is not None), None)
+
+
+def _rows_first(site: Any, plate: str | None) -> Tensor:
+    """The site's value with its rows in front, detached."""
+    frame, value = _frame(site, plate), torch.as_tensor(site["value"]).detach()
+    return value if frame is None else value.movedim(frame.dim - site["fn"].event_dim, 0)
+
+
+def _check_rows(story: _Story, trace: Any, plate: str | None, n: int) -> None:
+    """Refuse draws of another number of rows than n: a program may fix its own."""
+    for name in _observed_names(story, trace):
+        site = trace.nodes[name]
+        frame = next((f for f in site["cond_indep_stack"] if f.name == plate), None)
+        if frame is None or frame.dim is not None:
+            value = _rows_first(site, plate)
+            size = len(value) if value.dim() else 1
+        else:
+            size = frame.size  # of a sequential plate, each of whose members is a site
+        if size != n:
+            where = f"plate '{plate}'" if frame is not None else "no data plate"
+            raise ValueError(
+                f"{story.name}.model draws {size} rows of '{name}' ({where}), and sample(n={n}) asks for {n}: call "
+                f'sample({size}), or let the model ask for n by name and write pyro.plate("{plate or "data"}", n)'
+            )
 
 
 def _draw_global_latents(story: _Story, names: list[str]) -> dict[str, Tensor]:
@@ -194,6 +189,21 @@ def _at_one_seed(values: Iterable[int]) -> Iterator[int]:
             yield value
 
 
+def _trace_of_rows(story: _Story, spec: TrainingSpec, n: int, columns: dict[str | int, Any], error: Exception) -> Any:
+    """The trace on n placeholders; where only as many rows as in training are possible, the refusal says so."""
+    try:
+        return _trace_on_placeholders(story, spec, n, columns, error)
+    except ValueError as refusal:
+        if columns or n == spec.n:
+            raise
+        try:
+            trace = _trace_on_placeholders(story, spec, spec.n, {}, error)
+        except ValueError:
+            raise refusal from None
+        _check_rows(story, trace, spec.plate, n)
+        raise
+
+
 def _trace_on_placeholders(
     story: _Story, spec: TrainingSpec, n: int, columns: dict[str | int, Any], error: Exception
 ) -> Any:
@@ -209,14 +219,17 @@ def _trace_on_placeholders(
     for value in _at_one_seed((1, 0)):
         try:
             traces.append(_trace_unobserved(story, spec, spec.placeholder(n, value, columns)))
-        except (RuntimeError, ValueError) as failure:
+        except Exception as failure:
             raise ValueError(message) from failure
-    for name in spec.sites:
+    names = [[name for name in spec.sites if name in trace.nodes] for trace in traces]
+    if names[0] != names[1] or not names[0]:
+        raise ValueError(message)
+    for name in names[0]:
         first, second = (trace.nodes[name] for trace in traces)
-        value = first["value"]
+        drawn = torch.as_tensor(first["value"])
         # Draws of discrete distributions may be equal by chance, so that log densities are compared as well.
-        if not torch.equal(value, second["value"]) or not torch.equal(
-            first["fn"].log_prob(value), second["fn"].log_prob(value)
+        if not torch.equal(drawn, torch.as_tensor(second["value"])) or not torch.equal(
+            first["fn"].log_prob(drawn), second["fn"].log_prob(drawn)
         ):
             raise ValueError(message)
     return traces[1]
@@ -228,36 +241,27 @@ def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any
     observed = _observed_columns(story, spec)
     names = [name_of(key, model) for key in spec.columns if model.accepts(key) and key not in observed]
     missing = [name for name in names if name not in given]
-    if missing and all(name.isidentifier() and name != "n" for name in missing):
+    if missing and all(name.isidentifier() and not iskeyword(name) and name not in ("n", "self") for name in missing):
         return f"pass the columns that it conditions on, as in sample(n, {', '.join(f'{m}=...' for m in missing)})"
     columns = ", ".join(repr(name_of(key, model)) for key in spec.columns)
     return f"use posterior_predictive(run, data), with data of the columns {columns}"
 
 
 def _observed_columns(story: _Story, spec: TrainingSpec) -> list[str | int]:
-    """The columns that are values of observed sites; those of a site's name where the model fails on placeholders."""
-    batch = spec.placeholder()
-    try:
-        args, kwargs = story.signatures()[0].bind(batch)
-        with pyro.validation_enabled(False):
-            trace: Any = poutine.trace(story.model).get_trace(*args, **kwargs)
-    except Exception:
-        return [key for key in spec.columns if key in spec.sites]
-    sites = tuple(name for name in spec.sites if name in trace.nodes)
-    return [key for key, column in batch.columns.items() if observes(trace, sites, key, column, by_content=False)]
-
-
-def name_of(key: str | int, model: Signature) -> str:
-    """The name that a model gives to a column.
-
-    Args:
-        key: the column's name, or its position where the data came without names.
-        model: the model's signature.
-
-    Returns:
-        The name.
-    """
-    return model.positions[key] if isinstance(key, int) and key < len(model.positions) else str(key)
+    """The columns that observed sites are computed from; at least those of their names."""
+    found = {key for key in spec.columns if key in spec.sites}
+    for value in (0, 1, 2):  # sites may depend on a column, such as the length of a sequence
+        batch = spec.placeholder(value=value)
+        columns = {key: track_provenance(column, frozenset({key})) for key, column in batch.columns.items()}
+        try:
+            args, kwargs = story.signatures()[0].bind(replace(batch, columns=columns))
+            with pyro.validation_enabled(False):
+                trace: Any = poutine.trace(story.model).get_trace(*args, **kwargs)
+        except Exception:  # values that the model cannot take
+            continue
+        values = [trace.nodes[name]["value"] for name in spec.sites if name in trace.nodes]
+        found |= {key for observed in values for key in get_provenance(observed)}
+    return [key for key in spec.columns if key in found]
 
 
 def _trace_unobserved(story: _Story, spec: TrainingSpec, batch: Batch) -> Any:

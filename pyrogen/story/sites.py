@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+import torch
 from pyro.distributions import Delta
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from torch import Tensor
 from torch.distributions import Independent
 
 Site = Any
@@ -96,6 +98,34 @@ def observed_sites(sites: Iterable[Site]) -> dict[str, Site]:
     return {s["name"]: s for s in observed if type(s["fn"]).__name__ != "Unit"}
 
 
+def factor_sites(sites: Iterable[Site]) -> dict[str, Site]:
+    """The terms that `pyro.factor` adds to the log density.
+
+    Args:
+        sites: of a trace.
+
+    Returns:
+        The sites by name.
+    """
+    return {s["name"]: s for s in sites if _is_sample(s) and type(s["fn"]).__name__ == "Unit"}
+
+
+def full_value(site: Site) -> Tensor:
+    """A site's value with the shape of its distribution, which may have more dimensions, such as enumerated ones.
+
+    Args:
+        site: of a trace.
+
+    Returns:
+        The value, expanded.
+
+    Raises:
+        RuntimeError: the two shapes do not agree.
+    """
+    value, fn = torch.as_tensor(site["value"]), site["fn"]
+    return value.expand(torch.broadcast_shapes(value.shape, (*fn.batch_shape, *fn.event_shape)))
+
+
 def enumerated(site: Site) -> bool:
     """Whether the site is marked to be summed over in parallel.
 
@@ -108,15 +138,16 @@ def enumerated(site: Site) -> bool:
     return site["infer"].get("enumerate") == "parallel"
 
 
-def data_plate(sites: Iterable[Site], n: int) -> CondIndepStackFrame | None:
+def data_plate(sites: Iterable[Site], n: int, unobserved: Collection[str] = ()) -> CondIndepStackFrame | None:
     """The plate that holds the data.
 
     It is the one named `data`; else, among the plates around every observed site, outermost first, a subsampled one,
-    else one of size `n`; else there is none.
+    else one of size `n`; else there is none. A model that observes by `pyro.factor` alone has these in place of sites.
 
     Args:
         sites: of a trace.
         n: rows of the batch.
+        unobserved: names of sites that observe data, and are drawn in this trace; none by default.
 
     Returns:
         The plate's frame as the sites hold it, or None.
@@ -126,7 +157,8 @@ def data_plate(sites: Iterable[Site], n: int) -> CondIndepStackFrame | None:
     for frame in (f for stack in frames for f in stack):
         if frame.name == "data":
             return frame
-    stacks = [list(s["cond_indep_stack"]) for s in observed_sites(sites).values()]
+    observed = {**observed_sites(sites), **{s["name"]: s for s in sites if s["name"] in unobserved}}
+    stacks = [list(s["cond_indep_stack"]) for s in (observed or factor_sites(sites)).values()]
     if not stacks:
         return None
     names = set.intersection(*({f.name for f in stack} for stack in stacks))

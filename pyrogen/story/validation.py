@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrogen.story.story import Story
 
 
-def check_event(owner: str, argument: str, data: Mapping[str, Tensor], event_shape: tuple[int, ...]) -> None:
-    """Refuse a column `x` whose rows are not of the event shape.
+def check_event(
+    owner: str,
+    argument: str,
+    data: Mapping[str, Tensor],
+    event_shape: tuple[int, ...],
+    integer: bool | None = None,
+) -> None:
+    """Refuse a column `x` whose rows are not of the event shape, or whose numbers are of a type that is not taken.
 
     Args:
         owner: the story's name, for the message.
         argument: the constructor's argument that sets the event shape, for the message.
         data: columns (n, ...) by name.
         event_shape: the expected shape of one row.
+        integer: whether x must be int64 (True) or floating (False); None, the default: any real numbers.
 
     Raises:
-        ValueError: there is no column `x`, or its rows have another shape.
+        ValueError: there is no column `x`, its rows have another shape, or its numbers another type.
     """
     if "x" not in data:
         have = f"no such column (columns: {', '.join(map(str, data))})" if data else "no columns"
@@ -31,6 +39,19 @@ def check_event(owner: str, argument: str, data: Mapping[str, Tensor], event_sha
         raise ValueError(
             f"{owner} takes a column 'x' of shape ({expected}), got {shape}: reshape it, or build the story with "
             f"{argument}={shape[1:]}"
+        )
+    dtype = data["x"].dtype
+    kind = str(dtype).removeprefix("torch.")
+    if dtype.is_complex:
+        raise ValueError(
+            f"{owner} takes a column 'x' of real numbers, got {kind}: pass torch.view_as_real(x), or x.real alone"
+        )
+    if integer and dtype != torch.int64:
+        raise ValueError(f"{owner} takes a column 'x' of type int64, got {kind}: convert it with x.long()")
+    if integer is False and not dtype.is_floating_point:
+        raise ValueError(
+            f"{owner} takes a column 'x' of floating-point numbers, got {kind}: convert it with x.float(), in a file "
+            "with x.astype('float32'), and divide grey values of 0 to 255 by 255"
         )
 
 

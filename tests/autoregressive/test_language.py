@@ -77,3 +77,16 @@ def test_invalid_texts_lengths_and_networks_are_refused():
         fit(story, {"x": torch.zeros(5, 4, dtype=torch.int64), "length": torch.full((5,), 5)}, epochs=1)
     with pytest.raises(ValueError, match="network is one of transformer, recurrent"):
         LanguageModel(4, 3, network="lstm")
+
+
+def test_completed_texts_have_the_length_that_is_given():
+    story = LanguageModel(max_length=6, symbols=3, width=8, layers=1)
+    begin, length = torch.tensor([[1, 2], [2, 1]]), torch.tensor([3, 5])
+    x = story.complete(begin, length)
+    assert torch.equal(x[:, :2], begin)
+    assert not x[0, 3:].any()
+    assert not x[1, 5:].any()
+    with pytest.raises(ValueError, match="completes 2 symbols to texts of length 1"):
+        story.complete(begin, torch.tensor([1, 5]))
+    with pytest.raises(ValueError, match="'length' of whole numbers from 0 to 6"):
+        story.complete(begin, torch.tensor([3, 7]))

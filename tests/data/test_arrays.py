@@ -1,6 +1,8 @@
 """Arrays of a user's own, read without pickle."""
 
+import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -119,3 +121,75 @@ def test_a_truncated_npz_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="damaged"):
         load(path)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16", "int32", "int64", ">i4", "uint64"])
+def test_whole_numbers_in_the_shape_of_images_are_grey_values(tmp_path, kind):
+    x = np.random.default_rng(0).integers(0, 256, (10, 1, 4, 5))
+    bytes_, wide = (load(save(tmp_path / f"{k}.npz", x=x.astype(k))) for k in ("uint8", kind))
+    assert wide.levels == bytes_.levels == 256
+    assert torch.equal(wide.train["x"], bytes_.train["x"])
+    assert "taken for 256 grey levels" in wide.notes[0]
+
+
+@pytest.mark.parametrize(("kind", "high"), [("uint16", 65535), ("int64", 1023), ("int32", 256), ("uint16", 4095)])
+def test_deeper_images_are_refused_with_what_to_type(tmp_path, kind, high):
+    x = np.random.default_rng(0).integers(0, high + 1, (10, 1, 4, 5)).astype(kind)
+    x[0, 0, 0, 0] = high
+    with pytest.raises(ValueError, match=rf"from \d+ to {high} in the shape of images; .*astype\('float32'\)"):
+        load(save(tmp_path / "own.npz", x=x))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "int64"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_that_come_last_are_recognized_by_size(tmp_path, kind, channels):
+    x = np.random.default_rng(0).integers(0, 256, (10, 6, 8, channels)).astype(kind)
+    last = load(save(tmp_path / "last.npz", x=x))
+    first = load(save(tmp_path / "first.npz", x=x.transpose(0, 3, 1, 2)))
+    assert torch.equal(last.train["x"], first.train["x"])
+    assert last.event_shape == (channels, 6, 8)
+    assert "channels last" in last.notes[0]
+
+
+def header(shape, kind="<f8"):
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (117 - len(text)) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("shape", "present"), [((10**12, 3), 24), ((5, 3), 24), ((1, 3), 240), ((2**40, 2**40), 0), ((3,), 0)]
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_header_that_lies_is_refused_before_memory_is_asked_for(tmp_path, shape, present, suffix):
+    path, content = tmp_path / f"own{suffix}", header(shape) + bytes(present)
+    if suffix == ".npy":
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", content)
+    with pytest.raises(ValueError, match=rf"the header of 'x' says .* and {present:,} follow it: save it again"):
+        load(path)
+
+
+def test_more_than_the_memory_holds_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, x=np.zeros((1000, 1000)))
+    monkeypatch.setattr("pyrogen.data.files._memory", lambda: 10**6)
+    with pytest.raises(ValueError, match=r"the content of own.npz takes .* GiB, and there are .* GiB of memory"):
+        load(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv", ".txt"])
+def test_what_is_no_regular_file_is_refused_and_waits_for_nobody(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"own{suffix}")
+    with pytest.raises(ValueError, match=r"is a FIFO .*; expected a regular file"):
+        load(tmp_path / f"own{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="is a device; expected a regular file"):
+        load(tmp_path / f"zero{suffix}")
+
+
+@pytest.mark.parametrize("labels", [[10**9, 0, 1], [20_000, 5, 5], [2**62, 2**62, 0]])
+def test_numbers_beyond_all_rows_are_no_classes(tmp_path, labels):
+    assert load(save(tmp_path / "own.npz", x=np.zeros((30, 2)), y=np.tile(labels, 10))).classes is None

@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,3 +96,21 @@ def test_nonfinite_values_are_found_in_every_chunk(monkeypatch):
 def test_complex_columns_are_checked():
     with pytest.raises(ValueError, match="1 of 2 rows, first in row 1"):
         check_columns({"x": torch.tensor([0j, complex(0, math.inf)])})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: torch.eye(3).to_sparse(), ["sparse", "to_dense()"]),
+        (lambda: torch.eye(3).to_sparse_csr(), ["sparse", "to_dense()"]),
+        (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), ["nested", "to_padded_tensor"]),
+        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), ["quantized", "dequantize()"]),
+        (lambda: torch.empty(3, 2, device="meta"), ["meta"]),
+        (lambda: np.ma.masked_equal([1.0, 2.0], 2.0), ["masked array", "poutine.mask"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of torch, of such tensors
+def test_columns_whose_values_would_be_lost_are_refused(make, words):
+    with pytest.raises(ValueError, match="column 'x' is a ") as caught:
+        check_columns({"x": make()})
+    assert all(word in str(caught.value) for word in words), caught.value

@@ -83,3 +83,83 @@ def test_numbers_survive_the_way(tmp_path):
     np.savetxt(tmp_path / "own.csv", x, delimiter=",", fmt="%.9g")
     back = everything(load(tmp_path / "own.csv")).numpy()
     assert np.array_equal(np.unique(back, axis=0), np.unique(x, axis=0))
+
+
+@pytest.mark.parametrize("header", ["x,y", "X,Y", "y,x", "x,y,z", "# x,y"])
+def test_coordinates_form_x_and_are_described(tmp_path, header, caplog):
+    columns = header.count(",") + 1
+    x = np.random.default_rng(0).normal(size=(20, columns)).astype(np.float32)
+    np.savetxt(tmp_path / "own.csv", x, delimiter=",", header=header, comments="", fmt="%.9g")
+    splits = load(tmp_path / "own.csv")
+    assert set(splits.train) == {"x"}
+    assert np.array_equal(np.unique(everything(splits).numpy(), axis=0), np.unique(x, axis=0))
+    assert "coordinates" in splits.notes[0]
+    assert splits.notes[0] in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("a,y", "column 'y' holds the labels"),
+        ("a,label", "column 'label' holds the labels"),
+        ("a,class", "column 'class' is one of the values of x"),
+        ("a,target", "column 'target' is one of the values of x"),
+        ("Species,a", "column 'Species' is one of the values of x"),
+    ],
+)
+def test_what_becomes_of_a_column_like_a_label_is_described(tmp_path, header, words):
+    splits = load(write(tmp_path, header + "\n" + "".join(f"{k % 2},{k % 3}\n" for k in range(12))))
+    assert words in " ".join(splits.notes)
+
+
+def test_a_plain_table_needs_no_description(tmp_path):
+    assert load(write(tmp_path, "a,b\n1,2\n3,5\n5,9\n")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a;b\n1;2\n3;4\n5;6\n", ["separated by ';'", "sep=';'"]),
+        ("a;b\n1,5;2,5\n3;4\n5;6\n", ["decimal commas", "sep=';', decimal=','"]),
+        ('a,b\n"1,5","2,5"\n3,4\n5,6\n', ["decimal commas", "(FILE, decimal=',')"]),
+        ("a\tb\n1\t2\n3\t4\n5\t6\n", ["tabs", "sep='\\t'"]),
+        ("1|2\n3|4\n5|6\n", ["separated by '|'"]),
+        ("1 2\n3 4\n5 6\n", ["spaces", "sep='\\\\s+'"]),
+    ],
+)
+def test_other_separators_are_named_with_what_to_type(tmp_path, text, words):
+    with pytest.raises(ValueError, match=r"pandas.read_csv\(FILE, .*\).to_csv\(FILE, index=False\)") as caught:
+        load(write(tmp_path, text))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1990,1991,1992\n1.5,2.5,3.5\n2.5,3,4\n2,1,3\n",
+        "2010,2005,2000\n1,2,3\n2,3,5\n4,3,2\n",
+        "0,1,2\n7,2,9\n8,3,1\n9,4,4\n",
+        "0,1\n0.5,2.5\n8.5,3\n9,4.5\n",
+        "2020\n1.5\n2.5\n3.5\n",
+    ],
+)
+def test_a_header_of_numbers_is_not_taken_for_data(tmp_path, text):
+    with pytest.raises(ValueError, match="looks like a header of numbers; expected names"):
+        load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["1,2\n3,5\n7,9\n", "2020\n2021\n2022\n", "0,1\n1,0\n0,1\n", "5,3,1\n2,2,2\n1,0,1\n"])
+def test_rows_of_whole_numbers_are_data(tmp_path, text):
+    assert len(everything(load(write(tmp_path, text)))) == 3
+
+
+def test_comments_are_left_out(tmp_path):
+    splits = load(write(tmp_path, "# made by hand, in a hurry, today\n1,2\n# between\n3,4\n5,6\n"))
+    assert sorted(everything(splits).tolist()) == [[1, 2], [3, 4], [5, 6]]
+    with pytest.raises(ValueError, match="line 4, column '1': 'x' is no number"):
+        load(write(tmp_path, "# first\n1,2\n# between\nx,4\n5,6\n"))
+
+
+def test_a_first_row_with_a_hole_is_no_header(tmp_path):
+    with pytest.raises(ValueError, match="line 1, column '1': 'NA' is no number"):
+        load(write(tmp_path, "NA,2.5\n3,4\n5,6\n7,8\n"))

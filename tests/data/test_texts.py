@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrogen.data import as_symbols, as_text, describe, load
+from pyrogen.data.texts import encoded_as
 
 LINES = ["ein Bild", "zwei", "", "drei Zahlen", "vier", "fünf"]
 
@@ -48,3 +51,28 @@ def test_bad_text_is_refused_in_one_line(tmp_path):
     file.write_text("a\nb\n" + 2000 * "c", encoding="utf-8")
     with pytest.raises(ValueError, match="a line has 2000 characters, expected at most 1000"):
         load(str(file))
+
+
+def written(tmp_path, name, lines):
+    (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load(tmp_path / name)
+
+
+@given(lines=st.lists(st.text("bcd", min_size=1, max_size=6), min_size=3, max_size=8))
+def test_another_text_is_encoded_as_the_first(tmp_path_factory, lines):
+    other = written(tmp_path_factory.mktemp("texts"), "other.txt", lines)
+    again = encoded_as(other, "abcd", 6)
+    assert again.event_shape == (6,)
+    for before, after in ((other.train, again.train), (other.test, again.test)):
+        decoded = as_text(before["x"], before["length"], other.alphabet)
+        assert as_text(after["x"], after["length"], "abcd") == decoded
+        padding = torch.arange(6) >= after["length"][:, None]
+        assert not after["x"][padding].any()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"), [(["ab", "ax", "b"], "'x', which is not in"), (["ab", "a", "aaaa"], "4 characters, and .* 3")]
+)
+def test_a_text_that_the_model_does_not_know_is_refused(tmp_path, lines, words):
+    with pytest.raises(ValueError, match=words):
+        encoded_as(written(tmp_path, "other.txt", lines), "ab", 3)

@@ -261,3 +261,20 @@ def test_many_data_are_encoded_some_at_a_time(monkeypatch):
     assert story.codes(x[0, 0]).shape == (2,)
     with pytest.raises(ValueError, match=r"VQVAE takes tensors of shape \(\.\.\., 1, 3, 3\), got \(4, 9\)"):
         story.codes(torch.zeros(4, 9))
+
+
+@pytest.mark.parametrize(
+    ("codes", "perplexity", "constant", "words"),
+    [
+        ([[0, 1, 2, 3]] * 8, 1.0, 4, "each place has one code for all data"),  # pooled: perplexity 4
+        ([[0, 1, 2, 3], [1, 1, 2, 3]] * 4, 1.25, 3, "3 of them have one code for all data"),
+        ([[k % 4] * 4 for k in range(8)], 4.0, 0, "perplexity 4.0, mean over 4 places"),
+    ],
+)
+def test_usage_is_counted_at_each_place(monkeypatch, codes, perplexity, constant, words):
+    story = VQVAE(EVENT, 4, codes=4, features=2, hidden=(8,))
+    monkeypatch.setattr(story, "codes", lambda x: torch.tensor(codes))
+    usage = story.usage(bits()[:8])
+    assert usage.perplexity == pytest.approx(perplexity)
+    assert (usage.used, usage.constant, usage.places) == (4, constant, 4)
+    assert words in str(usage)

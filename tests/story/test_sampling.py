@@ -4,6 +4,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from pyrogen import Story, fit
@@ -116,3 +118,127 @@ def test_an_observed_site_is_drawn_anew_and_others_stay():
     assert not nodes["x"]["is_observed"]
     assert nodes["y"]["value"] == 7.0
     assert nodes["y"]["is_observed"]
+
+
+def plated(size, dim=-1):
+    """x ~ N(m, 1) in a plate of a fixed size."""
+
+    def model(x):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", size, dim=dim):
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("m", dist.Normal(pyro.param("l", torch.tensor(0.0)), 1.0))
+
+    return model, guide
+
+
+class TestNumberOfRows:
+    """`sample(n)` gives n rows, or names the number that the program draws."""
+
+    @given(st.integers(1, 8), st.integers(1, 8))
+    @settings(max_examples=10, deadline=None)
+    def test_a_plate_of_a_fixed_size(self, size, n):
+        story = fit(plated(size), torch.randn(size), steps=1, progress=False).story
+        if n == size:
+            assert story.sample(n).shape == (n,)
+        else:
+            with pytest.raises(ValueError, match=rf"draws {size} rows of 'x' \(plate 'rows'\).*call sample\({size}\)"):
+                story.sample(n)
+
+    def test_a_fixed_number_without_a_plate(self):
+        def model(x):
+            pyro.sample("x", dist.Normal(pyro.param("m", torch.zeros(7)), 1.0).to_event(1), obs=x)
+
+        story = fit((model, lambda x: None), torch.randn(7), steps=1, progress=False).story
+        assert story.sample(7).shape == (7,)
+        with pytest.raises(ValueError, match=r"draws 7 rows of 'x' \(no data plate\)"):
+            story.sample(3)
+
+    def test_covariates_outside_of_the_arguments(self):
+        covariate = torch.randn(6)
+
+        def model(y=None):
+            with pyro.plate("data", 6):
+                return pyro.sample("y", dist.Normal(covariate * pyro.param("w", torch.tensor(1.0)), 1.0), obs=y)
+
+        story = fit((model, lambda y=None: None), {"y": torch.randn(6)}, steps=1, progress=False).story
+        with pytest.raises(ValueError, match="draws 6 rows of 'y'"):
+            story.sample(2)
+
+    def test_a_default_number_without_data_is_no_fixed_one(self):
+        def model(x):
+            with pyro.plate("rows", 50 if x is None else len(x)):
+                pyro.sample("x", dist.Normal(pyro.param("m", torch.tensor(0.0)), 1.0), obs=x)
+
+        story = fit((model, lambda x: None), torch.randn(9), steps=1, progress=False).story
+        assert story.sample(3).shape == (3,)
+
+    def test_a_plate_in_a_loop(self):
+        def model(x):
+            for i in pyro.plate("rows", 4):
+                pyro.sample(f"x_{i}", dist.Normal(pyro.param("m", torch.tensor(0.0)), 1.0), obs=x[i])
+
+        story = fit((model, lambda x: None), torch.randn(4), steps=1, progress=False).story
+        assert len(story.sample(4)) == 4
+        with pytest.raises(ValueError, match="draws 4 rows"):
+            story.sample(3)
+
+    def test_rows_come_first(self):
+        class Series(Story):
+            """Times in the outer plate, data in the inner one."""
+
+            def model(self, x, n):
+                with pyro.plate("time", 5, dim=-2), pyro.plate("data", n, dim=-1):
+                    pyro.sample("x", dist.Normal(0.0, torch.ones(2)).to_event(1), obs=None if x is None else x.mT)
+
+            def guide(self, x, n):
+                pass
+
+        assert Series().sample(3).shape == (3, 5, 2)
+
+
+class TestHints:
+    """What a refusal advises is Python that works, and no column that is to be drawn."""
+
+    @pytest.mark.parametrize("transform", ["x", "x.log1p()", "x.double().float()", "x - 1"])
+    def test_the_observed_column_is_not_asked_for(self, transform):
+        def model(x, c):
+            with pyro.plate("data", len(x)):
+                pyro.sample(
+                    "y", dist.Normal(c * pyro.param("w", torch.tensor(1.0)), 1.0), obs=eval(transform, {"x": x})
+                )
+
+        story = fit(
+            (model, lambda x, c: None), {"x": torch.rand(6), "c": torch.randn(6)}, steps=1, progress=False
+        ).story
+        with pytest.raises(ValueError, match=r"as in sample\(n, c=\.\.\.\)$"):
+            story.sample(2)
+        assert story.sample(2, c=torch.ones(2)).shape == (2,)
+
+    def test_sites_that_depend_on_a_column(self):
+        def model(x, lengths):
+            with pyro.plate("data", len(x)):
+                for t in range(int(lengths.max())):
+                    with pyro.poutine.mask(mask=t < lengths):
+                        pyro.sample(f"x_{t}", dist.Normal(pyro.param("m", torch.tensor(0.0)), 1.0), obs=x[:, t])
+
+        data = {"x": torch.randn(5, 4), "lengths": torch.tensor([1, 2, 3, 4, 4])}
+        story = fit((model, lambda x, lengths: None), data, steps=1, progress=False).story
+        with pytest.raises(ValueError, match=r"as in sample\(n, lengths=\.\.\.\)$"):
+            story.sample(2)
+        assert {name: len(value) for name, value in story.sample(2, lengths=2).items()} == {"x_0": 2, "x_1": 2}
+
+    @pytest.mark.parametrize("name", ["not a name", "class", "n-1", "self"])
+    def test_names_that_are_no_arguments_are_quoted(self, name):
+        def model(**columns):
+            with pyro.plate("data", len(columns["x"])):
+                mean = columns[name] * pyro.param("w", torch.tensor(1.0))
+                pyro.sample("x", dist.Normal(mean, 1.0), obs=columns["x"])
+
+        pair = (model, lambda **columns: None)
+        story = fit(pair, {"x": torch.rand(6), name: torch.rand(6)}, steps=1, progress=False).story
+        with pytest.raises(ValueError, match=r"posterior_predictive\(run, data\), with data of the columns") as caught:
+            story.sample(2)
+        assert f"{name}=" not in str(caught.value)

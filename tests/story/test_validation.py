@@ -1,5 +1,7 @@
 """Checks that many stories share: event shapes, lengths, labels."""
 
+import re
+
 import pytest
 import torch
 
@@ -58,3 +60,19 @@ def test_labels_are_checked_after_the_event_and_given_one_for_all_or_each():
     assert story.sample(5, y=y).shape == (5, 3)
     with pytest.raises(ValueError, match="ConditionalVAE: 5 of 5 labels"):
         story.sample(5, y=4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "integer", "words"),
+    [
+        (torch.complex64, None, "real numbers, got complex64"),
+        (torch.complex64, False, "real numbers, got complex64"),
+        (torch.uint8, False, "floating-point numbers, got uint8: convert it with x.float()"),
+        (torch.int64, False, "floating-point numbers, got int64"),
+        (torch.uint8, True, "type int64, got uint8: convert it with x.long()"),
+        (torch.float32, True, "type int64, got float32"),
+    ],
+)
+def test_numbers_of_another_type_are_refused_with_what_to_type(dtype, integer, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        check_event("Story", "event_shape", {"x": torch.zeros(3, 2, dtype=dtype)}, (2,), integer)

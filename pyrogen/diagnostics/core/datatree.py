@@ -32,13 +32,19 @@ GROUPS = (
 
 _WITHOUT_DRAWS = ("observed_data", "constant_data", "importance_summary")
 _NOTES = {
-    "log_likelihood": "log p(x_i given the latents of the draw), nats. With latents of each datum, loo on it is a "
+    "log_likelihood": "log p(x_i given the latents of the draw), nats, by observed site and pyro.factor in the data "
+    "plate, whose sum belongs to the datum. With latents of each datum, loo on it is a "
     "harmonic mean: see importance_summary. With shared latents, loo_approximate_posterior takes lp and log_q along.",
     "sample_stats": "lp: log p(x, z), log_q: log density of the guide at z, nats",
     "importance": "by datum, nats, unscaled by any plate: log_weight = log p(x, z) - log q(z given x)",
     "importance_summary": "by datum, nats: ELBO and importance-weighted log p(x), with Monte Carlo errors; ess of the "
     "weights, and their Pareto k-hat, -inf where they are constant",
 }
+UNDIVIDED = (
+    "factor '{}' depends on the data and sits outside the data plate, so that no row has its share of it and there is "
+    "no log-likelihood of single rows: put it inside the plate, one term for each row"
+)
+"""What is said in place of a log-likelihood by row."""
 
 
 @dataclass
@@ -61,10 +67,16 @@ class DrawArrays:
         num_draws: number of draws of each variable that has any.
         wanted: the groups to keep; what is added to others is dropped.
         rows: name of the rows' dimension.
+
+    Attributes:
+        shared_terms: names of the sites and factors that observe outside the data plate.
+        undivided: name of a factor among them that depends on the data; None where there is none.
     """
 
     def __init__(self, num_draws: int, wanted: Collection[str], rows: str) -> None:
         self.num_draws, self.wanted, self.rows = num_draws, wanted, rows
+        self.shared_terms: tuple[str, ...] = ()
+        self.undivided: str | None = None
         self.groups: dict[str, dict[str, Variable]] = {}
         self._filled: dict[tuple[str, str], int] = {}
 
@@ -123,7 +135,17 @@ class DrawArrays:
 
         Args:
             other: the arrays of the further data.
+
+        Raises:
+            ValueError: the two do not have the same variables, as sites may depend on the rows.
         """
+        for group in {**self.groups, **other.groups}:
+            differing = self.groups.get(group, {}).keys() ^ other.groups.get(group, {}).keys()
+            if differing:
+                raise ValueError(
+                    f"site '{min(differing)}' of {group} is there for some rows alone, so its draws make no array: "
+                    "pass fewer rows, or write it with a mask in place of sites that come and go"
+                )
         for group, variables in self.groups.items():
             for name, mine in variables.items():
                 if self.rows in mine.dims:
@@ -192,7 +214,9 @@ def build_datatree(
         if site not in known:
             raise ValueError(f"dims: there is no site '{site}' (have: {', '.join(known)})")
     library = {key: value for key, value in attributes.items() if key.startswith("inference_library")}
-    datasets = {}
+    datasets, notes = {}, dict(_NOTES)
+    if arrays.shared_terms:
+        notes["log_likelihood"] += f" Outside the data plate, and not included: {', '.join(arrays.shared_terms)}."
     for group, variables in arrays.groups.items():
         # Groups one by one: a variable's dimensions differ between them (log_likelihood has none of the event's).
         tree = from_dict(
@@ -200,7 +224,7 @@ def build_datatree(
             sample_dims=[] if group in _WITHOUT_DRAWS else ["chain", "draw"],
             dims={name: _named_dims(variable, event_dims.get(name, ())) for name, variable in variables.items()},
             index_origin=0,
-            attrs={group: library | ({"about": _NOTES[group]} if group in _NOTES else {})},
+            attrs={group: library | ({"about": notes[group]} if group in notes else {})},
         )
         datasets[group] = tree[group].to_dataset()
     sizes = {str(dim): size for dataset in datasets.values() for dim, size in dataset.sizes.items()}
@@ -213,6 +237,8 @@ def build_datatree(
         datasets[group] = dataset.assign_coords({dim: coords[dim] for dim in coords if dim in dataset.sizes})
     tree = DataTree.from_dict(datasets)
     tree.attrs = dict(attributes)
+    if arrays.undivided is not None:
+        tree.attrs["log_likelihood"] = UNDIVIDED.format(arrays.undivided)
     return tree
 
 

@@ -20,7 +20,7 @@ class LogDensities:
     """Log densities of one draw, in nats, latents marked for enumeration summed out.
 
     Args:
-        log_likelihood: by observed site in the data plate, (n,) log p(x_i given the latents of this draw).
+        log_likelihood: by observed site or factor in the data plate, (n,) log p(x_i given the latents of this draw).
         log_p: (n,) log p(x_i, z_i given the latents outside the data plate).
         log_q: (n,) log q(z_i).
         shared_log_p: () log density under the model of all sites outside the data plate.
@@ -52,9 +52,8 @@ class LogDensities:
         if structure.summed_out:
             log_likelihood, log_p = _with_latents_summed_out(structure, guide)
         else:
-            sites = {name: model.nodes[name] for name in structure.observed if plate is not None}
-            in_plate = {name: site for name, site in sites.items() if inside(site, plate.name)}
-            log_likelihood = {name: log_prob_by_row(site["log_prob"], plate) for name, site in in_plate.items()}
+            sites = {name: model.nodes[name] for name in structure.row_terms}
+            log_likelihood = {name: log_prob_by_row(site["log_prob"], plate) for name, site in sites.items()}
         return cls(log_likelihood, log_p, log_q, shared_log_p, shared_log_q)
 
 
@@ -80,6 +79,8 @@ def log_prob_by_row(log_prob: Tensor, plate: Any) -> Tensor:
     Returns:
         (n,).
     """
+    if log_prob.dim() < -plate.dim:  # the same for all rows
+        return log_prob.sum().expand(plate.size)
     rows = log_prob.movedim(plate.dim, -1)
     return rows.reshape(-1, rows.shape[-1]).sum(0).expand(plate.size)
 
@@ -111,17 +112,15 @@ class _Masked(Messenger):
 
 def _with_latents_summed_out(structure: ProgramStructure, guide: Any) -> tuple[dict[str, Tensor], Tensor]:
     """By the chain rule over observed sites: log p(x1, z) - log p(z), log p(x1, x2, z) - log p(x1, z), ..."""
-    hidden = outside(latent_sites(guide.nodes.values()), structure.plate.name)
-    values = {site: guide.nodes[site]["value"] for site in hidden}
+    given = outside(latent_sites(guide.nodes.values()), structure.plate.name)
+    same_guide = poutine.replay(structure.guide, trace=guide)
 
     def log_p(masked: set[str]) -> Tensor:
-        model = poutine.block(poutine.condition(_Masked(masked)(structure.model), data=values), hide=hidden)
-        replayed = poutine.block(poutine.replay(structure.guide, trace=guide), hide=hidden)
-        return WeightedTraces(model, replayed, structure.batch).log_p()
+        return WeightedTraces(_Masked(masked)(structure.model), same_guide, structure.batch, given).log_p()
 
-    masked = set(structure.observed)
+    masked = set(structure.row_terms)
     total, log_likelihood = log_p(masked), {}
-    for site in structure.observed:
+    for site in structure.row_terms:
         masked = masked - {site}
         before, total = total, log_p(masked)
         log_likelihood[site] = total - before

@@ -6,19 +6,23 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pyrogen.diagnostics.core.datatree import DrawArrays
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.log_densities import LogDensities
-from pyrogen.diagnostics.core.program_structure import ProgramStructure, deterministic_sites
+from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
+from pyrogen.diagnostics.core.site_values import deterministic_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.story import Batch, Story, inside, latent_sites
-from pyrogen.story.sampling import observes
+from pyrogen.story.observations import observes
 
 
-def collect_draws(story: Story, batch: Batch, wanted: Collection[str], num_samples: int) -> DrawArrays:
+def collect_draws(
+    story: Story, batch: Batch, wanted: Collection[str], num_samples: int, predictive: bool = False
+) -> DrawArrays:
     """Draws of one chain.
 
     Args:
@@ -26,11 +30,12 @@ def collect_draws(story: Story, batch: Batch, wanted: Collection[str], num_sampl
         batch: the rows.
         wanted: groups of `GROUPS`.
         num_samples: number of draws.
+        predictive: whether observed columns may be left out; False by default.
 
     Returns:
         The wanted groups, as far as the story has them.
     """
-    blocks = draw_row_blocks(story, batch, wanted, num_samples)
+    blocks = draw_row_blocks(story, batch, wanted, num_samples, predictive=predictive)
     arrays = next(blocks)
     for block in blocks:
         arrays.concatenate_rows(block)
@@ -38,7 +43,12 @@ def collect_draws(story: Story, batch: Batch, wanted: Collection[str], num_sampl
 
 
 def draw_row_blocks(
-    story: Story, batch: Batch, wanted: Collection[str], num_samples: int, draws_in_memory: int = 1
+    story: Story,
+    batch: Batch,
+    wanted: Collection[str],
+    num_samples: int,
+    draws_in_memory: int = 1,
+    predictive: bool = False,
 ) -> Iterator[DrawArrays]:
     """Draws of one chain, some rows at a time.
 
@@ -48,11 +58,12 @@ def draw_row_blocks(
         wanted: groups of `GROUPS`.
         num_samples: number of draws.
         draws_in_memory: see `analyze_row_blocks`; 1 by default.
+        predictive: see `analyze_row_blocks`; False by default.
 
     Yields:
         The wanted groups for each block of rows, as far as the story has them.
     """
-    for structure in analyze_row_blocks(story, batch, num_samples, draws_in_memory):
+    for structure in analyze_row_blocks(story, batch, num_samples, draws_in_memory, predictive):
         rows = "data" if structure.plate is None else structure.plate.name.replace("/", ".")
         yield _draw_block(story, structure, DrawArrays(num_samples, wanted, rows))
 
@@ -89,13 +100,15 @@ def _draw_block(story: Story, structure: ProgramStructure, arrays: DrawArrays) -
         for part in chosen:
             part(arrays, structure, start, guide, model)
     arrays.check_complete()
+    arrays.shared_terms, arrays.undivided = structure.shared_terms, structure.undivided
     _add_constants(arrays, story, structure, model)
     return arrays
 
 
 def _add_posterior(arrays: DrawArrays, structure: ProgramStructure, start: int, guide: Any, model: Any) -> None:
-    for name in structure.latents:
-        arrays.add_draws("posterior", name, start, *structure.draws_of(model.nodes[name]))
+    for name, site in latent_sites(model.nodes.values()).items():  # of this draw: sites may come and go
+        if name in guide.nodes:
+            arrays.add_draws("posterior", name, start, *structure.draws_of(site))
     for name, site in deterministic_sites(model).items():
         # What may depend on a latent that is summed out has no value in this draw.
         if not (structure.summed_out and structure.plate is not None and inside(site, structure.plate.name)):
@@ -118,7 +131,7 @@ def _add_prior(arrays: DrawArrays, structure: ProgramStructure, start: int, guid
 def _add_log_densities(arrays: DrawArrays, structure: ProgramStructure, start: int, guide: Any, model: Any) -> None:
     densities, plate = LogDensities.of_traces(structure, guide, model), structure.plate
     dims: list[str | None] = [] if plate is None else [plate.name]
-    for name, value in densities.log_likelihood.items():
+    for name, value in (densities.log_likelihood if structure.undivided is None else {}).items():
         arrays.add_draws("log_likelihood", name, start, structure.split_draws(value, dims), dims)
     if structure.local:
         # Each row has its share of a factor outside the plate.
@@ -133,7 +146,10 @@ def _add_log_densities(arrays: DrawArrays, structure: ProgramStructure, start: i
 
 
 def _add_constants(arrays: DrawArrays, story: Story, structure: ProgramStructure, model: Any) -> None:
-    for name in structure.observed:
+    again = structure.run()[1] if "observed_data" in arrays.wanted else model
+    for name in (name for name in structure.observed if name not in structure.left_out):
+        if not torch.equal(*(torch.as_tensor(trace.nodes[name]["value"]) for trace in (model, again))):
+            continue  # the difference of data to something drawn
         values, dims = structure.draws_of(model.nodes[name])
         arrays.add_constant("observed_data", name, values[0], dims)
     for key, column in structure.batch.columns.items():

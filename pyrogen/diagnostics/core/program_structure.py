@@ -6,15 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
+import pyro
 from pyro import poutine
+from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
-from pyrogen.inference.prediction.predictive import blank_batch
+from pyrogen.diagnostics.core.site_values import value_and_dims
+from pyrogen.inference.prediction.responses import blank_batch, check_rows, left_out_sites, response_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
-from pyrogen.story import Batch, Story, Unobserved, data_plate, enumerated, latent_sites, observed_sites, outside
-from pyrogen.story.sampling import observes
+from pyrogen.story import (
+    Batch,
+    Story,
+    Unobserved,
+    data_plate,
+    enumerated,
+    factor_sites,
+    inside,
+    latent_sites,
+    observed_sites,
+    outside,
+)
+from pyrogen.story.observations import observes
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,17 @@ class ProgramStructure:
         draws_per_run: number of draws of every row that one run makes.
         blank_batch: the batch without its observed columns, from which the model draws them; None where it cannot.
         plate: the frame of the vectorized data plate, or None.
-        observed: names of the observed sites.
+        observed: names of the observed sites, and of those that observe data which were left out here.
+        left_out: names of the latter.
         latents: names of the model's latents that the guide draws.
         summed_out: names of the latents marked for enumeration that the guide leaves out.
-        local: every latent of model and guide sits in the data plate.
+        row_terms: names of the sites and factors in the data plate that observe, each with a term for every row.
+        shared_terms: names of the sites and factors that observe outside of it.
+        local: every latent of model and guide sits in the data plate, and so do all terms.
         guide_is_complete: the guide draws every latent but those summed out.
         has_densities: log densities of a draw can be computed.
+        undivided: name of a factor outside the data plate that depends on the data, so that no row has its share of
+            the likelihood; None where there is none.
     """
 
     model: Callable[[Batch], Any]
@@ -43,20 +61,35 @@ class ProgramStructure:
     blank_batch: Batch | None
     plate: Any
     observed: tuple[str, ...]
+    left_out: tuple[str, ...]
     latents: tuple[str, ...]
     summed_out: tuple[str, ...]
+    row_terms: tuple[str, ...]
+    shared_terms: tuple[str, ...]
     local: bool
     guide_is_complete: bool
     has_densities: bool
+    undivided: str | None
 
     def run(self) -> tuple[Any, Any]:
         """Draw latents from the guide and replay the model with them.
 
         Returns:
             The traces of guide and model.
+
+        Raises:
+            ValueError: a site is observed in some runs alone.
         """
         guide = poutine.trace(self.guide).get_trace(self.batch)
-        return guide, poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
+        model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(self.batch)
+        changed = {name for name in self.observed if name not in model.nodes}
+        changed |= {name for name in observed_sites(model.nodes.values()) if name not in self.observed}
+        if changed:
+            raise ValueError(
+                f"site '{min(changed)}' is not observed in every draw, so its draws make no array: write it with a "
+                "mask in place of sites that come and go"
+            )
+        return guide, model
 
     def draws_of(self, site: Any) -> tuple[Tensor, list[str | None]]:
         """A site's value, draw by draw.
@@ -142,28 +175,43 @@ class ProgramStructure:
         return replace(self.batch, columns=columns)
 
 
-def analyze_program(story: Story, batch: Batch, draws_per_run: int = 1) -> ProgramStructure:
+def analyze_program(story: Story, batch: Batch, draws_per_run: int = 1, predictive: bool = False) -> ProgramStructure:
     """Run guide and model once and read off their structure.
 
     Args:
         story: the story, within an `evaluation_context`.
         batch: the rows.
         draws_per_run: number of draws that one run makes, on repeated rows; 1 by default.
+        predictive: whether observed columns may be left out; False by default.
 
     Returns:
         The structure.
+
+    Raises:
+        ValueError: the program chooses its own rows; or a site that training observed has no data here, and
+            `predictive` is False.
     """
     program, batch = Program(story), batch.repeated(draws_per_run)
     run_guide = program.guide if "guide" not in story.unsupported else lambda batch: None
-    guide = poutine.trace(run_guide).get_trace(batch)
+    guide = check_rows(program, poutine.trace(run_guide).get_trace(batch), batch)
     model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(batch)
-    plate = _rows_plate(story, model, batch)
-    latents, drawn = latent_sites(model.nodes.values()), latent_sites(guide.nodes.values())
+    left_out = left_out_sites(program, model, guide.nodes)
+    if not predictive:
+        _require_all(story, left_out)
+    plate = _rows_plate(story, model, batch, left_out)
+    nodes = model.nodes.values()
+    latents, drawn = latent_sites(nodes), latent_sites(guide.nodes.values())
+    latents = {name: site for name, site in latents.items() if name not in left_out}
     summed_out = tuple(name for name, site in latents.items() if name not in drawn and enumerated(site))
     complete = all(name in drawn or name in summed_out for name in latents)
     shared = outside({**latents, **drawn}, plate.name if plate is not None else None)
     summable = not summed_out or (plate is not None and not set(summed_out) & set(shared))
-    observed = tuple(observed_sites(model.nodes.values()))
+    observed = response_sites(model, left_out)
+    terms = {**{name: model.nodes[name] for name in observed if name not in left_out}, **factor_sites(nodes)}
+    row_terms = tuple(name for name, site in terms.items() if plate is not None and inside(site, plate.name))
+    shared_terms = tuple(name for name in terms if name not in row_terms)
+    factors = [name for name in shared_terms if name not in observed and plate is not None]
+    undivided = _factors_of_data(factors, poutine.replay(program.model, trace=model), batch)
     return ProgramStructure(
         model=program.model,
         guide=run_guide,
@@ -172,57 +220,43 @@ def analyze_program(story: Story, batch: Batch, draws_per_run: int = 1) -> Progr
         blank_batch=blank_batch(program, batch, model, observed),
         plate=plate,
         observed=observed,
+        left_out=left_out,
         latents=tuple(name for name in latents if name in drawn),
         summed_out=summed_out,
-        local=plate is not None and not shared,
+        row_terms=row_terms,
+        shared_terms=shared_terms,
+        local=plate is not None and not shared and not shared_terms,
         guide_is_complete=complete,
-        has_densities=complete and summable and "density" not in story.unsupported,
+        has_densities=complete and summable and not left_out and "density" not in story.unsupported,
+        undivided=undivided[0] if undivided else None,
     )
 
 
-def deterministic_sites(trace: Any) -> dict[str, Any]:
-    """The sites of `pyro.deterministic`.
-
-    Args:
-        trace: of a program.
-
-    Returns:
-        The sites by name.
-    """
-    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-    return {name: site for name, site in sites.items() if site["infer"].get("_deterministic")}
+def _require_all(story: Story, left_out: tuple[str, ...]) -> None:
+    if left_out:
+        raise ValueError(
+            f"{story.name}: site '{left_out[0]}' observes data, and these have no column for it: pass all columns of "
+            "the training data"
+        )
 
 
-def value_and_dims(site: Any) -> tuple[Tensor, list[str | None]]:
-    """A site's value with the plates of its dimensions; placeholder dimensions of size 1 between plates are dropped.
-
-    Args:
-        site: of a trace.
-
-    Returns:
-        The value, and for each of its dimensions the name of its plate, None for those of the event.
-    """
-    value, event = torch.as_tensor(site["value"]), int(site["fn"].event_dim)
-    frames = [frame for frame in site["cond_indep_stack"] if frame.dim is not None]
-    if site["infer"].get("_deterministic"):
-        # `pyro.deterministic` without `event_dim` takes all dimensions for the event's.
-        event = 0 if frames and event == value.dim() else min(event, value.dim())
-    elif site["is_observed"]:
-        value = value.expand(torch.broadcast_shapes(value.shape, site["fn"].shape()))
-    batch = value.dim() - event
-    dims: list[str | None] = [None] * value.dim()
-    for frame in frames:
-        if -frame.dim <= batch and value.shape[batch + frame.dim] == frame.size:
-            dims[batch + frame.dim] = frame.name
-    if not frames:
-        return value, dims
-    kept = [i for i in range(value.dim()) if i >= batch or dims[i] is not None or value.shape[i] != 1]
-    return value.reshape([value.shape[i] for i in kept]), [dims[i] for i in kept]
+def _factors_of_data(names: list[str], model: Any, batch: Batch) -> list[str]:
+    """Those factors whose value depends on a column, by following the tensors through a run; all where that fails."""
+    if not names:
+        return []
+    known = frozenset({"data"})
+    columns = {key: track_provenance(c, known) if isinstance(c, Tensor) else c for key, c in batch.columns.items()}
+    try:
+        with pyro.validation_enabled(False):
+            nodes = poutine.trace(model).get_trace(replace(batch, columns=columns)).nodes
+    except Exception:  # an operation that such tensors do not pass
+        return names
+    return [name for name in names if get_provenance(nodes[name]["fn"].log_factor)]
 
 
-def _rows_plate(story: Story, model: Any, batch: Batch) -> Any:
+def _rows_plate(story: Story, model: Any, batch: Batch, left_out: tuple[str, ...]) -> Any:
     """The frame of the data plate; ValueError where the program does not run on the given rows."""
-    plate = data_plate(model.nodes.values(), batch.n)
+    plate = data_plate(model.nodes.values(), batch.n, left_out)
     if plate is None or plate.dim is None:
         return None
     if not takes_given_rows(model.nodes.get(plate.name), plate, batch):

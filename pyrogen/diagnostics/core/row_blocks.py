@@ -18,7 +18,7 @@ from pyrogen.story import Batch, Story
 
 
 def analyze_row_blocks(
-    story: Story, batch: Batch, num_samples: int, draws_in_memory: int = 1
+    story: Story, batch: Batch, num_samples: int, draws_in_memory: int = 1, predictive: bool = False
 ) -> Iterator[ProgramStructure]:
     """The structure of a program on some rows at a time.
 
@@ -30,6 +30,7 @@ def analyze_row_blocks(
         batch: the rows.
         num_samples: number of draws that will be made.
         draws_in_memory: number of draws of a block that the caller holds at once, which bounds its rows; 1 by default.
+        predictive: whether observed columns may be left out; False by default.
 
     Yields:
         The structure on each block of rows.
@@ -37,11 +38,11 @@ def analyze_row_blocks(
     budget = max_rows(story, log_weight_run(Program(story)), batch)
     n = min(batch.n, budget, max(1, max_rows_in_memory(batch) // draws_in_memory))
     draws = min(num_samples, budget // n)
-    if (n == batch.n and draws == 1) or not accepts_any_rows(story, batch.rows(0, n), draws):
-        yield analyze_program(story, batch)
+    if (n == batch.n and draws == 1) or not accepts_any_rows(story, batch.rows(0, n), draws, predictive):
+        yield analyze_program(story, batch, 1, predictive)
         return
     for start in range(0, batch.n, n):
-        yield analyze_program(story, batch.rows(start, start + n), draws)
+        yield analyze_program(story, batch.rows(start, start + n), draws, predictive)
 
 
 def random_rows(batch: Batch, count: int) -> Batch:
@@ -70,7 +71,7 @@ def select_rows(batch: Batch, rows: Tensor) -> Batch:
     return replace(batch.map(lambda column: column[rows.to(column.device)]), n=len(rows))
 
 
-def accepts_any_rows(story: Story, rows: Batch, repeats: int) -> bool:
+def accepts_any_rows(story: Story, rows: Batch, repeats: int, predictive: bool = False) -> bool:
     """Whether a program runs on repeated rows, each of which has latents of its own.
 
     An AutoGuide does not: its latents are those of the training rows.
@@ -79,6 +80,7 @@ def accepts_any_rows(story: Story, rows: Batch, repeats: int) -> bool:
         story: the story, within an `evaluation_context`.
         rows: some rows.
         repeats: number of copies of each.
+        predictive: whether observed columns may be left out; False by default.
 
     Returns:
         Whether it does. A program that fails for another reason does not, and fails again when it is run on all rows.
@@ -88,8 +90,8 @@ def accepts_any_rows(story: Story, rows: Batch, repeats: int) -> bool:
     with isolated_run(story):
         known = len(story.trainable())
         try:
-            structure = analyze_program(story, rows, repeats)
-        except (RuntimeError, ValueError, IndexError):
+            structure = analyze_program(story, rows, repeats, predictive)
+        except Exception:
             return False
         # Parameters that are made by a first run may have one entry for each row.
         return len(story.trainable()) == known and structure.local and structure.plate.size == structure.batch.n

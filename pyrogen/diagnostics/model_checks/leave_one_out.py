@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.diagnostics.core.datatree import UNDIVIDED
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
 from pyrogen.diagnostics.core.program_structure import analyze_program
@@ -104,10 +105,14 @@ def _right_kind(fitted: Any, data: Any) -> str:
         return "marginal"
     if structure.plate is None or not structure.has_densities:
         raise ValueError(f"{name}: no datum has a likelihood given draws of the guide, so none can be left out")
+    if structure.undivided is not None or not structure.row_terms:
+        reason = UNDIVIDED.format(structure.undivided) if structure.undivided else "no site observes in the data plate"
+        raise ValueError(f"{name}: {reason}")
     own = [latent for latent in structure.latents if inside(sites[latent], structure.plate.name)]
     if own:
+        shared = "others" if len(own) < len(structure.latents) else f"term '{structure.shared_terms[0]}'"
         raise ValueError(
-            f"{name}: latent '{own[0]}' belongs to a datum, and others are shared: given both, the likelihood of a "
+            f"{name}: latent '{own[0]}' belongs to a datum, and {shared} to all: given both, the likelihood of a "
             "datum is conditional, and cannot leave it out. Integrate its own out of the model, or hold data out"
         )
     return "approximate posterior"

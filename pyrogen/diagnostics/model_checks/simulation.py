@@ -88,7 +88,7 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
                 latents = {name: prior.nodes[name]["value"] for name in block.latents}
                 model: Any = poutine.trace(FixedLatents(latents)(block.model)).get_trace(block.batch)
                 compute_unscaled_log_prob(model)
-                sites = [log_prob_by_row(model.nodes[name]["log_prob"], block.plate) for name in block.observed]
+                sites = [log_prob_by_row(model.nodes[name]["log_prob"], block.plate) for name in block.row_terms]
                 runs.append(block.split_draws(torch.stack(sites).sum(0), [block.plate.name]))
             estimates.append(Estimates.of_draws(torch.cat(runs)[:num_samples].double().cpu().numpy()))
     return Estimates.joined(estimates)

@@ -45,9 +45,11 @@ def to_datatree(
       `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
       where there are several), as `ImportanceWeights` defines them.
       With latents that data share: `sample_stats`, with `lp` and `log_q` of each draw.
-    - `observed_data`; `constant_data`: the columns that the story takes and does not observe.
+    - `observed_data`, without sites that observe a difference of the data to something drawn; `constant_data`: the
+      columns that the story takes and does not observe.
 
-    A group is omitted if the story has nothing for it. Latents marked for enumeration are summed out.
+    A group is omitted if the story has nothing for it, and one that needs the observed columns where these were left
+    out, as at new covariates. Latents marked for enumeration are summed out.
 
     Args:
         fitted: a `Fit`; a story; or a pair of Pyro functions that stock SVI has trained in Pyro's parameter store. Or
@@ -89,7 +91,7 @@ def to_datatree(
     for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
         with evaluation_context(run, seed + chain) as context:
             story = context.story
-            chains.append(collect_draws(story, context.batch(data), asked, num_samples))
+            chains.append(collect_draws(story, context.batch(data, True), asked, num_samples, True))
     if not chains:
         raise ValueError("fitted: expected a story, a pair or a Fit, or a list of them, got an empty list")
     arrays = chains[0]

@@ -17,6 +17,7 @@ from pyrogen.diagnostics.samples.prdc import density_coverage, memorization, pre
 from pyrogen.diagnostics.samples.two_sample import classifier_two_sample, kernel_distance
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.program.rng import seeded
+from pyrogen.messages import refuse_masked
 
 _BATCH_SIZE = 1000
 """Samples drawn at once."""
@@ -188,6 +189,8 @@ def _columns(data: Any, seed: int) -> dict[str, Tensor]:
         with seeded(seed):
             data = data.batch()
     columns = data if isinstance(data, Mapping) else {"x": data}
+    for key, column in columns.items():
+        refuse_masked(f"column '{key}'", column)
     return {str(key): torch.as_tensor(column) for key, column in columns.items()}
 
 

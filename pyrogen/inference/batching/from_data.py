@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 from pyrogen.data import check_columns
 from pyrogen.inference.batching.loader_batches import Columns, LoaderBatches, length, named_leaves, rows_of
 from pyrogen.inference.batching.row_batches import RowBatches
+from pyrogen.messages import refuse_masked
 
 Batches = RowBatches | LoaderBatches
 """Batches of a data set, epoch by epoch.
@@ -21,6 +22,9 @@ Batches = RowBatches | LoaderBatches
 `rows` and `steps` are the rows in the data set and the batches in an epoch, where known; `exact` says whether the
 position within an epoch can be restored; `whole` is the one batch of every epoch to come, where it is the same.
 """
+
+
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def make_batches(
@@ -52,6 +56,7 @@ def make_batches(
         ValueError: no rows, or columns of different lengths.
     """
     if isinstance(data, DataLoader):
+        refuse_masked("the DataLoader's data set", data.dataset)
         return LoaderBatches(data, total if total is not None else rows_of(data), device)
     if isinstance(data, Dataset) and not isinstance(data, TensorDataset):
         return _of_dataset(data, wants, device, dtype, total)
@@ -82,11 +87,19 @@ def _of_dataset(
         raise ValueError(f"the data set {type(data).__name__} is empty or has no length, expected a map-style Dataset")
 
     def take(index: Tensor) -> Columns:
-        columns = named_leaves(default_collate([data[i] for i in index.tolist()]))
+        columns = _collate([data[i] for i in index.tolist()])
         wanted = {key: column for key, column in columns.items() if wants(key)} or columns
         return {k: cast(c, dtype).to(device) if isinstance(c, Tensor) else c for k, c in wanted.items()}
 
     return RowBatches(take, rows, total or rows, device, description={"class": type(data).__name__, "rows": rows})
+
+
+def _collate(items: list[Any]) -> Columns:
+    """The items of a data set as columns."""
+    for item in items:
+        for key, leaf in named_leaves(item).items():
+            refuse_masked(f"column '{key}'", leaf)
+    return named_leaves(default_collate(items))
 
 
 def _columns(
@@ -139,7 +152,7 @@ def as_columns(
     if isinstance(data, TensorDataset):
         data = data.tensors
     elif isinstance(data, Dataset) and length(data):
-        data = named_leaves(default_collate([data[i] for i in range(len(data))]))  # type: ignore[arg-type]
+        data = _collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
     if isinstance(data, Mapping):
         columns: Columns = dict(data)
     elif isinstance(data, tuple):
@@ -189,15 +202,16 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _as_tensor(key: str | int, column: Any, dtype: torch.dtype) -> Tensor:
-    if np.ma.is_masked(column):
-        raise ValueError(
-            f"column '{key}' is a masked array, whose mask would be lost: fill it (array.filled(value)) and pass "
-            "~array.mask as a column of its own, which the model can give to poutine.mask; or drop these rows"
-        )
+    refuse_masked(f"column '{key}'", column)
     try:
         tensor = torch.as_tensor(column)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"column '{key}' is no array of numbers ({error})") from None
+    if tensor.dtype in _UNSIGNED:  # of which torch computes little
+        signed = tensor.to(torch.int64)
+        if bool((signed < 0).any()):
+            raise ValueError(f"column '{key}' of {tensor.dtype} has numbers above the range of int64: rescale it")
+        tensor = signed
     if tensor.dim() == 0:
         raise ValueError(f"column '{key}' is a single number, expected one value for each row")
     return cast(tensor, dtype)

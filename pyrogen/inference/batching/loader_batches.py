@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class LoaderBatches:
         for leaves in self.loader:
             empty = False
             columns = named_leaves(leaves)
-            yield Batch(columns, _rows_in(columns), self.total).to(self.device)
+            yield Batch(columns, _rows_in(columns, self.loader.batch_size), self.total).to(self.device)
         if empty:
             raise ValueError(
                 "the DataLoader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
@@ -145,13 +146,29 @@ def named_leaves(leaves: Any) -> Columns:
     return dict(enumerate(leaves)) if isinstance(leaves, Sequence) and not isinstance(leaves, str) else {0: leaves}
 
 
-def _rows_in(columns: Columns) -> int:
-    for column in columns.values():
-        if isinstance(column, PackedSequence):
-            return int(column.batch_sizes[0])
-        if isinstance(column, Tensor) and column.dim():
-            return len(column)
-    lengths = [rows for column in columns.values() if (rows := length(column)) is not None]
-    if not lengths:
+def _rows_in(columns: Columns, batch_size: int | None) -> int:
+    """Rows of a batch: of its first tensor column; else of what nested columns and lists hold."""
+    leaves = sorted(columns.values(), key=lambda column: not isinstance(column, Tensor | PackedSequence))
+    known = [n for n in (_rows(leaf, batch_size) for leaf in leaves) if n is not None]
+    if not known:
         raise ValueError("a batch of the DataLoader holds nothing with a length: its number of rows 'n' is not known")
-    return lengths[0]
+    return known[0]
+
+
+def _rows(leaf: Any, batch_size: int | None) -> int | None:
+    """Rows of one column, where it has any."""
+    if isinstance(leaf, PackedSequence):
+        return int(leaf.batch_sizes[0])
+    if isinstance(leaf, Tensor):
+        return len(leaf) if leaf.dim() else None
+    if isinstance(leaf, str | bytes):
+        return None
+    if isinstance(leaf, Mapping) or dataclasses.is_dataclass(leaf):
+        parts = leaf.values() if isinstance(leaf, Mapping) else vars(leaf).values()
+        return next((n for n in (_rows(part, batch_size) for part in parts) if n is not None), None)
+    # A list holds the rows, or, as `default_collate` makes it, fields of as many rows each.
+    if isinstance(leaf, list | tuple) and len(leaf) != batch_size:
+        lengths = {_rows(part, batch_size) for part in leaf}
+        if len(lengths) == 1 and None not in lengths:
+            return lengths.pop()
+    return length(leaf)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyrogen.inference.program.evaluation_context import evaluation_context
+from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
 from pyrogen.inference.training.validation import mean_elbo
@@ -34,6 +35,9 @@ def held_out_elbo(
 
     Returns:
         The ELBO in nats per datum, and its Monte Carlo standard error.
+
+    Raises:
+        ValueError: the model draws what the guide does not, such as a response that was left out.
     """
     with evaluation_context(story) as context:
         spec = context.story.training_spec
@@ -43,6 +47,8 @@ def held_out_elbo(
         if batch_size is None and (first is None or not is_local(context.story, first)):
             batches = batches.with_size(None, None)
             first = trace_first_batch(program, batches)
+        if first is not None:
+            check_sites(context.story, first)  # such as a response that was left out
         elbo = objective if objective is not None else elbo_for(first)
         divisors: dict[int, float] = {}
         seeds = np.random.SeedSequence(seed).generate_state(num_samples)  # no two seeds share draws

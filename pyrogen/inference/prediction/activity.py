@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.encode_decode import codes_of, rows_first
+from pyrogen.inference.prediction.responses import left_out_sites
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.program import Program
@@ -101,7 +102,7 @@ def _means_of(program: Program, rows: Batch) -> dict[str, Tensor]:
     plate = data_plate(guide.nodes.values(), rows.n)
     if plate is None:
         model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(rows)
-        plate = data_plate(model.nodes.values(), rows.n)
+        plate = data_plate(model.nodes.values(), rows.n, left_out_sites(program, model, guide.nodes))
     codes = codes_of(guide, plate) if plate is not None else {}
     return {name: rows_first(_mean_or_draw(site), site, plate).double() for name, site in codes.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
-from torch import Tensor
-from torch.distributions import Distribution
+from torch import Tensor, nn
+from torch.distributions import Distribution, Transform
 
 from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents, mean_of, point_of
+from pyrogen.inference.prediction.responses import check_rows, left_out_sites, response_sites
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites, observed_sites
+from pyrogen.messages import refuse_masked
+from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites
 
 
 def encode(story: Any, data: Any) -> Any:
@@ -26,7 +29,7 @@ def encode(story: Any, data: Any) -> Any:
 
     Args:
         story: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained.
-        data: columns as `fit` takes them, N rows.
+        data: columns as `fit` takes them, N rows; those that the guide does not need may be left out.
 
     Returns:
         A distribution of batch shape (N,) and event shape (*latent shape), on the story's device, where one continuous
@@ -41,8 +44,8 @@ def encode(story: Any, data: Any) -> Any:
         torch.Size([7, 2])
     """
     with evaluation_context(story) as context:
-        found = _distributions(context.program, context.batch(data))
-    return one_or_all(found)
+        found = _distributions(context.program, context.batch(data, predictive=True))
+    return one_or_all({name: _detached(fn) for name, fn in found.items()})
 
 
 def codes(story: Any, data: Any) -> Any:
@@ -151,12 +154,14 @@ def _by_pieces(fitted: Any, data: Any, run: Callable[[Program, Batch], dict[str,
     """`run` on the rows of the data, some at a time."""
     with evaluation_context(fitted) as context:
         of_rows = functools.partial(run, context.program)
-        parts = [of_rows(rows) for rows in split_rows(context.story, of_rows, context.batch(data))]
+        parts = [of_rows(rows) for rows in split_rows(context.story, of_rows, context.batch(data, True))]
     return _joined(parts)
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> Any:
-    return one_or_all({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    if differing := [name for part in parts for name in part.keys() ^ parts[0].keys()]:
+        raise ValueError(f"site '{differing[0]}' is there for some rows alone: pass fewer rows at once")
+    return one_or_all({name: torch.cat([part[name] for part in parts]).detach() for name in parts[0]})
 
 
 def one_or_all(found: dict[str, Any]) -> Any:
@@ -199,7 +204,8 @@ def _code_sites(program: Program, rows: Batch) -> tuple[dict[str, Any], Any]:
     if "guide" in program.story.unsupported:
         return {}, None
     guide, model = _point_traces(program, rows)
-    plate = data_plate(model.nodes.values(), rows.n)
+    check_rows(program, guide, rows)
+    plate = data_plate(model.nodes.values(), rows.n, left_out_sites(program, model, guide.nodes))
     return codes_of(guide, plate), plate
 
 
@@ -208,14 +214,28 @@ def _reconstructed(program: Program, rows: Batch) -> dict[str, Tensor]:
     if hasattr(story, "reconstruct"):
         return {"x": _point(_call(story.reconstruct, f"{story.name}.reconstruct", rows)).cpu()}
     story.require("guide")
-    _, model = _point_traces(program, rows)
-    return {name: mean_of(site["fn"]).cpu() for name, site in observed_sites(model.nodes.values()).items()}
+    guide, model = _point_traces(program, rows)
+    sites = response_sites(model, left_out_sites(program, model, guide.nodes))
+    return {name: mean_of(model.nodes[name]["fn"]).cpu() for name in sites}
 
 
 def _point_traces(program: Program, rows: Batch) -> tuple[Any, Any]:
     """Traces of guide and model with every latent at the point of its distribution."""
     guide = poutine.trace(ModeLatents()(program.guide)).get_trace(rows)
     return guide, poutine.trace(ModeLatents()(poutine.replay(program.model, trace=guide))).get_trace(rows)
+
+
+def _detached(value: Any) -> Any:
+    """A distribution, and whatever it holds, without the graph that leads to parameters."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(map(_detached, value))
+    if not isinstance(value, Distribution | Transform) or isinstance(value, nn.Module):
+        return value
+    detached = copy.copy(value)
+    detached.__dict__.update({name: _detached(part) for name, part in vars(value).items()})
+    return detached
 
 
 def _call(method: Any, name: str, rows: Batch) -> Any:
@@ -262,6 +282,7 @@ def _blank(program: Program, n: int, given: Mapping[str, Any]) -> Batch:
     for name, value in given.items():
         if name not in columns:
             raise ValueError(f"{story.name}.model has no column '{name}' (it has: {', '.join(model.columns)})")
+        refuse_masked(f"column '{name}'", value)
         tensor = torch.as_tensor(value)
         columns[name] = tensor.expand(n) if tensor.dim() == 0 else tensor
     spec = story.training_spec

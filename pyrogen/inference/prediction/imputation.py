@@ -16,6 +16,7 @@ from pyrogen.inference.prediction.latent_points import FixedLatents, mean_of
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import WeightedTraces
+from pyrogen.messages import refuse_masked
 from pyrogen.story import Batch, enumerated, latent_sites, observed_sites, unwrap_independent
 
 
@@ -101,6 +102,7 @@ def _hidden(data: Any, missing: Tensor) -> tuple[Any, Tensor]:
     named = isinstance(data, Mapping)
     if named and "x" not in data:
         raise ValueError(f"impute fills in column 'x', and the data has no such column (columns: {', '.join(data)})")
+    refuse_masked("column 'x'", data["x"] if named else data)
     x, mask = torch.as_tensor(data["x"] if named else data), torch.as_tensor(missing)
     if mask.dtype != torch.bool or mask.shape not in (x.shape, x.shape[1:]):
         raise ValueError(

@@ -1,19 +1,27 @@
-"""Draws by site name: of latents from guide and prior, and of data under each."""
+"""Draws by site name: of latents from guide and prior, and of data under each.
+
+Columns that hold the response may be left out, or None, as at new covariates: the program then draws it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.inference.prediction.responses import (
+    blank_batch,
+    check_rows,
+    guided_sites,
+    left_out_sites,
+    response_sites,
+)
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
-from pyrogen.story import Batch, latent_sites, observed_sites
-from pyrogen.story.sampling import Unobserved, observes
+from pyrogen.story import Batch, Unobserved, latent_sites
 
 Draws = dict[str, Tensor]
 
@@ -32,7 +40,8 @@ def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None
     """
 
     def draw(program: Program, batch: Batch) -> Draws:
-        sites = latent_sites(poutine.trace(program.guide).get_trace(batch).nodes.values())
+        guide = check_rows(program, poutine.trace(program.guide).get_trace(batch), batch)
+        sites = latent_sites(guide.nodes.values())
         return {name: site["value"] for name, site in sites.items() if not site["infer"].get("is_auxiliary")}
 
     return _stacked(story, data, num_samples, seed, "guide", draw)
@@ -50,10 +59,14 @@ def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = N
     Returns:
         By site name, draws first.
     """
+    left_out: dict[int, tuple[str, ...]] = {}
 
     def draw(program: Program, batch: Batch) -> Draws:
         trace = poutine.trace(program.model).get_trace(batch)
-        return {name: site["value"] for name, site in latent_sites(trace.nodes.values()).items()}
+        if batch.n not in left_out:
+            left_out[batch.n] = left_out_sites(program, trace, guided_sites(program, batch))
+        sites = latent_sites(trace.nodes.values())
+        return {name: site["value"] for name, site in sites.items() if name not in left_out[batch.n]}
 
     return _stacked(story, data, num_samples, seed, "sample", draw)
 
@@ -73,8 +86,8 @@ def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed:
     new = _NewData()
 
     def draw(program: Program, batch: Batch) -> Draws:
-        guide = poutine.trace(program.guide).get_trace(batch)
-        return new(program, batch, lambda model: poutine.replay(model, trace=guide))
+        guide = check_rows(program, poutine.trace(program.guide).get_trace(batch), batch)
+        return new(program, batch, guide)
 
     return _stacked(story, data, num_samples, seed, "guide", draw)
 
@@ -92,7 +105,7 @@ def prior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int
         By site name, draws first: (num_samples, N, ...).
     """
     new = _NewData()
-    return _stacked(story, data, num_samples, seed, "sample", lambda program, batch: new(program, batch, lambda m: m))
+    return _stacked(story, data, num_samples, seed, "sample", new)
 
 
 class _NewData:
@@ -102,42 +115,17 @@ class _NewData:
         self.observed: tuple[str, ...] | None = None
         self.blank: Batch | None = None
 
-    def __call__(self, program: Program, batch: Batch, under: Callable[[Any], Any]) -> Draws:
+    def __call__(self, program: Program, batch: Batch, guide: Any = None) -> Draws:
+        model: Any = program.model if guide is None else poutine.replay(program.model, trace=guide)
         if self.observed is None:
-            trace = poutine.trace(under(program.model)).get_trace(batch)
-            self.observed = tuple(observed_sites(trace.nodes.values()))
+            trace = poutine.trace(model).get_trace(batch)
+            guided = guided_sites(program, batch) if guide is None else guide.nodes
+            self.observed = response_sites(trace, left_out_sites(program, trace, guided))
             self.blank = blank_batch(program, batch, trace, self.observed)
-        model = under(program.model)
-        model = Unobserved(self.observed)(model) if self.blank is None else model
+        if self.blank is None:
+            model = Unobserved(self.observed)(model)
         nodes: Any = poutine.trace(model).get_trace(self.blank or batch).nodes
-        return {name: nodes[name]["value"] for name in self.observed}
-
-
-def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str, ...]) -> Batch | None:
-    """The batch with its observed columns None, for a model that draws them from x=None.
-
-    Args:
-        program: the story's.
-        batch: the rows.
-        trace: of the model on the batch.
-        observed: names of the observed sites.
-
-    Returns:
-        The batch, or None where the model cannot draw all its observed sites from it.
-    """
-    columns = {key: None if observes(trace, observed, key, c) else c for key, c in batch.columns.items()}
-    blank = replace(batch, columns=columns)
-    try:
-        nodes = poutine.trace(program.model).get_trace(blank).nodes
-    except Exception:  # no x=None path, in whatever way the program says so
-        return None
-    drawn = latent_sites(nodes.values())
-    for name in observed:
-        site = trace.nodes[name]
-        shape = torch.broadcast_shapes(torch.as_tensor(site["value"]).shape, site["fn"].shape())
-        if name not in drawn or drawn[name]["value"].shape != shape:
-            return None
-    return blank
+        return {name: nodes[name]["value"] for name in self.observed if name in nodes}
 
 
 def _stacked(
@@ -147,6 +135,20 @@ def _stacked(
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     with evaluation_context(story, seed) as context:
         context.story.require(needs)
-        batch = context.batch(data)
+        batch = context.batch(data, predictive=True)
         draws = [draw(context.program, batch) for _ in range(num_samples)]
-    return {name: torch.stack([d[name] for d in draws]) for name in draws[0]}
+        names = dict.fromkeys(name for sites in draws for name in sites)
+        return {name: _stack(name, [sites.get(name) for sites in draws]) for name in names}
+
+
+def _stack(name: str, values: list[Any]) -> Tensor:
+    """The draws of a site, (draws, ...), which no gradient reaches."""
+    tensors = [torch.as_tensor(value) for value in values if value is not None]
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(tensors) < len(values) or len(shapes) > 1:
+        found = ", ".join(map(str, sorted(shapes)))
+        raise ValueError(
+            f"site '{name}' is not the same in every draw (in {len(tensors)} of {len(values)}; shapes: {found}), so "
+            "its draws make no tensor: write it with a mask in place of sites that come and go"
+        )
+    return torch.stack(tensors).detach()

@@ -11,7 +11,7 @@ from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoMessenger
 from torch import Tensor
 
 from pyrogen.inference.program.program import Recording
-from pyrogen.story import Story, enumerated, inside, latent_sites, observed_sites, outside
+from pyrogen.story import Story, enumerated, factor_sites, full_value, inside, latent_sites, observed_sites, outside
 
 _CREATE_PLATES = 'create_plates=lambda x, total, index: pyro.plate("{}", total, subsample=index)'
 """How an AutoGuide is told which rows a batch holds."""
@@ -80,7 +80,7 @@ def check_sites(story: Story, recording: Recording) -> None:
             f"{'observes' if extra[0] in observed else 'does not draw'} (model: {_names(latents)}): rename or remove "
             'it, or mark it infer={"is_auxiliary": True}'
         )
-    factors = any(type(site["fn"]).__name__ == "Unit" for site in recording.model.sites.values())
+    factors = factor_sites(recording.model.sites.values())
     model = story.signatures()[0]
     takes_data = model.variadic or any(name not in recording.batch.extra for name in model.columns)
     if not observed and not factors and takes_data:  # a density without data needs no observation
@@ -105,20 +105,22 @@ def check_values(story: Story, recording: Recording) -> None:
         ValueError: one does not; names the site, the support, the range of the data, and the remedy.
     """
     for name, site in observed_sites(recording.model.sites.values()).items():
-        value, fn = site["value"], site["fn"]
+        fn = site["fn"]
         try:
-            support = fn.support
-        except (AttributeError, NotImplementedError):  # such as Pyro's bridge to zuko
+            support, value = fn.support, full_value(site)
+            if getattr(support, "is_discrete", None) is None:
+                continue
+            outside_support = ~support.check(value)
+        except Exception:  # no support, as of Pyro's bridge to zuko, or none that takes this shape: log_prob decides
             continue
-        if not isinstance(value, Tensor) or getattr(support, "is_discrete", None) is None:
-            continue
-        outside_support = ~support.check(value)
+        if value.is_floating_point() and outside_support.numel():  # NaN passed, where the density is finite
+            missing = value.isnan().reshape(*outside_support.shape, -1).any(-1)
+            outside_support = outside_support & ~missing
         if not bool(outside_support.any()):
             continue
         base, example = getattr(fn, "base_dist", fn), ""
-        if outside_support.dim() == value.dim():
-            everywhere = value.expand(torch.broadcast_shapes(value.shape, outside_support.shape))
-            example = f" (first bad value {float(everywhere[outside_support].flatten()[0]):.4g})"
+        if outside_support.shape == value.shape:
+            example = f" (first bad value {float(value[outside_support].flatten()[0]):.4g})"
         inner = getattr(support, "base_constraint", support)
         described = "{0, 1}" if type(inner).__name__ in ("Boolean", "_Boolean") else str(inner).replace("()", "")
         remedy = "use a likelihood whose support holds such values, or change the data"
@@ -190,9 +192,10 @@ def _row_latent_problem(story: Story, recording: Recording, site: str, plate: An
 
 
 def _data_scale(recording: Recording, plate: str | None) -> float:
-    """The scale of the observed sites, without the share of other plates."""
+    """The scale of the observed sites, or of factors in their place, without the share of other plates."""
     scales = []
-    for name, site in observed_sites(recording.model.sites.values()).items():
+    sites = recording.model.sites.values()
+    for name, site in (observed_sites(sites) or factor_sites(sites)).items():
         scale = float(torch.as_tensor(recording.model.scales[name]).max())
         for frame in site["cond_indep_stack"]:
             if frame.name != plate:
@@ -252,7 +255,7 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
     text = str(error)
     if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
         return error
-    columns = ", ".join(_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
+    columns = ", ".join(describe_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
     first = text.splitlines()[0].rstrip(":") if text else type(error).__name__
     explained = ValueError(f"{story.name} cannot take these columns ({columns}): {first}")
     if "\n" in text:  # Pyro appends the shapes of all sites
@@ -260,7 +263,16 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
     return explained
 
 
-def _column(key: str | int, column: Tensor) -> str:
+def describe_column(key: str | int, column: Tensor) -> str:
+    """Name, shape and type of a column, and the range of whole numbers.
+
+    Args:
+        key: its name or position.
+        column: its values.
+
+    Returns:
+        The words.
+    """
     described = f"{key} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}"
     whole = not column.is_floating_point() and column.dtype is not torch.bool and column.numel() > 0
     return f"{described} in {int(column.min())} to {int(column.max())}" if whole else described

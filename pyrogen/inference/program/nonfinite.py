@@ -17,6 +17,8 @@ from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import set_torch_random_state
 from pyrogen.story import Batch, is_subsample
 
+_LARGE = 50.0
+"""Values beyond this are far from the unit scale that networks and learning rates are made for."""
 _ROWS_TRIED = 1024
 """Rows with values that are not finite on which a program is run."""
 
@@ -84,6 +86,26 @@ def locate_nonfinite_site(program: Program, batch: Batch, noise: list[Tensor]) -
             return _first_nonfinite(recording)
         except (ValueError, RuntimeError) as error:
             return str(error).splitlines()[0]
+
+
+def advise_scale(columns: Mapping[Any, Any] | None) -> str:
+    """Advice to standardize columns of large numbers, by which losses and gradients overflow.
+
+    Args:
+        columns: by name or position; None where they are not known.
+
+    Returns:
+        A clause that ends in "or ", to be put before other advice; empty where no floating column is large.
+    """
+    for key, column in (columns or {}).items():
+        if isinstance(column, Tensor) and column.is_floating_point() and column.numel():
+            low, high = float(column.min()), float(column.max())
+            if max(abs(low), abs(high)) > _LARGE:
+                return (
+                    f"standardize column '{key}', whose values lie in [{low:.4g}, {high:.4g}], as (x - x.mean(0)) / "
+                    "x.std(0); or "
+                )
+    return ""
 
 
 def _first_nonfinite(recording: Recording) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -16,7 +16,18 @@ from torch import Tensor
 
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
-from pyrogen.story import Batch, data_plate, enumerated, is_point, is_subsample, latent_sites, outside
+from pyrogen.story import (
+    Batch,
+    data_plate,
+    enumerated,
+    factor_sites,
+    inside,
+    is_point,
+    is_subsample,
+    latent_sites,
+    observed_sites,
+    outside,
+)
 
 Runner = Callable[[Batch], Any]
 
@@ -39,13 +50,16 @@ class WeightedTraces:
         model: function of a batch.
         guide: function of a batch.
         batch: the rows, n of them.
+        given: names of latents outside the data plate that are taken as given, with all else that is there; None, the
+            default, where nothing may be there.
 
     Raises:
-        NoWeights: a site sits outside the data plate, the guide does not sample a latent, or the program chooses its
-            own rows, or some members of another plate.
+        NoWeights: a site sits outside the data plate, the guide does not sample a latent, the model observes nothing,
+            or the program chooses its own rows, or some members of another plate.
     """
 
-    def __init__(self, model: Runner, guide: Runner, batch: Batch) -> None:
+    def __init__(self, model: Runner, guide: Runner, batch: Batch, given: Collection[str] | None = None) -> None:
+        self.given = given
         with _Unscaled():
             self.guide = poutine.trace(guide).get_trace(batch)
             self.model = poutine.trace(poutine.replay(model, trace=self.guide)).get_trace(batch)
@@ -63,7 +77,8 @@ class WeightedTraces:
     def _check(self, batch: Batch) -> None:
         latents = latent_sites(self.model.nodes.values())
         name = self.plate.name if self.plate is not None else None
-        shared = outside({**latents, **latent_sites(self.guide.nodes.values())}, name)
+        sites = {**latents, **latent_sites(self.guide.nodes.values())}
+        shared = [site for site in outside(sites, name) if site not in (self.given or ())]
         if shared:
             raise NoWeights(
                 f"site '{shared[0]}' sits outside the data plate: its weight belongs to all data together, and no "
@@ -74,6 +89,7 @@ class WeightedTraces:
                 "no vectorized plate holds the data, so no log weight belongs to one datum: put the observed sites "
                 'inside `with pyro.plate("data", n):`'
             )
+        self._check_terms(self.plate.name)
         sampled = self._sampled_plate()
         if sampled is not None:
             raise NoWeights(
@@ -82,11 +98,28 @@ class WeightedTraces:
             )
         missing = [n for n, site in latents.items() if n not in self.guide.nodes and not enumerated(site)]
         if missing:
-            raise NoWeights(f"the guide does not sample the model's latent '{missing[0]}': it has no log weight")
+            raise NoWeights(
+                f"the guide does not sample the model's latent '{missing[0]}': it has no log weight (one that holds "
+                "data needs its column)"
+            )
         if not takes_given_rows(self.model.nodes.get(str(name)), self.plate, batch):
             raise NoWeights(
                 f"plate '{name}' chooses its own rows, unrelated to those given: write "
                 f'`pyro.plate("{name}", total, subsample=index)`'
+            )
+
+    def _check_terms(self, name: str) -> None:
+        """Refuse a model that observes nothing, and terms that no row has a share of."""
+        nodes = self.model.nodes.values()
+        terms = {**observed_sites(nodes), **factor_sites(nodes)}
+        if not terms:
+            raise NoWeights("the model observes no data here: pass all columns of the training data")
+        terms |= factor_sites(self.guide.nodes.values())
+        together = outside(terms, name) if self.given is None else []
+        if together:
+            raise NoWeights(
+                f"site '{together[0]}' sits outside the data plate: its term belongs to all data together, and no "
+                "datum has a log weight of its own. Use the held-out ELBO, or put it inside the plate, by row"
             )
 
     def _sampled_plate(self) -> Any:
@@ -114,7 +147,7 @@ class WeightedTraces:
         Returns:
             (n,), in nats.
         """
-        return self.log_p() - self._by_row(self.guide, set())
+        return self.log_p() - self._by_row(self.guide)
 
     def log_p(self) -> Tensor:
         """log p(x, z) of every row, enumerated latents summed out.
@@ -122,19 +155,21 @@ class WeightedTraces:
         Returns:
             (n,), in nats.
         """
-        return self._by_row(self.model, set()) if not self._summed_out() else self._log_p_summed()
+        return self._by_row(self.model) if not self._summed_out() else self._log_p_summed()
 
-    def _by_row(self, trace: Any, skip: set[str]) -> Tensor:
-        plate, total = self.plate, None
-        for name, site in trace.nodes.items():
-            if site["type"] == "sample" and name not in skip and not is_subsample(site):
-                term = _rows_of(site["log_prob"], plate)
-                total = term if total is None else total + term
-        return torch.zeros(plate.size) if total is None else total
+    def _by_row(self, trace: Any) -> Tensor:
+        total = torch.zeros(self.plate.size)
+        for site in trace.nodes.values():
+            if self._has_rows(site):
+                total = total + _rows_of(site["log_prob"], self.plate)
+        return total
+
+    def _has_rows(self, site: Any) -> bool:
+        return site["type"] == "sample" and not is_subsample(site) and inside(site, self.plate.name)
 
     def _log_p_summed(self) -> Tensor:
         for trace in (self.model, self.guide):
-            for name in [n for n, s in trace.nodes.items() if is_subsample(s)]:
+            for name in [n for n, s in trace.nodes.items() if s["type"] == "sample" and not self._has_rows(s)]:
                 trace.remove_node(name)
         self.guide.pack_tensors()
         self.model.pack_tensors(self.guide.plate_to_symbol)
@@ -166,10 +201,10 @@ def takes_given_rows(rows: Any, plate: Any, batch: Batch) -> bool:
 
 
 def _rows_of(log_prob: Any, plate: Any) -> Tensor:
-    """A site's log density summed over all dimensions but the data plate's, (n,)."""
+    """The log density of a site inside the data plate, summed over all other dimensions, (n,)."""
     log_prob = torch.as_tensor(log_prob)
-    if log_prob.dim() < -plate.dim:
-        return log_prob.sum().expand(plate.size) / plate.size if log_prob.dim() == 0 else log_prob.sum(0)
+    if log_prob.dim() < -plate.dim:  # a term that is the same for all rows
+        return log_prob.sum().expand(plate.size)
     rows = log_prob.movedim(plate.dim, -1)
     rows = rows.reshape(-1, rows.shape[-1]).sum(0)
     return rows.expand(plate.size)

@@ -21,7 +21,7 @@ from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules, t
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.input_checks import check_first_batch, check_sites, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
-from pyrogen.inference.program.nonfinite import locate_nonfinite_site
+from pyrogen.inference.program.nonfinite import advise_scale, locate_nonfinite_site
 from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.program.row_parameters import check_row_parameters
@@ -109,9 +109,8 @@ class SVIStep(Compilable):
             rows = materialize(batch)
             first = Recording(rows) if self.recording is None else None
             recording = first or Recording(rows, SiteRecorder(), SiteRecorder())
-            if not self._differentiable:
-                for parameter in self.story.trainable().values():
-                    parameter.grad = None
+            for parameter in () if self._differentiable else self.story.trainable().values():
+                parameter.grad = None
             try:
                 with self._run_scope(first), self.program.recorded(recording):
                     loss = _as_loss(self._objective(self._model, self._guide, rows))
@@ -126,8 +125,8 @@ class SVIStep(Compilable):
         if not (math.isfinite(value) or self._infinite):
             raise FloatingPointError(
                 f"{self.name}: the loss is {value} at step {self.number}: "
-                f"{locate_nonfinite_site(self.program, batch, noise)}. Lower the learning rate, pass clip_norm=, or "
-                "bound the scale; no parameter changed in this step"
+                f"{locate_nonfinite_site(self.program, batch, noise)}; {advise_scale(materialize(batch).columns)}lower "
+                "the learning rate, pass clip_norm=, or bound the scale; no parameter changed in this step"
             )
         return value / self.divisor(batch)
 
@@ -267,13 +266,12 @@ class SVIStep(Compilable):
     def _check_changed_sites(self, recording: Recording) -> None:
         """Check model and guide again where they have other sites than in any step before."""
         names = frozenset(recording.model.sites), frozenset(recording.guide.sites)
-        if names not in self._checked_sites and any(names):
-            if self.recording is not None:  # the first step has checks of its own
-                try:
-                    check_sites(self.story, recording)
-                except ValueError as error:
-                    raise ValueError(f"from step {self.number + 1} on: {error}") from None
-            self._checked_sites.add(names)
+        if self.recording is not None and any(names) and names not in self._checked_sites:
+            try:  # the first step has checks of its own
+                check_sites(self.story, recording)
+            except ValueError as error:
+                raise ValueError(f"from step {self.number + 1} on: {error}") from None
+        self._checked_sites.add(names)
 
     def _update(self, loss: Tensor, batch: Batch, first: Recording | None) -> float:
         """Move the parameters by an eager loss, if it is finite; the loss as a number."""

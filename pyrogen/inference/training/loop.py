@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.persistence.run_directory import RunDirectory
+from pyrogen.inference.program.nonfinite import advise_scale
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.rng import get_random_state, preserve_random_state, set_random_state
 from pyrogen.inference.training.progress import ProgressBar
@@ -201,7 +202,8 @@ class Loop:
         bad = [n for n, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
             raise FloatingPointError(
-                f"parameter '{bad[0]}' is not finite after step {self.step}: lower the learning rate or pass clip_norm="
+                f"parameter '{bad[0]}' is not finite after step {self.step}: {advise_scale(self.batches.stored)}lower "
+                "the learning rate or pass clip_norm="
                 + ("; the last checkpoint is kept" if self.directory is not None else "")
             )
 

@@ -155,9 +155,7 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
         if spec is not None:
             shape_lazy_parameters(Program(story), spec.placeholder)
             if len(weights) > len(live_weights(story)):
-                with isolated_run(story, keep_parameters=True):
-                    program = Program(story)
-                    Recording(program.at_step(spec.placeholder().to(story.device), 0)).run(program)
+                _make_parameters(story, spec, path)
         live = {**story.trainable(), **story.saved_buffers()}
         weights = weights if form == FORMAT else current_weights(weights, live, path)
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
@@ -172,3 +170,21 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
             if tensor.dtype != weights[name].dtype and tensor.is_floating_point():
                 tensor.data = tensor.data.to(weights[name].dtype)
             tensor.copy_(weights[name])
+
+
+def _make_parameters(story: Story, spec: TrainingSpec, path: Path) -> None:
+    """Make parameters by a run on placeholders: of zeros, or of ones, as lengths of sequences must be positive."""
+    program, failure = Program(story), None
+    for value in (0, 1):
+        batch = program.at_step(spec.placeholder(value=value).to(story.device), 0)
+        try:
+            with isolated_run(story, keep_parameters=True):
+                Recording(batch).run(program)
+            return
+        except Exception as error:
+            failure = error
+    reason = (str(failure).splitlines() or [""])[0] or type(failure).__name__
+    raise ValueError(
+        f"{path}: {story.name} makes its parameters in its first run, and runs neither on zeros nor on ones in place "
+        f"of data ({reason}): make them by a step, as in load(dir, into=fit((model, guide), data, steps=1).story)"
+    ) from failure

@@ -118,3 +118,43 @@ def test_scales_of_plates_and_handlers_are_left_out():
     tree = to_datatree((model, guide), x, 3)
     exact = dist.Normal(0.0, math.sqrt(2.0)).log_prob(x).expand(3, 4)
     torch.testing.assert_close(values(tree, "importance", "log_weight"), exact)
+
+
+SUMMED = {"enumerate": "parallel"}
+
+
+def hidden_markov(y, lengths):
+    """Rows of a chain of two hidden states, each with a length of its own; its rates are shared."""
+    stay = pyro.sample("stay", dist.Beta(2.0, 2.0))
+    z, rows = torch.zeros(len(y), dtype=torch.long), pyro.plate("data", len(y))
+    for t in pyro.markov(range(int(lengths.max()))):
+        mean = pyro.sample(f"mean_{t}", dist.Normal(0.0, 1.0))
+        with rows, pyro.poutine.mask(mask=t < lengths):
+            probs = torch.stack([stay, 1 - stay])
+            z = pyro.sample(f"z_{t}", dist.Categorical(probs[torch.stack([z, 1 - z], -1)]), infer=SUMMED)
+            pyro.sample(f"y_{t}", dist.Normal(mean + z, 1.0), obs=y[:, t])
+
+
+def forward(y, length, stay, means):
+    """The log-likelihood of one row, by the forward algorithm."""
+    log_p = torch.tensor([0.0, -math.inf])
+    change = torch.stack([torch.stack([stay, 1 - stay]), torch.stack([1 - stay, stay])]).log()
+    for t in range(length):
+        log_p = (log_p[:, None] + change).logsumexp(0) + dist.Normal(means[t] + torch.arange(2), 1.0).log_prob(y[t])
+    return log_p.logsumexp(0)
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [1, 3, 2], [2, 1, 2]])
+def test_chains_of_hidden_states_under_shared_latents(lengths):
+    lengths, y = torch.tensor(lengths), torch.randn(3, 3)
+    names = ["stay", *(f"mean_{t}" for t in range(3))]
+    guide = AutoNormal(pyro.poutine.block(hidden_markov, expose=names))
+    data = {"y": y, "lengths": lengths}
+    run = fit((hidden_markov, guide), data, steps=1, progress=False)
+    tree = to_datatree(run, data, 3)
+    total = sum(torch.tensor(term.values[0]) for term in tree["log_likelihood"].data_vars.values())
+    stay = values(tree, "posterior", "stay")
+    means = torch.stack([values(tree, "posterior", f"mean_{t}") for t in range(int(lengths.max()))], -1)
+    for draw in range(3):
+        exact = torch.stack([forward(y[i], int(lengths[i]), stay[draw], means[draw]) for i in range(3)])
+        torch.testing.assert_close(total[draw], exact, rtol=1e-4, atol=1e-4)

@@ -222,6 +222,85 @@ def test_what_would_be_silently_wrong_is_refused():
     assert tree["log_likelihood"]["x"].shape == (1, 40, 6)
 
 
+def coming_late(on):
+    """A second latent beside the first: in the first draws alone, in the last ones alone, or at random."""
+    runs = []
+
+    def program(x, role):
+        if role == "guide":
+            runs.append(None)
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+        if on(len(runs)):
+            pyro.sample("extra", dist.Normal(0.0, 1.0))
+        if role == "model":
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    return lambda x: program(x, "model"), lambda x: program(x, "guide")
+
+
+@pytest.mark.parametrize(
+    "on", [lambda run: run < 12, lambda run: run > 12, lambda run: run % 2 == 0], ids=["first", "last", "now and then"]
+)
+def test_latents_that_come_and_go(on):
+    with pytest.raises(ValueError, match=r"'extra' is not the same in every draw .* sites that come and go"):
+        to_datatree(coming_late(on), torch.randn(6), 20)
+    tree = to_datatree(coming_late(on), torch.randn(6), 20, groups=["log_likelihood"])
+    assert tree["log_likelihood"]["x"].shape == (1, 20, 6)
+
+
+@pytest.mark.parametrize(
+    "on", [lambda run: run < 12, lambda run: run > 12, lambda run: run % 2 == 0], ids=["first", "last", "now and then"]
+)
+@pytest.mark.parametrize("groups", [["posterior"], ["log_likelihood"], ["posterior_predictive"]])
+def test_observations_that_come_and_go(on, groups):
+    runs = []
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
+            if on(len(runs)):
+                pyro.sample("again", dist.Normal(mu, 1.0), obs=x)
+
+    def guide(x):
+        runs.append(None)
+        pyro.sample("mu", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"'again' is not observed in every draw.* sites that come and go"):
+        to_datatree((model, guide), torch.randn(6), 20, groups=groups)
+
+
+def residual_model(x, y):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("residual", dist.Normal(0.0, 1.0), obs=x - mu)
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def augmented_model(x, y):
+    with pyro.plate("data", len(x)):
+        pyro.sample("noisy", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x + torch.randn(len(x)))
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=2 * y)
+
+
+def whole_residual_model(x, y):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.sample("residual", dist.Normal(0.0, 1.0).expand([len(x)]).to_event(1), obs=(x - mu) / 2)
+    pyro.sample("y", dist.Normal(mu, 1.0).expand([len(x)]).to_event(1), obs=y)
+
+
+@pytest.mark.parametrize("model", [residual_model, augmented_model, whole_residual_model])
+def test_what_a_site_observes_in_one_draw_alone_is_no_observed_data(model):
+    x, y = torch.randn(2, 6)
+    run = fit((model, AutoNormal(model)), {"x": x, "y": y}, steps=2, progress=False)
+    tree = to_datatree(run, {"x": x, "y": y}, 3)
+    assert set(tree["observed_data"].data_vars) == {"y"}
+    seen = 2 * y if model is augmented_model else y
+    assert torch.equal(torch.from_numpy(tree["observed_data"]["y"].values), seen)
+    assert len(tree["posterior_predictive"].data_vars) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

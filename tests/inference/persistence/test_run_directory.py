@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoMultivariateNormal
@@ -194,3 +196,76 @@ def test_lazy_parameters_take_their_shapes_on_placeholders(tmp_path):
 
     run = fit(Lazy(), torch.ones(20, 10), epochs=1, out=tmp_path / "run")
     assert torch.equal(load(tmp_path / "run", into=Lazy()).story.encoder.weight, run.story.encoder.weight)
+
+
+def guided_by(loc):
+    """A maker of a pair whose parameters are made by a run of the guide, which takes positive data alone."""
+
+    def make():
+        def model(x):
+            mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(mu, 1.0), obs=x.reshape(len(x), -1)[:, 0])
+
+        def guide(x):
+            start = loc(x)
+            pyro.sample("mu", dist.Normal(pyro.param("loc", torch.zeros(())) + 0 * start, 0.1))
+
+        return model, guide
+
+    return make
+
+
+def packed(x):
+    return nn.utils.rnn.pack_padded_sequence(torch.ones(len(x), 4, 1), x.long(), True, False).data.sum()
+
+
+def checked(x):
+    assert bool((x > 0).all()), "amounts are positive"
+    return x.log().sum()
+
+
+def factored(x):
+    return torch.linalg.cholesky(torch.diag(x.reshape(-1))).sum()
+
+
+@pytest.mark.parametrize("loc", [packed, checked, factored])
+def test_a_pair_that_takes_positive_data_alone_is_loaded(loc, tmp_path):
+    make, x = guided_by(loc), torch.tensor([1.0, 3.0, 2.0])
+    run = fit(make(), x, steps=3, optimizer=adam(0.1))
+    run.save(tmp_path / "run")
+    loaded = load(tmp_path / "run", into=make())
+    assert torch.equal(posterior(run, x, 5, seed=1)["mu"], posterior(loaded, x, 5, seed=1)["mu"])
+
+
+def inverted(x):
+    return torch.linalg.inv(x).sum()
+
+
+def whole(x):
+    assert int(x.sum()) == 6, "the shares do not add up to 6"
+    return x.sum()
+
+
+def rising(x):
+    if not bool((x.diff() > 0).all()):
+        raise RuntimeError("times must rise\nand more lines")
+    return x.sum()
+
+
+@pytest.mark.parametrize(
+    ("loc", "x", "reason"),
+    [
+        (inverted, torch.eye(3) + 0.1, "singular"),
+        (whole, torch.tensor([1.0, 3.0, 2.0]), "do not add up to 6"),
+        (rising, torch.tensor([1.0, 3.0, 4.0]), "times must rise"),
+    ],
+)
+def test_a_pair_that_takes_no_placeholders_is_refused_with_a_way_to_load_it(loc, x, reason, tmp_path):
+    make = guided_by(loc)
+    run = fit(make(), x, steps=3, optimizer=adam(0.1))
+    run.save(tmp_path / "run")
+    with pytest.raises(ValueError, match=rf"^.*{reason}.*load\(dir, into=fit\(.*steps=1\).story\)$"):
+        load(tmp_path / "run", into=make())
+    loaded = load(tmp_path / "run", into=fit(make(), x, steps=1).story)
+    assert torch.equal(posterior(run, x, 5, seed=1)["mu"], posterior(loaded, x, 5, seed=1)["mu"])

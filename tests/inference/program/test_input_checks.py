@@ -6,12 +6,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from torch import nn
 from torch.utils.data import DataLoader
 
 from pyrogen import Story, fit
+from pyrogen.diagnostics import to_datatree
 from pyrogen.inference import TensorBoard, adam, cosine
 from pyrogen.models import PPCA, VAE
 from tests.helpers.stories import Location, Topics, schools, schools_model
@@ -358,3 +359,78 @@ def test_a_model_of_factors_alone():
             pass
 
     assert len(fit(Factors(), torch.ones(5), steps=2).history) == 2
+
+
+RATES, NOUGHT = torch.tensor([1.0, 3.0]), torch.tensor(0.0)
+ZEROS_AND_MORE = torch.where(torch.arange(20) % 3 == 0, 0.0, torch.linspace(0.1, 0.9, 20))
+WIDER = {
+    "masked mixture": lambda k, r, x: dist.MaskedMixture(x == 0, dist.Gamma(RATES[k], r), dist.Delta(NOUGHT)),
+    "masked intervals": lambda k, r, x: dist.MaskedMixture(
+        x < 0.5, dist.Uniform(torch.tensor(0.4), RATES[k] + r), dist.Uniform(-RATES[k], torch.tensor(0.5))
+    ),
+    "zero-inflated": lambda k, r, x: dist.ZeroInflatedPoisson(rate=RATES[k] * r, gate=torch.tensor(0.5)),
+    "mixture": lambda k, r, x: dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(2)), dist.Normal(RATES[k].unsqueeze(-1) * torch.ones(2), r)
+    ),
+    "interval": lambda k, r, x: dist.Uniform(-RATES[k] * r, RATES[k]),
+    "transformed": lambda k, r, x: dist.TransformedDistribution(
+        dist.Uniform(-RATES[k] * r, RATES[k]), [dist.transforms.AffineTransform(0.0, 2.0)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_values_under_a_distribution_with_more_dimensions_than_they(name):
+    """The batch shape of an enumerated latent comes before the rows; losses are stock Pyro's."""
+    x = torch.arange(20.0) % 4 if name == "zero-inflated" else ZEROS_AND_MORE
+
+    def model(x):
+        r = pyro.param("r", torch.tensor(1.0), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.ones(2) / 2), infer={"enumerate": "parallel"})
+            pyro.sample("x", WIDER[name](k, r, x), obs=x)
+
+    run = fit((model, lambda x: None), {"x": x}, steps=2, progress=False)
+    svi = SVI(model, lambda x: None, pyro.optim.Adam({"lr": 1e-3}), TraceEnum_ELBO(max_plate_nesting=1))
+    stock = [-svi.step(x) / 20 for _ in range(2)]
+    pyro.clear_param_store()
+    assert [record["train_elbo"] for record in run.history] == pytest.approx(stock, rel=1e-5)
+    tree = to_datatree(run, {"x": x}, 2)
+    assert tree["log_likelihood"]["x"].shape == (1, 2, 20)
+
+
+def test_a_batch_shape_that_is_a_list():
+    """As Pyro's plates give it to a distribution without parameters."""
+
+    def model(x):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("gamma", dist.TruncatedPolyaGamma(torch.tensor(1.0)), obs=x + 0.1)
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    run = fit((model, AutoNormal(model)), ZEROS_AND_MORE, steps=1, progress=False)
+    tree = to_datatree(run, ZEROS_AND_MORE, 2, groups=["log_likelihood", "observed_data"])  # Pyro cannot draw it
+    assert tree["observed_data"]["gamma"].shape == (20,)
+
+
+def test_values_under_vectorized_particles():
+    def model(x):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            uniform = dist.Uniform(m - 10, m + 10)
+            pyro.sample("x", dist.MaskedMixture(x == 0, uniform, dist.Delta(torch.tensor(0.0))), obs=x)
+
+    objective = Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)
+    run = fit((model, AutoNormal(model)), ZEROS_AND_MORE, objective=objective, steps=2, progress=False)
+    assert math.isfinite(run.history[-1]["train_elbo"])
+
+
+def test_values_outside_of_a_wider_support_are_still_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.ones(2) / 2), infer={"enumerate": "parallel"})
+            rate = pyro.param("r", torch.tensor(1.0), constraint=dist.constraints.positive)
+            pyro.sample("x", dist.Exponential(RATES[k] * rate), obs=x)
+
+    pair, x = (model, lambda x: None), torch.tensor([1.0, -1.0])
+    refused(r"site 'x': Exponential has support .*first bad value -1\)", pair, x)
