@@ -86,9 +86,9 @@ def compare_starts(runs: Sequence[Any], data: Any, num_samples: int = 1000, *, s
         raise ValueError("the runs have different latents: compare fits of one model")
     names = [f"{name}{list(i) if i else ''}" for name, draws in sites[0].items() for i in np.ndindex(draws.shape[1:])]
     means, sds = ([{n: getattr(d, of)(0) for n, d in one.items()} for one in sites] for of in ("mean", "std"))
-    flat = (np.stack([_flat(one) for one in part]) for part in (means, sds))
+    flat_means, flat_sds = (np.stack([_flat(one) for one in part]) for part in (means, sds))
     pairs = [[_relabelled(means[i], means[j], sds[i], sds[j]) for j in range(len(runs))] for i in range(len(runs))]
-    return Starts(tuple(names), *flat, np.asarray(joint), np.asarray(pairs))
+    return Starts(tuple(names), flat_means, flat_sds, np.asarray(joint), np.asarray(pairs))
 
 
 def _flat(sites: dict[str, Array]) -> Array:

@@ -77,7 +77,7 @@ def misfits(
     sd = np.where(sd > 1e-9 * (1 + np.abs(mean)), sd, 1.0)
     data = np.concatenate([y[None], draws])
     residuals = (data - mean) / sd
-    ranks = (data[:, None] > draws[None]).mean(1) if len(draws) * data.size < 2e8 else _ranks(data, draws)
+    ranks = _ranks(data, draws)
     statistics = _statistics(kind)
     along = {**(covariates or {}), "the fitted value": mean.mean(1)}
     statistics += [s for name, values in along.items() if np.ptp(values) > 0 for s in _along(name, np.asarray(values))]

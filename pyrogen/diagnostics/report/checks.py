@@ -141,7 +141,12 @@ def _scope(examination: Examination, assessment: Assessment, skipped: Mapping[st
         message = "the guide is a point estimate of the latents, without uncertainty"
         remedy = "for posterior uncertainty use a guide with a variance, such as AutoNormal"
         yield Finding("untested", "guide", "caution", message, remedy)
-    elif not any(m.part == "guide" and m.verdict and key != "elbo_rise" for key, m in assessment.metrics.items()):
+    elif examination.kind == "shared" and not examination.starts and assessment.metrics:
+        message = "one start was examined: a mode of the posterior that it never visited would not be seen"
+        remedy = "compare several, diagnose([run, fit(...), ...], data), from other initial values"
+        yield Finding("one start", "guide", None, message, remedy)
+    judged = [key for key, m in assessment.metrics.items() if m.part == "guide" and m.verdict and key != "elbo_rise"]
+    if examination.kind in ("local", "shared") and not examination.point and not judged:
         why = next(iter(skipped.values()), "no check applies to it")
         message = f"no check of the guide could be run ({why})"
         yield Finding("untested", "guide", "caution", message, "compare it with MCMC (sample_reference) on a few data")

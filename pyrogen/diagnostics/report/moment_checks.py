@@ -200,6 +200,8 @@ def _judge_moments(assessment: Assessment, moments: Moments) -> None:
 
 
 CALIBRATION = Check("calibration", "guide", ("local",), _calibration, _judge_calibration)
+
+
 def _starts(e: Examination) -> Starts:
     if not e.starts:
         raise ValueError("there is one run: pass several, diagnose([run, another, ...], data), to look for other modes")
