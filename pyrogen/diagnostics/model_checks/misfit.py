@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -14,6 +15,10 @@ _BINS = 8
 
 _MAX_LEVELS = 12
 """Different values up to which a covariate is taken for groups."""
+
+
+_RANK = dict.fromkeys(("curvature", "trend", "interaction"), 0) | {"autocorrelation": 1, "spread": 2}
+"""Kinds of statistics whose distance brings others with it; those come after them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Misfit:
     expected: float
     score: float
     message: str
+
+    @property
+    def kind(self) -> str:
+        """The statistic without the covariate that it is along."""
+        return self.name.split(" along ")[0].split(" of ")[0]
 
     def __str__(self) -> str:
         return f"{self.name}: {self.observed:.3g}, expected {self.expected:.3g} (z = {self.score:.1f})"
@@ -65,7 +75,7 @@ def misfits(
         kind: "real" (the default), "count" or "binary".
 
     Returns:
-        All statistics, the most distant first.
+        All statistics: those farther than chance explains first, causes before what they bring with them.
 
     References:
         Gelman, Meng, Stern 1996, Statistica Sinica 6(4); Gabry et al. 2019, JRSS A 182(2), arXiv:1709.01449.
@@ -86,7 +96,20 @@ def misfits(
     if kind == "real":
         uniformity = _Statistic("uniformity of ranks", lambda _, u: _distance(u), _UNIFORM, True, True)
         found.append(_compare(uniformity, data, ranks))
-    return sorted(found, key=lambda misfit: -abs(misfit.score))
+    far = critical_score(len(found))
+    return sorted(found, key=lambda m: (abs(m.score) <= far, _RANK.get(m.kind, 3), -abs(m.score)))
+
+
+def critical_score(statistics: int) -> float:
+    """The score that the largest of several statistics exceeds by chance in one diagnosis of a hundred.
+
+    Args:
+        statistics: their number.
+
+    Returns:
+        The normal quantile at level .01 over their number, two-sided.
+    """
+    return NormalDist().inv_cdf(1 - 0.01 / (2 * statistics))
 
 
 _UNIFORM = "the ranks of the data among replicated data are not uniform: the shape of the likelihood is wrong"
@@ -150,9 +173,14 @@ def _statistics(kind: str) -> list[_Statistic]:
 def _along(name: str, values: Array) -> list[_Statistic]:
     """Mean and spread of residuals along a covariate."""
     bins = _bins(values)
+    line = (values - values.mean()) / (values.std() or 1.0)
+    square = line**2 - line * (line**3).mean() - 1  # what is no line and no constant
+    curve = square / (square.std() or 1.0)
     trend = f"the mean of the residuals changes with {name}: the model misses a trend along it"
+    curvature = f"the residuals are curved along {name}: a term in its square, or another link, is missing"
     spread = f"the spread of the residuals changes with {name}: the noise is not the same everywhere"
     return [
+        _Statistic(f"curvature along {name}", lambda _, r: (r.mean(2) * curve).mean(1), curvature),
         _Statistic(f"trend along {name}", lambda _, r: _between(r, bins), trend, True, True),
         _Statistic(f"spread along {name}", lambda _, r: _between(np.log(np.abs(r) + 0.1), bins), spread, True, True),
     ]

@@ -16,7 +16,7 @@ from torch.distributions import constraints
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.row_blocks import random_rows
 from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
-from pyrogen.diagnostics.model_checks.misfit import Misfit, misfits
+from pyrogen.diagnostics.model_checks.misfit import Misfit, critical_score, misfits
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, Statistic, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import simulated_data
@@ -34,8 +34,6 @@ ACCURACY = Bounds(0.75)  # of a classifier of samples against data
 COPIED = Bounds(0.6)  # probability that a sample is nearer to the training data than a new datum is
 
 _MISFIT_REPLICATIONS, _FEWEST_ROWS, _MOST_COVARIATES = 400, 20, 10
-_FAR = 4.5
-"""Standard deviations of a statistic over replicated data: in some twenty statistics, chance exceeds it rarely."""
 
 _TRAINING_DRAWS, _LOO_DRAWS = 100, 1000
 _BATCH = 50
@@ -168,10 +166,10 @@ def _whole(site: str) -> Statistic:
 
 def _judge_misfit(assessment: Assessment, e: Examination, found: Mapping[str, list[Misfit]]) -> None:
     for site, statistics in found.items():
-        worst = statistics[0]
+        far, worst = critical_score(len(statistics)), max(statistics, key=lambda s: abs(s.score))
         about = f"largest distance of a statistic of {site} from its replications, in their standard deviations"
-        assessment.judge(f"misfit_{site}", abs(worst.score), math.nan, Bounds(_FAR), f"{about}: {worst.name}")
-        for statistic in [s for s in statistics if abs(s.score) > _FAR][:3]:
+        assessment.judge(f"misfit_{site}", abs(worst.score), math.nan, Bounds(far), f"{about}: {worst.name}")
+        for statistic in [s for s in statistics if abs(s.score) > far][:3]:
             remedy = "let the model have it, or read its intervals with care"
             assessment.find("misfit", "caution", f"{site}: {statistic.message}", remedy)
 
