@@ -119,7 +119,7 @@ def _statistics(kind: str) -> list[_Statistic]:
     """Statistics (data, residuals) -> (sets,) that suit a kind of data."""
     order = _Statistic(
         "autocorrelation",
-        lambda _, r: (r[:, 1:] * r[:, :-1]).mean((1, 2)) / (r**2).mean((1, 2)),
+        lambda _, r: (r[:, 1:] * r[:, :-1]).mean((1, 2)) / np.maximum((r**2).mean((1, 2)), 1e-12),
         "residuals of neighbouring rows are correlated ({observed:.2f}, the model expects {expected:.2f})",
     )
     if kind == "binary":
@@ -218,7 +218,7 @@ def _compare(statistic: _Statistic, data: Array, residuals: Array) -> Misfit:
 
 def _moment(residuals: Array, order: int) -> Array:
     centred = residuals - residuals.mean(1, keepdims=True)
-    return np.asarray(((centred / centred.std(1, keepdims=True)) ** order).mean((1, 2)))
+    return np.asarray(((centred / np.maximum(centred.std(1, keepdims=True), 1e-12)) ** order).mean((1, 2)))
 
 
 def _bins(values: Array) -> Array:
