@@ -7,12 +7,21 @@ from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
 from pyrogen.diagnostics.elbo.elbo_surgery import ELBOSurgery, elbo_surgery
 from pyrogen.diagnostics.elbo.gradient_snr import GradientNoise, gradient_noise
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import Expectation, Moments, corrected_expectations, shared_moments
+from pyrogen.diagnostics.guide.corrected_moments import (
+    DatumMoments,
+    Expectation,
+    Moments,
+    corrected_expectations,
+    datum_moments,
+    shared_moments,
+)
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
 from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
+from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
+from pyrogen.diagnostics.model_checks.misfit import Misfit, misfits
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
@@ -38,6 +47,7 @@ __all__ = [
     "GROUPS",
     "Budget",
     "Calibration",
+    "DatumMoments",
     "Decomposition",
     "Diagnosis",
     "ELBOSurgery",
@@ -53,6 +63,7 @@ __all__ = [
     "LeaveOneOut",
     "Memorization",
     "Metric",
+    "Misfit",
     "Moments",
     "OutlierScores",
     "Pixels",
@@ -61,12 +72,15 @@ __all__ = [
     "ReferenceDistance",
     "SampleQuality",
     "SmallClassifier",
+    "Starts",
     "Trend",
     "TwoSample",
     "against_reference",
     "check_calibration",
     "classifier_two_sample",
+    "compare_starts",
     "corrected_expectations",
+    "datum_moments",
     "decompose",
     "density_coverage",
     "diagnose",
@@ -81,6 +95,7 @@ __all__ = [
     "khat_threshold",
     "loo",
     "memorization",
+    "misfits",
     "nearest_neighbours",
     "outlier_scores",
     "precision_recall",
