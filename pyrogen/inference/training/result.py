@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.config import FORMAT, spec_from_json, spec_to_json
-from pyrogen.inference.persistence.former_format import current_weights
+from pyrogen.inference.persistence.config import damaged_fields, spec_from_json, spec_to_json
+from pyrogen.inference.persistence.former_format import FORMER_NAMES, current_weights
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, live_weights, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
@@ -36,6 +36,7 @@ class Fit:
         mode_reason: why steps were not compiled; empty by default.
         first_step_seconds: from the call of `fit` to the first step in that mode, compiling included; None by default.
         config: the content of `config.json`; empty by default.
+        finished: whether training came to its end; False where it was stopped, or is going on. True by default.
     """
 
     story: Story
@@ -45,6 +46,7 @@ class Fit:
     mode_reason: str = ""
     first_step_seconds: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    finished: bool = True
 
     def __post_init__(self) -> None:
         _FITS.setdefault(self.story, weakref.WeakSet()).add(self)
@@ -64,21 +66,22 @@ class Fit:
             ValueError: it holds a run already; nothing is written.
         """
         target = RunDirectory(directory)
-        if target.used:
-            raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
-        target.begin(self.config)
-        target.write_history(self.history)
-        with self.story.param_store_scope():
-            target.write_weights(live_weights(self.story), self.config, **self.about())
+        with target.locked():
+            if target.used:
+                raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
+            target.begin(self.config)
+            target.write_history(self.history)
+            with self.story.param_store_scope():
+                target.write_weights(live_weights(self.story), self.config, **self.about())
 
     def about(self) -> dict[str, Any]:
         """What the header of the weights file holds.
 
         Returns:
-            Best epoch, mode, and what the story was trained on, ready for JSON.
+            Best epoch, mode, what the story was trained on, and whether the run is finished, ready for JSON.
         """
         spec = None if self.story.training_spec is None else spec_to_json(self.story.training_spec)
-        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": spec}
+        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": spec, "finished": self.finished}
 
     @classmethod
     def read(cls, directory: RunDirectory, story: Story) -> Fit:
@@ -95,10 +98,15 @@ class Fit:
         """
         config = directory.config()
         weights, about = directory.weights(config)
-        spec = spec_from_json(about["seen"]) if about["seen"] else None
+        history = directory.history(about)
+        directory.check_config(config)
+        with damaged_fields(directory.path / "weights.safetensors"):
+            spec = spec_from_json(about["seen"]) if about["seen"] else None
+            best_epoch, mode = about["best_epoch"], about["mode"]
         _load_weights(story, weights, spec, directory.path, about["format"])
         story.training_spec = spec
-        return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
+        finished = about.get("finished", True)
+        return cls(story, history, best_epoch, mode, config=config, finished=finished)
 
 
 _FITS: weakref.WeakKeyDictionary[Story, weakref.WeakSet[Fit]] = weakref.WeakKeyDictionary()
@@ -129,7 +137,7 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
                     program = Program(story)
                     Recording(program.at_step(spec.placeholder().to(story.device), 0)).run(program)
         live = {**story.trainable(), **story.saved_buffers()}
-        weights = weights if form == FORMAT else current_weights(weights, live, path)
+        weights = current_weights(weights, live, path) if form in FORMER_NAMES else weights
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
             only = f"lacks '{missing[0]}'" if missing else f"has '{extra[0]}', which the story lacks"
