@@ -37,10 +37,10 @@ def locked(folder: Path) -> Iterator[None]:
         ValueError: the path is a file, or another process, or another fit of this one, holds the directory.
         OSError: the directory cannot be made or written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, expected a folder to write the run to")
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
     with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, expected a folder to write the run to")
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
         descriptor = _acquire(folder)
     owner, key = os.getpid(), _identity(folder)
     _HELD[key] = owner
