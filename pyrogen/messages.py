@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +34,95 @@ def refuse_masked(what: str, values: object) -> None:
             f"{what} is a masked array, whose mask would be lost: fill it (array.filled(value)) and pass ~array.mask "
             "as a column of its own, which the model can give to poutine.mask; or drop these rows"
         )
+
+
+_FORBIDDEN = "choose a place that you may write to, or change its permissions"
+_REMEDIES = {
+    errno.ENOSPC: "free some space there, or choose another disk",
+    errno.EDQUOT: "free some of your quota there, or choose another disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another disk",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of that path is a file: choose another one",
+    errno.EISDIR: "that is a folder: name a file in it",
+    errno.ENOENT: "choose a folder that exists or can be made",
+}
+_REFUSED = "cannot be written: "
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Let errors of the system that arise in writing name the path and a remedy.
+
+    Args:
+        path: what is written.
+
+    Yields:
+        None.
+
+    Raises:
+        OSError: of the same number, with the path as its file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if reason.startswith(_REFUSED):
+            raise
+        raise OSError(error.errno, f"{_REFUSED}{reason}; {remedy(error)}", str(path)) from error
+
+
+def remedy(error: OSError) -> str:
+    """What a user can do about an error of the system.
+
+    Args:
+        error: the error.
+
+    Returns:
+        The advice.
+    """
+    return _REMEDIES.get(error.errno or 0, "see to it, or choose another place")
+
+
+def as_path(text: str | Path, what: str) -> Path:
+    """A path that a user gave, with `~` expanded.
+
+    Args:
+        text: the path.
+        what: the argument that it was given as, for messages.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: it is empty, has characters that no path or no text can have, or names the home of a user that does
+            not exist.
+    """
+    if not str(text).strip() or "\0" in str(text):
+        raise ValueError(f"{what} is {str(text)!r}: expected a path, such as runs/first")
+    if any("\ud800" <= character <= "\udfff" for character in str(text)):
+        raise ValueError(f"{what} is {str(text)!r}, which is no text in UTF-8: choose another name")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise ValueError(
+            f"{what} is {str(text)!r}, and {user} is nobody's home: write ./{text} or a full path"
+        ) from None
+
+
+def printable(text: str) -> str:
+    """A text as it can be shown on any terminal: control characters, such as those of colours, are escaped.
+
+    Args:
+        text: the text, maybe with names that others chose.
+
+    Returns:
+        The same, but for characters that move a cursor, change colours, or cannot be encoded.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -21,7 +21,7 @@ from pyrogen.catalog.stories import (
     mixtures,
     sequences,
 )
-from pyrogen.messages import UsageError, did_you_mean
+from pyrogen.messages import UsageError, as_path, did_you_mean
 from pyrogen.story import Story
 
 _GROUPS = (linear, mixtures, autoencoders, flows, diffusion, autoregressive, sequences, conditional, adversarial)
@@ -54,7 +54,7 @@ def find(name: str) -> Entry:
 
 def _from_file(name: str) -> Entry:
     file, _, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
-    path = Path(file).expanduser()
+    path = as_path(file, "the story file")
     if not path.is_file():
         raise FileNotFoundError(f"story file '{file}' does not exist")
     module = _import(path)

@@ -11,7 +11,7 @@ from pyrogen import adversarial, autoregressive, distributions, models, nn
 from pyrogen.catalog.entry import Entry
 from pyrogen.catalog.settings import settings_of
 from pyrogen.inference import Fit, RunDirectory
-from pyrogen.inference.persistence.config import describe_story
+from pyrogen.inference.persistence.config import damaged_fields, describe_story
 from pyrogen.messages import did_you_mean
 from pyrogen.story import Story, as_story
 
@@ -64,7 +64,8 @@ def rebuild(description: Any, path: Path) -> Story:
     """
     name, _ = _class_and_arguments(description, _field(path))
     try:
-        story = _decode(description, _field(path))
+        with damaged_fields(path / "config.json"):
+            story = _decode(description, _field(path))
     except _ForeignError as error:
         raise ValueError(
             f"{path} is a run of {name}, which needs {error}, no part of pyrogen: pass the class as "
@@ -93,7 +94,8 @@ def rebuild_as(entry: Entry, description: Any, path: Path) -> Story:
     if name.split(".")[-1] != entry.name:
         raise ValueError(f"{path} is a run of {name}, and the class given is {entry.name}")
     try:
-        story: Story = _construct(entry.build, encoded, _field(path))
+        with damaged_fields(path / "config.json"):
+            story: Story = _construct(entry.build, encoded, _field(path))
     except _ForeignError as error:
         raise ValueError(
             f"{path} is a run of {name}, built with a {error}, which config.json cannot describe: build the story in "
@@ -122,6 +124,8 @@ def _decode(value: Any, field: str) -> Any:
         return value
     if "opaque" in value:
         raise _ForeignError(value["opaque"])
+    if value.get("float") in ("inf", "-inf", "nan"):
+        return float(value["float"])
     if isinstance(value.get("dict"), dict):
         return {key: _decode(each, f"{field}.{key}") for key, each in value["dict"].items()}
     name, encoded = _class_and_arguments(value, field)
@@ -129,7 +133,7 @@ def _decode(value: Any, field: str) -> Any:
     if not name.startswith("pyrogen.") or attribute not in getattr(_PACKAGES.get(package), "__all__", ()):
         raise _ForeignError(name)
     cls = getattr(_PACKAGES[package], attribute)
-    missing = [key for key in settings_of(cls) if key not in encoded]
+    missing = [key for key in inspect.signature(cls).parameters if key not in encoded]
     if missing:
         raise ValueError(f"{field}.arguments lacks '{missing[0]}', which {attribute} takes: restore the file")
     return _construct(cls, encoded, field)
@@ -148,6 +152,12 @@ def _construct(build: Any, encoded: Mapping[str, Any], field: str) -> Any:
             raise ValueError(f"{field}.arguments.{name} {problem}")
         if name not in arguments and setting.required:
             raise ValueError(f"{field}.arguments lacks '{name}', which {build.__name__} needs: restore the file")
+    for name in signature.parameters:  # a default is not what the run was built with
+        if name not in arguments:
+            raise ValueError(
+                f"{field}.arguments lacks '{name}', which {build.__name__} takes: restore the file, or build the "
+                "story in Python and pass it as load(dir, into=story)"
+            )
     bound = inspect.BoundArguments(
         signature, {name: arguments[name] for name in signature.parameters if name in arguments}
     )

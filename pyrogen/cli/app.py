@@ -7,8 +7,9 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +20,8 @@ from pyrogen.cli.evaluate import evaluate
 from pyrogen.cli.listing import list_all
 from pyrogen.cli.sample import sample
 from pyrogen.cli.train import train
-from pyrogen.messages import UsageError
+from pyrogen.inference.training.termination import RESUME_COMMAND, Terminated
+from pyrogen.messages import UsageError, printable
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -60,6 +62,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     arguments, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    command = RESUME_COMMAND.set(_resume_command(arguments))
+    try:
+        with _encodes_all(sys.stdout), _encodes_all(sys.stderr):
+            status = _run(arguments, debug)
+    finally:
+        RESUME_COMMAND.reset(command)
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # the reader has left, or the disk is full: at exit Python must have something to flush to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED if isinstance(error, BrokenPipeError) else _print_error(one_line(error), FAILED)
+    return status
+
+
+@contextmanager
+def _encodes_all(stream: Any) -> Iterator[None]:
+    """Let a stream take names of files and data with characters that it cannot encode."""
+    errors = stream.errors if hasattr(stream, "reconfigure") else None
+    if errors is None:
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what is still to be written does not fit
+            stream.reconfigure(errors=errors)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    """Run a command; its exit status."""
     try:
         with warnings.catch_warnings():
             if not debug:
@@ -68,18 +101,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Not command.main(), which exits, prints on several lines and swallows interrupts.
             with command.make_context("pyrogen", list(arguments)) as ctx:
                 command.invoke(ctx)
-            sys.stdout.flush()
     except typer.Exit as stopped:
         return stopped.exit_code
+    except Terminated as stopped:  # it has said so
+        return int(stopped.code or FAILED)
     except BrokenPipeError:
-        # The reader of standard output has left; at exit Python must have something to flush it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
-        return _print_error(f"interrupted{_how_to_resume(arguments)}", INTERRUPTED)
+        resume = _resume_command(arguments)
+        return _print_error(f"interrupted{f'; to resume: {resume}' if resume else ''}", INTERRUPTED)
     except ParserError as error:
         return _print_error(usage_line(error), WRONG_USAGE)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if debug:
             traceback.print_exc()
         return _print_error(one_line(error), WRONG_USAGE if isinstance(error, UsageError) else FAILED)
@@ -94,13 +127,13 @@ def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
-def _how_to_resume(arguments: list[str]) -> str:
+def _resume_command(arguments: list[str]) -> str | None:
     if arguments[:1] != ["train"]:
-        return ""
+        return None
     option = [] if "--resume" in arguments else ["--resume"]
-    return f"; to resume: {shlex.join(['pyrogen', *arguments, *option])}"
+    return shlex.join(["pyrogen", *arguments, *option])
 
 
 def _print_error(line: str, status: int) -> int:
-    print(f"pyrogen: {line}", file=sys.stderr)
+    print(f"pyrogen: {printable(line)}", file=sys.stderr)
     return status

@@ -19,12 +19,13 @@ from torch import Tensor
 from pyrogen import plots
 from pyrogen.cli.data_protocol import describe_preparation, preparation_mode, reload_data
 from pyrogen.cli.open_run import load_run
-from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile
+from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile, path_option
 from pyrogen.cli.report import page
 from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
 from pyrogen.diagnostics.report.examination import is_image
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
+from pyrogen.messages import printable, writing
 
 _DRAWS = 100
 """Draws kept in posterior.nc."""
@@ -39,7 +40,9 @@ _SHOWN = 32
 
 def diagnose_run(
     directory: Directory,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Output folder; by default DIR/diagnosis.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_option, metavar="DIR", help="Output folder; by default DIR/diagnosis.")
+    ] = None,
     budget: Annotated[
         Literal["quick", "standard", "thorough"],
         typer.Option(help="How much to compute: seconds, minutes, or longer."),
@@ -61,21 +64,27 @@ def diagnose_run(
     with _progress() as progress:
         diagnosis = diagnose(run, columns, training=training, budget=budget, seed=seed, progress=progress)
     of_training = diagnosis.protocol["examined"] == "training data"
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(run, diagnosis, training)
-    for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+    _write(folder, {f"{name}.png": png for name, png in pictures.items()})
     refused = _write_posterior(run, training if of_training else columns, of_training, folder / "posterior.nc", seed)
     protocol = {**diagnosis.protocol, "run": str(directory), "data": splits.name}
     protocol |= {"split": "train" if of_training else "test"}
     protocol |= {"binarize": preparation_mode(splits.protocol()), "log_scale": splits.log_scale}
     diagnosis = replace(diagnosis, protocol=protocol, skipped={**diagnosis.skipped, **refused})
     about = f"{protocol['n']:,} rows of {splits.name}, {protocol['split']} split, {describe_preparation(splits)}"
-    (folder / "report.html").write_text(page(diagnosis, pictures, about), encoding="utf-8")
-    # Last: where this file exists, the others do too.
     summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)
-    (folder / "summary.json").write_text(f"{summary}\n", encoding="utf-8")
-    print(f"{diagnosis}\nsaved in {folder}: open {folder / 'report.html'}")
+    # The summary is last: where this file exists, the others do too.
+    _write(folder, {"report.html": page(diagnosis, pictures, about).encode(), "summary.json": f"{summary}\n".encode()})
+    print(printable(f"{diagnosis}\nsaved in {folder}: open {folder / 'report.html'}"))
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files, by their names, into a folder, which is made if need be."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with writing(folder / name):
+            (folder / name).write_bytes(content)
 
 
 @contextmanager
@@ -86,7 +95,7 @@ def _progress() -> Iterator[Any]:
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with bar:
@@ -128,7 +137,8 @@ def _write_posterior(run: Fit, columns: dict[str, Tensor], whole: bool, path: Pa
         rows = max(1, min(rows, _NUMBERS // numbers))
     try:
         tree = to_datatree(run, {name: c[:rows] for name, c in columns.items()}, _DRAWS, seed=seed, groups=groups)
-    except ValueError as refusal:
+        with writing(path):
+            tree.to_netcdf(path)
+    except ValueError as refusal:  # also of netCDF, for names that it cannot hold
         return {path.name: " ".join(str(refusal).split())}
-    tree.to_netcdf(path)
     return {}

@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
+import dis
+import os
+import sysconfig
+import traceback
+from pathlib import Path
+from types import TracebackType
+
 import typer
 
-from pyrogen.messages import did_you_mean
+import pyrogen
+from pyrogen.messages import did_you_mean, remedy
 
 ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for wrong usage. Typer has it from Click, newer versions from a Click of their own."""
 
 _READABLE = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
-"""Errors whose text is written for users: pyrogen's own are of these types."""
+"""Types of pyrogen's own errors, whose text is written for users."""
+_PACKAGE = str(Path(pyrogen.__file__).parent) + os.sep
+_LIBRARIES = (_PACKAGE, "<", *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")})
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error as one line.
 
     Args:
         error: the error.
 
     Returns:
-        Its text; with its type where the text alone may not be understood.
+        Its text; of errors that are not pyrogen's own with the type, and the line of a user's file that they come from.
     """
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, _READABLE) and text:
+    if isinstance(error, OSError) and error.strerror:
+        name = "standard output" if error.filename is None else " ".join(str(error.filename).split())
+        return f"{name}: {error.strerror}{'' if _is_own(error) else f'; {remedy(error)}'}"
+    if _is_own(error) and isinstance(error, _READABLE) and text:
         return text
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return f"out of memory{_place(error)}: take fewer rows (--batch-size) or draws (-k, -n), or a smaller story"
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r}) was called{_place(error)}: leave it out, or let it raise an error"
+    if isinstance(error, RecursionError):
+        text = "something is nested too deeply, or calls itself without end"
     kind = type(error).__name__
-    return f"{kind}{': ' if text else ''}{text} (--debug shows the traceback)"
+    return f"{kind}{': ' if text else ''}{text}{_place(error)} (--debug shows the traceback)"
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether a `raise` of pyrogen's made the error, rather than Python, a library, or a user's file."""
+    place, cause = _innermost(error), _innermost(error.__cause__ or error.__context__)
+    if place is None or place is cause:  # an explanation of a user's error, which has its traceback
+        return True
+    code = place.tb_frame.f_code
+    return code.co_filename.startswith(_PACKAGE) and code.co_code[place.tb_lasti] == _RAISE
+
+
+def _innermost(error: BaseException | None) -> TracebackType | None:
+    place = None if error is None else error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of a user's file that an error passed, where there is one."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_LIBRARIES) and Path(frame.filename).name != "pyrogen":
+            return f", in {frame.filename} line {frame.lineno} ({frame.name})"
+    return ""
 
 
 def usage_line(error: Exception) -> str:

@@ -26,6 +26,7 @@ from pyrogen.data import Splits
 from pyrogen.diagnostics import sample_quality, suited_features
 from pyrogen.inference import NoWeights, held_out_elbo, log_likelihood
 from pyrogen.inference.program.rng import seeded
+from pyrogen.messages import printable
 from pyrogen.story import Story
 
 _DRAWS = 100
@@ -70,7 +71,8 @@ def evaluate(
     elif report["kind"] is not None:
         _print_report(run.story, report, elbo_error, splits)
     elif quality is not None:
-        print(f"{run.story.name} on {splits.name}, {split} split, {describe_preparation(splits)}\n{quality}")
+        title = f"{run.story.name} on {splits.name}, {split} split, {describe_preparation(splits)}"
+        print(printable(f"{title}\n{quality}"))
 
 
 def _report(
@@ -139,7 +141,7 @@ def _bits_per_dim(story: Story, splits: Splits, estimates: dict[str, Any]) -> fl
 
 def _print_report(story: Story, report: dict[str, Any], elbo_error: float | None, splits: Splits) -> None:
     preparation = describe_preparation(splits)
-    print(f"{story.name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation}")
+    print(printable(f"{story.name} on {report['data']}, {report['split']} split ({report['n']:,} data), {preparation}"))
     scale = ", on the scale of grey levels" if splits.log_scale else ""
     draws = f"k = {report['k']}, seed {report['seed']}"
     if report["log_likelihood"] is not None:
@@ -149,7 +151,7 @@ def _print_report(story: Story, report: dict[str, Any], elbo_error: float | None
         print(_line("ELBO", report["elbo"], elbo_error, f"{draws}{scale}"))
     if report["bits_per_dim"] is not None:
         print(f"{'bits per dim':<15} {report['bits_per_dim']:10.4f}")
-    print(f"nats per datum{_scored_columns(story)}, larger is better; +- is the Monte Carlo error")
+    print(printable(f"nats per datum{_scored_columns(story)}, larger is better; +- is the Monte Carlo error"))
 
 
 def _scored_columns(story: Story) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from pyrogen.catalog import find, load, rebuild_as
 from pyrogen.inference import Fit, RunDirectory
 from pyrogen.inference.program.input_checks import resolve_device
+from pyrogen.messages import printable
 
 
 def load_run(directory: Path, story: str | None, device: str) -> Fit:
@@ -33,4 +35,8 @@ def load_run(directory: Path, story: str | None, device: str) -> Fit:
         files = RunDirectory(directory)
         run = load(directory, into=rebuild_as(find(story), files.config().get("story"), files.path))
     run.story.to(resolve_device(device))
+    if not run.finished:
+        taken = f"after {len(run.history)} epochs" if run.history else "within its first epoch"
+        line = f"{directory} is not finished: these are its weights {taken}; `pyrogen train ... --resume` goes on"
+        print(printable(f"pyrogen: {line}"), file=sys.stderr)
     return run

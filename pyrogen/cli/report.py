@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrogen.diagnostics import Diagnosis, Estimate, Metric
 from pyrogen.diagnostics.report.diagnosis import PARTS
+from pyrogen.messages import printable
 
 CAPTIONS = {
     "importance_weights": "Top: Pareto k-hat of each datum's importance weights; above the dashed line they are "
@@ -53,7 +54,7 @@ def page(diagnosis: Diagnosis, pictures: Mapping[str, bytes], data: str) -> str:
     """
     loader = PackageLoader("pyrogen.cli", ".")
     environment = Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
     )
     environment.filters |= {
         "base64": lambda png: base64.b64encode(png).decode(),
@@ -65,6 +66,11 @@ def page(diagnosis: Diagnosis, pictures: Mapping[str, bytes], data: str) -> str:
     template = environment.get_template("report.html.j2")
     words: dict[str, Any] = {"parts": PARTS, "questions": _QUESTIONS, "captions": CAPTIONS, "colours": _COLOURS}
     return template.render(diagnosis=diagnosis, pictures=pictures, data=data, **words)
+
+
+def _shown(value: Any) -> Any:
+    """What an expression gives, without control characters; what is HTML already stays."""
+    return printable(value) if type(value) is str else value
 
 
 def _value(metric: Metric) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +17,12 @@ from torch import Tensor
 from pyrogen.catalog.settings import check_settings, format_value, settings_of
 from pyrogen.cli.data_protocol import reload_data
 from pyrogen.cli.open_run import load_run
-from pyrogen.cli.options import Device, Directory, Seed, StoryFile
+from pyrogen.cli.options import Device, Directory, Seed, StoryFile, path_option
 from pyrogen.cli.parsing import parse_pairs
 from pyrogen.data import as_symbols, as_text
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
-from pyrogen.messages import UsageError
+from pyrogen.messages import UsageError, printable, writing
 from pyrogen.plots import save_image_grid
 from pyrogen.story import Story
 
@@ -30,7 +31,12 @@ _SUFFIXES = (".png", ".npz", ".safetensors", ".txt")
 
 def sample(
     directory: Directory,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Output file: .png, .npz, .safetensors, or .txt for text.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=path_option, metavar="FILE", help="Output file: .png, .npz, .safetensors, or .txt for text."
+        ),
+    ],
     n: Annotated[int, typer.Option("-n", min=1, help="Number of data.")] = 64,
     seed: Seed = 0,
     given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Condition on it: y=3.")] = None,
@@ -61,9 +67,10 @@ def sample(
             samples = _complete(run, begin, columns, n, set(conditions))
     columns |= samples if isinstance(samples, Mapping) else {_sampled_column(run.story): samples}
     columns = {name: column.detach().cpu().contiguous() for name, column in columns.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
-    print(f"drew {_shapes(columns)} from {run.story.name}, seed {seed}, into {out}")
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write(out, suffix, columns, (run.config["data"]["protocol"] or {}).get("alphabet"))
+    print(printable(f"drew {_shapes(columns)} from {run.story.name}, seed {seed}, into {out}"))
 
 
 def _draw(story: Any, n: int, given: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Any:
@@ -184,10 +191,12 @@ def _write(out: Path, suffix: str, columns: dict[str, Tensor], alphabet: str | N
             )
         save_image_grid(out, images.get("x", next(iter(images.values()))))
     elif suffix == ".npz":
-        with out.open("wb") as file:
-            np.savez(file, **{name: column.numpy() for name, column in columns.items()})  # type: ignore[arg-type]
+        with zipfile.ZipFile(out, "w") as archive:  # not np.savez, to which a column called "file" is an argument
+            for name, column in columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, column.numpy(), allow_pickle=False)
     else:
-        safetensors.torch.save_file(columns, out)
+        out.write_bytes(safetensors.torch.save(columns))
 
 
 def _shapes(columns: Mapping[str, Tensor]) -> str:

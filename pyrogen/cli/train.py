@@ -23,12 +23,13 @@ from pyrogen.cli.data_protocol import (
     print_notes,
     required_preparation,
 )
-from pyrogen.cli.options import DataDir, Device, Seed
+from pyrogen.cli.options import DataDir, Device, Seed, path_option
 from pyrogen.cli.parsing import parse_objective, parse_pairs
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
 from pyrogen.inference import Fit, RunDirectory, active_units, adam, fit
 from pyrogen.inference.program.rng import seeded
+from pyrogen.messages import printable
 from pyrogen.plots import SampleStrip
 from pyrogen.story import Labelled, Story
 
@@ -38,6 +39,20 @@ def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"expected a finite number, got {value}")
     return value
+
+
+def _positive(value: float | None) -> float | None:
+    """Check that an option's number is finite and above 0, for Typer."""
+    if value == 0:
+        raise typer.BadParameter("expected a number above 0, got 0")
+    return _finite(value)
+
+
+def _between(value: float | None) -> float | None:
+    """Check that an option's number lies between 0 and 1, for Typer."""
+    if value in (0, 1):
+        raise typer.BadParameter(f"it must lie between 0 and 1, such as 0.999, got {value:g}")
+    return _finite(value)
 
 
 Binarize = Annotated[
@@ -54,9 +69,9 @@ Settings = Annotated[
 Patience = Annotated[
     int | None, typer.Option(min=1, help="Epochs without improvement on validation data to stop after.")
 ]
-ClipNorm = Annotated[float | None, typer.Option(min=0, callback=_finite, help="Largest norm of the gradient.")]
+ClipNorm = Annotated[float | None, typer.Option(min=0, callback=_positive, help="Largest norm of the gradient.")]
 Decay = Annotated[
-    float | None, typer.Option(min=0, max=1, callback=_finite, help="Decay of averaged weights, such as 0.999.")
+    float | None, typer.Option(min=0, max=1, callback=_between, help="Decay of averaged weights, such as 0.999.")
 ]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float64"] | None,
@@ -71,7 +86,7 @@ _STRIP_IMAGES = 10
 def train(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A story of `pyrogen list`, or path/to/file.py:Class.")],
     data: Annotated[str, typer.Option(metavar="DATA", help="Data of `pyrogen list`, or a path.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the run.")],
+    out: Annotated[Path, typer.Option(parser=path_option, metavar="DIR", help="Directory of the run.")],
     data_dir: DataDir = None,
     binarize: Binarize = None,
     epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the data; or --steps.")] = None,
@@ -155,7 +170,7 @@ def _prepare(
     _check_options(story, options)
     splits = prepare(raw, binarize or required_preparation(story, raw), seed)
     reason = "" if binarize else ", as the likelihood needs it"
-    print(f"{entry.name} on {splits.name}, {describe_preparation(splits)}{reason}", flush=True)
+    print(printable(f"{entry.name} on {splits.name}, {describe_preparation(splits)}{reason}"), flush=True)
     print_notes(splits)
     return splits
 
@@ -221,12 +236,13 @@ def _summarize(run: Fit, splits: Splits, out: Path, epochs_before: int | None) -
     no_steps = run.story.unsupported.get("steps")
     if epochs_before == len(run.history):
         taken = f"after {_count(epochs_before, 'epoch')}; --epochs or --steps may be raised"
-        print(f"nothing to do: {out} is finished {taken if no_steps is None else f'and takes no steps: {no_steps}'}")
+        why = taken if no_steps is None else f"and takes no steps: {no_steps}"
+        print(printable(f"nothing to do: {out} is finished {why}"))
         return
     size = sum(parameter.numel() for parameter in run.story.trainable().values())
     parameters = f"{size:,} parameters" if size else "no parameters"
     verb = "trained" if no_steps is None else "fitted"
-    print(f"{verb} {run.story.name}, {parameters}, on {splits.train.rows:,} rows of {splits.name}")
+    print(printable(f"{verb} {run.story.name}, {parameters}, on {splits.train.rows:,} rows of {splits.name}"))
     if no_steps is not None:
         print(f"no steps: {no_steps}")
     if run.history:
@@ -242,12 +258,13 @@ def _say_what_is_next(run: Fit, splits: Splits, out: Path, name: str, from_file:
     signatures = run.story.signatures()
     unused = [name for name in splits.train if not any(signature.accepts(name) for signature in signatures)]
     if unused and from_file:
-        print(f"not used: {', '.join(map(repr, unused))}; {run.story.name} takes {', '.join(signatures[0].columns)}")
+        columns = ", ".join(signatures[0].columns)
+        print(printable(f"not used: {', '.join(map(repr, unused))}; {run.story.name} takes {columns}"))
     if line := describe_convergence(run.history, run.best_epoch, splits.train):
         print(line)
-    print(f"kept in {out}")
+    print(printable(f"kept in {out}"))
     own = f" --story {shlex.quote(name)}" if ".py" in name else ""
-    print(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}")
+    print(printable(f"next: pyrogen evaluate {shlex.quote(str(out))}{own}"))
 
 
 def _best_epoch(run: Fit, splits: Splits) -> str:
@@ -285,7 +302,8 @@ def _print_active_units(run: Fit, splits: Splits) -> None:
     if units.variance:
         collapsed = "; the posterior has collapsed: the latents do not depend on x"
         end = "" if any(units.active.values()) else collapsed
-        print(f"active units {units} (variance of the posterior mean over {len(rows):,} data above 0.01){end}")
+        about = f"variance of the posterior mean over {len(rows):,} data above 0.01"
+        print(printable(f"active units {units} ({about}){end}"))
 
 
 def _step_mode(run: Fit) -> str:

@@ -19,7 +19,7 @@ from pyrogen.diagnostics import (
     PredictiveCheck,
 )
 from pyrogen.inference import ActiveUnits
-from pyrogen.plots.theme import BLUE, GREY, ORANGE, RED, transparent_theme
+from pyrogen.plots.theme import BLUE, GREY, ORANGE, RED, plain_label, transparent_theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +129,7 @@ def _shared_moments(results: Mapping[str, Any]) -> Figure:
     axes.errorbar(0 * mean, rows + 0.13, xerr=1.28, fmt="o", color=BLUE, markersize=4, label="guide")
     at, spread = (corrected - mean) / sd, 1.28 * width / sd
     axes.errorbar(at, rows - 0.13, xerr=spread, fmt="o", color=ORANGE, markersize=4, label="importance-weighted")
-    axes.set_yticks(rows, [moments.names[i] for i in shown])
+    axes.set_yticks(rows, [plain_label(moments.names[i]) for i in shown])
     axes.set(xlabel="80% interval, in standard deviations of the guide", ylim=(-0.7, len(shown) + 0.5))
     axes.legend(frameon=False, loc="upper right", ncols=2)
     return figure
@@ -165,7 +165,7 @@ def _elbo_decomposition(results: Mapping[str, Any]) -> Figure:
         axes.bar(start + np.arange(len(kl)), kl[order], color=colours, width=0.85)
         ticks[name] = start + (len(kl) - 1) / 2
         start += len(kl) + 1
-    axes.set_xticks(list(ticks.values()), list(ticks))
+    axes.set_xticks(list(ticks.values()), [plain_label(name) for name in ticks])
     axes.set(xlabel="latents, sorted by KL; grey: inactive", ylabel="KL, nats per datum")
     return figure
 
@@ -192,7 +192,7 @@ def _predictive_check(results: Mapping[str, Any]) -> Figure:
     for panel, (name, check) in zip(axes, checks.items(), strict=True):
         panel.hist(check.replicated, 25, color=GREY, alpha=0.6)
         panel.axvline(float(check.observed), color=BLUE, linewidth=2)
-        panel.set(xlabel=name, yticks=[])
+        panel.set(xlabel=plain_label(name), yticks=[])
         panel.locator_params(axis="x", nbins=4)
     axes[0].set_title("replicated (grey), observed (line)", loc="left", fontsize=9)
     return figure

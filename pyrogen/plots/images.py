@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrogen.inference import posterior_predictive
+from pyrogen.messages import writing
 from pyrogen.story import Story
 
 Picture = NDArray[np.float32]
@@ -63,14 +64,18 @@ def save_picture(path: str | Path | BinaryIO, picture: Picture) -> None:
         path: of the file, whose suffix determines the format, such as `.png`; its folder is made. Or an open binary
             file, which receives PNG.
         picture: pixels (height, width, 3) in [0, 1].
+
+    Raises:
+        OSError: the file cannot be written.
     """
     from matplotlib.image import imsave
 
     if not isinstance(path, str | Path):
         imsave(path, picture, format="png")
         return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    imsave(str(path), picture)
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        imsave(str(path), picture)
 
 
 def save_image_grid(path: str | Path, images: Any, columns: int | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrogen.inference import posterior, prior
 from pyrogen.plots.images import image_grid
+from pyrogen.plots.theme import plain_label
 from pyrogen.story import Story
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figu
         drawn = prior(story, {"x": data["x"]}, 1, seed=1)["z"][0]  # another seed: other noise than the codes'
         plane.scatter(*drawn.T, s=6, color="lightgrey")
         plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
-        plane.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+        plane.set(title=plain_label(title), xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
         with story.predicting():
             new.imshow(image_grid(decoder.decode(drawn[:64]).mean))
         new.set(title="new images", xticks=[], yticks=[])

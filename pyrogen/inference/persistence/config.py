@@ -10,7 +10,8 @@ import math
 import platform
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,32 @@ from pyrogen.inference.program.options import Options
 from pyrogen.messages import did_you_mean
 from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
-FORMAT = 2
-"""Version of a run directory's layout and names. Format 1 is read with its names mapped; a newer one is refused."""
+FORMAT = 3
+"""Version of a run directory's layout and names. Format 1 is read with its names mapped, format 2 has no checksums and
+its checkpoints hold the history; a newer one is refused."""
+
+_TEXT = (str, type(None))
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "run": str,
+    "data": dict,
+    "data.training": dict,
+    "data.validation": (dict, type(None)),
+    "data.protocol": (dict, type(None)),
+    "options": dict,
+    "limit": dict,
+    "versions": dict,
+}
+_PROTOCOL: dict[str, type | tuple[type, ...]] = {
+    "source": _TEXT,
+    "data": _TEXT,
+    "root": _TEXT,
+    "binarize": _TEXT,
+    "alphabet": _TEXT,
+    "seed": int,
+    "rows": dict,
+    "label_frequencies": dict,
+}
+"""Types of the fields of config.json; those of a protocol may be absent."""
 
 _NOT_COMPARED = ("epochs", "steps", "out", "resume", "progress", "callbacks")
 """Options that do not change what is computed, or that may change on resume."""
@@ -79,6 +104,61 @@ def check_same_run(saved: Any, current: Any, path: str) -> None:
         raise ValueError(
             f"resume: {path} was {json.dumps(saved)} and is now {json.dumps(current)}: only epochs or steps may "
             "change; use the old value, or another folder"
+        )
+
+
+@contextmanager
+def damaged_fields(path: Path) -> Iterator[None]:
+    """Let a field that is missing, or is of a wrong kind, be told as damage of a file.
+
+    Args:
+        path: of the file whose fields are read.
+
+    Yields:
+        None.
+
+    Raises:
+        ValueError: a field is not as pyrogen writes it.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"it lacks the field {error}" if isinstance(error, KeyError) else f"a field of it: {error}"
+        raise ValueError(f"{path} is damaged: {problem}; restore the file, or train again") from error
+
+
+def check_fields(config: Mapping[str, Any], path: Path) -> None:
+    """Check that a configuration has its fields; those of the story are checked where it is rebuilt.
+
+    Args:
+        config: the content of `config.json`.
+        path: of the file that it was read from, for messages.
+
+    Raises:
+        ValueError: a field is missing or of a wrong type; names it.
+    """
+    for name, kinds in _FIELDS.items():
+        *parents, last = name.split(".")
+        content = functools.reduce(lambda place, parent: place[parent], parents, config)
+        if last not in content:
+            raise ValueError(f"{path} is damaged: it lacks the field '{name}'; restore the file, or train again")
+        _check_type(content[last], name, kinds, path)
+    protocol = config["data"]["protocol"] or {}
+    for name in protocol.keys() & _PROTOCOL.keys():
+        _check_type(protocol[name], f"data.protocol.{name}", _PROTOCOL[name], path)
+    if "source" in protocol and "rows" not in protocol:
+        raise ValueError(
+            f"{path} is damaged: it lacks the field 'data.protocol.rows'; restore the file, or train again"
+        )
+
+
+def _check_type(value: Any, name: str, kinds: type | tuple[type, ...], path: Path) -> None:
+    if not isinstance(value, kinds):
+        words = {str: "a text", dict: "an object", int: "a whole number", type(None): "null"}
+        expected = " or ".join(words[kind] for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise ValueError(
+            f"{path} is damaged: expected {expected} in its field '{name}', got a {type(value).__name__}; restore the "
+            "file, or train again"
         )
 
 
@@ -219,6 +299,8 @@ def _describe(value: Any) -> Any:
 
 def _encode(value: Any) -> Any:
     """A constructor's argument in JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
     if _is_plain(value):
         return value
     if isinstance(value, list | tuple):

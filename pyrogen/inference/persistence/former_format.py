@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+FORMER_NAMES = (0, 1)
+"""Formats whose names are mapped."""
+
 _CLASSES: dict[str, str] = {
     "pyrogen.distributions.Categorical": "pyrogen.distributions.DiscretizedCategorical",
     "pyrogen.distributions.EvenSchedule": "pyrogen.distributions.LinearLogSNRSchedule",
@@ -74,12 +77,13 @@ def current_names(value: Any) -> Any:
         return [current_names(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if "class" not in value:
+    arguments = value.get("arguments", {})
+    if not isinstance(value.get("class"), str) or not isinstance(arguments, dict):
         return {key: current_names(each) for key, each in value.items()}
     cls = str(_CLASSES.get(value["class"], value["class"]))
     renamed = _ARGUMENTS.get(cls, {})
-    arguments = {renamed.get(key, key): current_names(each) for key, each in value.get("arguments", {}).items()}
-    return {**value, "class": cls, "arguments": arguments}
+    current = {renamed.get(key, key): current_names(each) for key, each in arguments.items()}
+    return {**value, "class": cls, "arguments": current}
 
 
 def current_weights(saved: Mapping[str, Tensor], live: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -9,15 +9,19 @@ history.jsonl          one record an epoch
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pyrogen.inference.persistence.checkpoint import load_tree, save_tree, write_whole
-from pyrogen.inference.persistence.config import FORMAT
-from pyrogen.inference.persistence.former_format import current_names
+from pyrogen.inference.persistence.checkpoint import CHECKSUM, check_seal, load_tree, save_tree, write_whole
+from pyrogen.inference.persistence.config import FORMAT, check_fields, damaged_fields
+from pyrogen.inference.persistence.folder_lock import locked
+from pyrogen.inference.persistence.former_format import FORMER_NAMES, current_names
+from pyrogen.inference.persistence.history import History
+from pyrogen.messages import as_path, writing
 
 _FILES = ("config.json", "weights.safetensors", "resume.safetensors", "history.jsonl")
 
@@ -27,10 +31,15 @@ class RunDirectory:
 
     Args:
         path: of the directory, which is made when first written to.
+
+    Raises:
+        ValueError: the path is empty, or names the home of a user that does not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = as_path(path, "the run directory")
+        self._history = History(self.path / "history.jsonl")
+        self._mark: dict[str, Any] | None = None
 
     @property
     def used(self) -> bool:
@@ -42,20 +51,24 @@ class RunDirectory:
         """Whether there is a checkpoint to resume from."""
         return (self.path / "resume.safetensors").exists()
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the directory for this process alone, see `folder_lock.locked`.
+
+        Returns:
+            A context, which raises ValueError where another process holds the directory.
+        """
+        return locked(self.path)
+
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Make the directory, write the configuration, and remove the history of a run that left no checkpoint.
+        """Write the configuration, and remove the history of a run that left no checkpoint.
 
         Args:
             config: the content of `config.json`.
-
-        Raises:
-            ValueError: the path is a file.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file, expected a folder to write the run to")
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         self.write_history([])
-        self._write_json("config.json", config)
+        self._write_config(config)
 
     def config(self) -> dict[str, Any]:
         """Read `config.json`.
@@ -74,46 +87,60 @@ class RunDirectory:
                 f"{self.path} {what}; `pyrogen train ... --out {self.path}` or fit(out=...) writes one"
             )
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config: dict[str, Any] = json.loads(path.read_bytes())
             version = int(config["format"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise ValueError(
                 f"{path} is damaged: expected JSON with a 'format' number; restore it, or train again"
             ) from None
         _check_version(path, version, config.get("pyrogen"))
-        return {**config, "story": current_names(config["story"])} if version < FORMAT else dict(config)
+        check_fields(config, path)
+        config.pop("checksum", None)
+        with damaged_fields(path):
+            return {**config, "story": current_names(config["story"])} if version in FORMER_NAMES else config
 
-    def append(self, *records: Mapping[str, Any]) -> None:
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Check `config.json` against its checksum; done last, as other checks name the field that is damaged.
+
+        Args:
+            config: its content.
+
+        Raises:
+            ValueError: it has changed since it was written.
+        """
+        check_seal(self.path / "config.json", config["format"])
+
+    def append(self, *records: Mapping[str, Any], cut_short: bool = False) -> None:
         """Add records to the history.
 
         Args:
             records: one for each epoch.
+            cut_short: whether a resumed run may replace the last one; False by default.
         """
-        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(record) + "\n" for record in records))
+        self._history.append(*records, cut_short=cut_short)
 
-    def write_history(self, records: list[dict[str, Any]]) -> None:
+    def write_history(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Replace the history.
 
         Args:
             records: one for each epoch.
         """
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        write_whole(self.path / "history.jsonl", text.encode())
+        self._history.write(records)
 
-    def history(self) -> list[dict[str, Any]]:
-        """Read the history.
+    def history(self, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Read the history that the weights belong to.
+
+        Args:
+            about: the values in the header of the weights file.
 
         Returns:
-            One record for each epoch; a line cut short by a kill is left out.
+            One record for each epoch.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: it is damaged.
         """
-        path, records = self.path / "history.jsonl", []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        return self._history.read(about.get("history"))
 
     def write_weights(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], **about: Any) -> None:
         """Replace the weights.
@@ -124,6 +151,7 @@ class RunDirectory:
             about: further values, kept in the file's header.
         """
         about = {"format": FORMAT, "run": config["run"], "story": config["story"]["class"], **about}
+        about["history"] = self._history.mark()
         save_tree(self.path / "weights.safetensors", dict(tensors), **about)
 
     def weights(self, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -141,6 +169,8 @@ class RunDirectory:
         path = self.path / "weights.safetensors"
         tensors, about = load_tree(path)
         _check_version(path, about.get("format", 0), None)
+        if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise ValueError(f"{path} is damaged: its field 'tree' holds no weights; restore it, or train again")
         if about.get("story") != config["story"]["class"]:
             raise ValueError(
                 f"{path} holds weights of {about.get('story')}, and config.json tells of {config['story']['class']}"
@@ -153,45 +183,65 @@ class RunDirectory:
         """Replace the checkpoint.
 
         Args:
-            state: of the run.
+            state: of the run, without its history, of which length and checksum are kept.
             config: of the run.
         """
-        save_tree(self.path / "resume.safetensors", state, format=FORMAT, config=dict(config))
+        path, mark = self.path / "resume.safetensors", self._history.mark(with_text=True)
+        save_tree(path, state, format=FORMAT, config=dict(config), history=mark)
 
-    def checkpoint(self) -> tuple[Any, dict[str, Any]]:
+    def checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read the checkpoint.
 
         Returns:
-            The state and the configuration of the run.
+            The state, with the history, and the configuration of the run.
 
         Raises:
-            ValueError: the checkpoint is of an older format.
+            ValueError: the checkpoint is damaged or of an older format, or the history does not match it.
         """
         path = self.path / "resume.safetensors"
         state, about = load_tree(path)
-        _check_version(path, about.get("format", 0), None)
-        if about["format"] < FORMAT:
+        version = _check_version(path, about.get("format", 0), None)
+        if version in FORMER_NAMES:
             raise ValueError(
-                f"{path} is of format {about['format']}, by an older pyrogen, and cannot be resumed: load the run, and "
+                f"{path} is of format {version}, by an older pyrogen, and cannot be resumed: load the run, and "
                 "fit its story into another folder"
             )
-        return state, about["config"]
+        config = about.get("config")
+        if not isinstance(config, dict) or not isinstance(state, dict):
+            raise ValueError(f"{path} is damaged: its header lacks the field 'config'; restore it, or train again")
+        check_fields(config, path)
+        self._mark = about.get("history")
+        if self._mark is not None:
+            state["history"] = self._history.read(self._mark)
+        return state, {**config, "format": FORMAT}
 
-    def restore_files(self, history: list[dict[str, Any]], config: Mapping[str, Any]) -> None:
-        """Write configuration and history from a checkpoint.
+    @property
+    def checked(self) -> bool:
+        """Whether the checkpoint that was read had a checksum; those of older versions have none."""
+        return self._mark is not None
+
+    def restore_files(self, history: Sequence[Mapping[str, Any]], config: Mapping[str, Any], cut_short: bool) -> None:
+        """Write configuration and history as they were at the checkpoint that was read.
 
         Args:
             history: records of the epochs.
             config: the content of `config.json`.
+            cut_short: whether the last record is of an epoch that a resumed run may continue.
         """
-        self._write_json("config.json", config)
-        self.write_history(history)
+        self._write_config(config)
+        self._history.restore(self._mark, history[:-1] if cut_short else history)
+        if cut_short:
+            self._history.append(history[-1], cut_short=True)
 
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        content = json.dumps({"checksum": CHECKSUM, **config}, indent=2, allow_nan=False)
+        write_whole(self.path / "config.json", f"{content}\n".encode())
 
 
-def _check_version(path: Path, version: int, by: str | None) -> None:
+def _check_version(path: Path, version: Any, by: str | None) -> int:
+    if not isinstance(version, int):
+        raise ValueError(f"{path} is damaged: expected a number in its field 'format'; restore it, or train again")
     if version > FORMAT:
         writer = f" (written by pyrogen {by})" if by else ""
         raise ValueError(f"{path} has format {version}{writer}, and this pyrogen reads up to {FORMAT}: upgrade pyrogen")
+    return version

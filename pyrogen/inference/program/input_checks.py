@@ -11,6 +11,7 @@ from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoMessenger
 from torch import Tensor
 
 from pyrogen.inference.program.program import Recording
+from pyrogen.messages import UsageError
 from pyrogen.story import Story, enumerated, factor_sites, full_value, inside, latent_sites, observed_sites, outside
 
 _CREATE_PLATES = 'create_plates=lambda x, total, index: pyro.plate("{}", total, subsample=index)'
@@ -27,12 +28,17 @@ def resolve_device(device: str | torch.device) -> torch.device:
         The device.
 
     Raises:
+        UsageError: the name is none of a device.
         ValueError: there is no such device here.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
+    except RuntimeError as error:
+        text = str(error).split("\n")[0]
+        raise UsageError(f"device is '{device}': expected auto, cpu, cuda or cuda:1 ({text})") from None
+    try:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         have = "cpu" + (f", cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "")

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from pyro.optim import PyroOptim
 
+from pyrogen.messages import as_path
+
 DEFAULT_EPOCHS = 20
 
 
@@ -103,6 +105,8 @@ class Options:
             raise ValueError(f"ema must lie between 0 and 1, such as 0.999, got {self.ema}")
         if self.compile not in (True, False, "auto"):
             raise ValueError(f"compile must be 'auto', True or False, got {self.compile!r}")
+        if self.out is not None:
+            as_path(self.out, "out")
         if self.resume and self.out is None:
             raise ValueError("resume needs the folder of the run: pass out=")
 

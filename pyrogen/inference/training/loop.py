@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pyrogen.inference.batching.from_data import Batches
 from pyrogen.inference.persistence.run_directory import RunDirectory
-from pyrogen.inference.program.nonfinite import advise_scale
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.rng import get_random_state, preserve_random_state, set_random_state
 from pyrogen.inference.training.progress import ProgressBar
 from pyrogen.inference.training.result import Fit
-from pyrogen.inference.training.training_step import TrainingStep
+from pyrogen.inference.training.termination import DeferredSignals, deferred_signals
+from pyrogen.inference.training.training_step import TrainingStep, check_weights
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 """Least time between checkpoints at the ends of epochs."""
@@ -60,18 +60,23 @@ class Loop:
         self._elbo_sum, self._rows, self._seconds, self._started = 0.0, 0, 0.0, 0.0
         self._last_checkpoint = time.monotonic()
         self._directory_made = False
-        self._reopen: dict[str, Any] | None = None
+        self.reopen: dict[str, Any] | None = None
+        self._signals = DeferredSignals()
 
     def run(self) -> None:
         """Train to the end, and put the selected weights in place: best on validation, else averaged, else last."""
         if self.finished is None and not self._remaining():
             self.finished = "limit"
-            if not self.fit.history:
+            if not self._directory_made:
                 self.save()
+        self.fit.finished = self.finished is not None
         total = self.options.total_steps(self.batches.steps)
         bar = ProgressBar(total, self.step, self.options.progress, self.training_step.elbo)
         self._started = time.monotonic() - self._seconds
-        with bar:
+        with ExitStack() as stack:
+            if self.directory is not None:  # nothing would be kept
+                self._signals = stack.enter_context(deferred_signals())
+            stack.enter_context(bar)
             while self.finished is None:
                 if self._run_whole_data_epochs(bar):
                     continue
@@ -88,6 +93,7 @@ class Loop:
                         break
                     self.after_step()
                 self._close_epoch()
+        self.fit.finished = True
         _copy_into(self.training_step.weights(), self.selected())
 
     def _run_whole_data_epochs(self, bar: ProgressBar) -> bool:
@@ -119,7 +125,7 @@ class Loop:
         # An epoch that the number of steps cuts short is continued, should a resumed run have more steps.
         cut = {"partial": (self._elbo_sum, self._rows), "best": self.best, "best_epoch": self.fit.best_epoch}
         self.batches.close()
-        self._reopen = cut if self.batches.unfinished_epoch else None
+        self.reopen = cut if self.batches.unfinished_epoch else None
         self.epoch += 1
         self._finish_or_checkpoint(stop=self._close_record())
 
@@ -131,20 +137,25 @@ class Loop:
             self.finished = "patience"
         elif not self._remaining():
             self.finished = "limit"
-        if self.finished or time.monotonic() - self._last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS:
+        asked = self._signals.received is not None
+        if self.finished or asked or time.monotonic() - self._last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
+        if asked and not self.finished:
+            self._signals.end_run(self.directory, self.step)
 
     def _close_record(self) -> bool:
         """Record the epoch, with the averaged weights in place where they are kept; whether a callback ends the run."""
         if self.validate is not None:
-            self._check_finite()
+            check_weights(
+                self.training_step.weights(), self.step, self.directory is not None, advise_scale(self.batches.stored)
+            )
         with self._averaged():
             record = self._record(None if self.validate is None else self.validate())
             if self.validate is not None:
                 self._keep_best(record)
             self.fit.history.append(record)
             if self.directory is not None:
-                self.directory.append(record)
+                self.directory.append(record, cut_short=self.reopen is not None)
             if not self.options.callbacks:
                 return False
             with preserve_random_state():  # a callback may draw: the run's noise does not depend on it
@@ -166,6 +177,11 @@ class Loop:
         if math.isfinite(record["validation_elbo"]) and record["validation_elbo"] > before:
             self.fit.best_epoch = self.epoch
             self.best = {name: tensor.detach().clone() for name, tensor in self.training_step.weights().items()}
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.finished is not None or not self._remaining()
 
     def _remaining(self) -> int:
         """Steps, where they are limited, else epochs, that are left."""
@@ -197,30 +213,26 @@ class Loop:
             return self.best
         return {**self.training_step.weights(), **(self.training_step.averages() or {})}
 
-    def _check_finite(self) -> None:
-        weights = self.training_step.weights()
-        bad = [n for n, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-        if bad:
-            raise FloatingPointError(
-                f"parameter '{bad[0]}' is not finite after step {self.step}: {advise_scale(self.batches.stored)}lower "
-                "the learning rate or pass clip_norm="
-                + ("; the last checkpoint is kept" if self.directory is not None else "")
-            )
-
     def after_step(self) -> None:
         """Called after each step that does not end an epoch: writes a checkpoint if the last one is long ago."""
-        waited = time.monotonic() - self._last_checkpoint
-        if self.directory is not None and self.batches.exact and waited > SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH:
+        waited, asked = time.monotonic() - self._last_checkpoint, self._signals.received is not None
+        due = asked or waited > SECONDS_BEFORE_CHECKPOINT_WITHIN_EPOCH
+        if self.directory is not None and self.batches.exact and due:
             self.save()
+        if asked:
+            self._signals.end_run(self.directory, self.step)
 
     def save(self) -> None:
         """Write the checkpoint, then the weights.
 
         A parameter that is not finite raises FloatingPointError, and the last checkpoint stays.
         """
-        self._check_finite()
+        check_weights(
+            self.training_step.weights(), self.step, self.directory is not None, advise_scale(self.batches.stored)
+        )
         if self.directory is not None:
             self._make_directory()
+            self.fit.finished = self.finished is not None
             self.directory.write_checkpoint(self.state(), self.fit.config)
             self.directory.write_weights(self.fit.kept(self.selected()), self.fit.config, **self.about())
         self._last_checkpoint = time.monotonic()
@@ -241,9 +253,8 @@ class Loop:
             "step": self.step,
             "epoch": self.epoch,
             "partial": (self._elbo_sum, self._rows, self._seconds),
-            "history": self.fit.history,
             "finished": self.finished,
-            "reopen": self._reopen,
+            "reopen": self.reopen,
             "about": self.about(),
         }
 
@@ -272,12 +283,13 @@ class Loop:
         self._elbo_sum, self._rows, self._seconds = state["partial"]
         self.fit.history[:] = state["history"]
         self.finished = state["finished"] if state["finished"] != "limit" else None
-        self._directory_made, self._reopen = True, state["reopen"]
-        if self._reopen is not None and self.finished is None and self._remaining():
+        self._directory_made, self.reopen = True, state["reopen"]
+        if self.reopen is not None and self.finished is None and self._remaining():
             self.fit.history.pop()
             self.epoch -= 1
-            self._elbo_sum, self._rows = self._reopen["partial"]
-            self.best, self.fit.best_epoch = self._reopen["best"], self._reopen["best_epoch"]
+            self._elbo_sum, self._rows = self.reopen["partial"]
+            self.best, self.fit.best_epoch = self.reopen["best"], self.reopen["best_epoch"]
+            self.reopen = None
         set_random_state(state["random"])
 
 

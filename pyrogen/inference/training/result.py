@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.config import FORMAT, restored_arguments, spec_from_json, spec_to_json
-from pyrogen.inference.persistence.former_format import current_weights
+from pyrogen.inference.persistence.config import damaged_fields, restored_arguments, spec_from_json, spec_to_json
+from pyrogen.inference.persistence.former_format import FORMER_NAMES, current_weights
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, live_weights, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording
@@ -38,6 +38,7 @@ class Fit:
         mode_reason: why steps were not compiled; empty by default.
         first_step_seconds: from the call of `fit` to the first step in that mode, compiling included; None by default.
         config: the content of `config.json`; empty by default.
+        finished: whether training came to its end; False where it was stopped, or is going on. True by default.
     """
 
     story: Story
@@ -47,6 +48,7 @@ class Fit:
     mode_reason: str = ""
     first_step_seconds: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    finished: bool = True
 
     def __post_init__(self) -> None:
         self._fingerprint: dict[str, Any] | None = None
@@ -67,12 +69,13 @@ class Fit:
             ValueError: it holds a run already; nothing is written.
         """
         target = RunDirectory(directory)
-        if target.used:
-            raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
-        target.begin(self.config)
-        target.write_history(self.history)
-        with self.story.param_store_scope():
-            target.write_weights(self.kept(live_weights(self.story)), self.config, **self.about())
+        with target.locked():
+            if target.used:
+                raise ValueError(f"{directory} already holds a run, which would be lost: save to another folder")
+            target.begin(self.config)
+            target.write_history(self.history)
+            with self.story.param_store_scope():
+                target.write_weights(self.kept(live_weights(self.story)), self.config, **self.about())
 
     def kept(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the weights file holds.
@@ -91,13 +94,13 @@ class Fit:
         """What the header of the weights file holds.
 
         Returns:
-            Best epoch, mode, and what the story was trained on, ready for JSON.
+            Best epoch, mode, what the story was trained on, and whether the run is finished, ready for JSON.
         """
         spec = self.story.training_spec
         if spec is not None and self._fingerprint is None:
             self._fingerprint = fingerprint(self.story, spec)
-        seen = None if spec is None else spec_to_json(spec)
-        return {"best_epoch": self.best_epoch, "mode": self.mode, "seen": seen, "fingerprint": self._fingerprint}
+        about = {"best_epoch": self.best_epoch, "mode": self.mode, "finished": self.finished}
+        return {**about, "seen": None if spec is None else spec_to_json(spec), "fingerprint": self._fingerprint}
 
     @classmethod
     def read(cls, directory: RunDirectory, story: Story, arguments: Mapping[str, Any] | None = None) -> Fit:
@@ -117,15 +120,21 @@ class Fit:
         config = directory.config()
         weights, about = directory.weights(config)
         tensors = {k.removeprefix(ARGUMENT): weights.pop(k) for k in list(weights) if k.startswith(ARGUMENT)}
+        history = directory.history(about)
+        directory.check_config(config)
         spec = None
-        if about["seen"]:
-            extra = restored_arguments(about["seen"], tensors, dict(arguments or {}), directory.path)
-            spec = replace(spec_from_json(about["seen"]), extra=extra)
+        with damaged_fields(directory.path / "weights.safetensors"):
+            best_epoch, mode, seen = about["best_epoch"], about["mode"], about["seen"]
+            if seen:
+                spec = spec_from_json(seen)
+        if spec is not None:
+            spec = replace(spec, extra=restored_arguments(seen, tensors, dict(arguments or {}), directory.path))
         _load_weights(story, weights, spec, directory.path, about["format"])
         if spec is not None:
             check_fingerprint(story, spec, about.get("fingerprint"), directory.path)
         story.training_spec = spec
-        return cls(story, directory.history(), about["best_epoch"], about["mode"], config=config)
+        finished = about.get("finished", True)
+        return cls(story, history, best_epoch, mode, config=config, finished=finished)
 
 
 ARGUMENT = "arguments/"
@@ -157,7 +166,7 @@ def _load_weights(story: Story, weights: dict[str, Tensor], spec: TrainingSpec |
             if len(weights) > len(live_weights(story)):
                 _make_parameters(story, spec, path)
         live = {**story.trainable(), **story.saved_buffers()}
-        weights = weights if form == FORMAT else current_weights(weights, live, path)
+        weights = current_weights(weights, live, path) if form in FORMER_NAMES else weights
         missing, extra = sorted(set(live) - set(weights)), sorted(set(weights) - set(live))
         if missing or extra:
             only = f"lacks '{missing[0]}'" if missing else f"has '{extra[0]}', which the story lacks"

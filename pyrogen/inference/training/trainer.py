@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from pyrogen.inference.batching.from_data import Batches, make_batches
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
-from pyrogen.inference.persistence.config import check_same_run, configuration, spec_from_json
+from pyrogen.inference.persistence.config import check_same_run, configuration, damaged_fields, spec_from_json
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.input_checks import check_batch_scale, check_values, explain, is_auto
 from pyrogen.inference.program.isolation import isolated_run, shape_lazy_parameters
@@ -129,6 +129,10 @@ class Trainer:
             The loop, ready to run.
         """
         directory = RunDirectory(self.options.out) if self.options.out is not None else None
+        with directory.locked() if directory is not None else nullcontext():
+            yield from self._running(directory)
+
+    def _running(self, directory: RunDirectory | None) -> Iterator[Loop]:
         checkpoint = self._checkpoint(directory)
         for parameter in self.story.trainable().values():
             if not parameter.is_contiguous():  # Pyro's store would hold a copy, and the parameter would never learn
@@ -261,10 +265,15 @@ class Trainer:
         return dict(state)
 
     def _restore(self, loop: Loop, state: dict[str, Any]) -> None:
-        loop.restore(state)
-        spec, about = state["about"]["seen"], state["about"]
-        self.story.training_spec, self.fit.mode = spec_from_json(spec) if spec else None, about["mode"]
+        directory = loop.directory
+        assert directory is not None
+        with damaged_fields(directory.path / "resume.safetensors"):
+            loop.restore(state)
+            spec, about = state["about"]["seen"], state["about"]
+            self.story.training_spec, self.fit.mode = spec_from_json(spec) if spec else None, about["mode"]
         self._keep_arguments()
-        if loop.directory is not None:
-            loop.directory.restore_files(self.fit.history, self.fit.config)
-            loop.directory.write_weights(self.fit.kept(loop.selected()), self.fit.config, **about)
+        if loop.over and not directory.checked:
+            return
+        directory.restore_files(self.fit.history, self.fit.config, loop.reopen is not None)
+        if directory.checked:
+            directory.write_weights(self.fit.kept(loop.selected()), self.fit.config, **{**about, "finished": loop.over})

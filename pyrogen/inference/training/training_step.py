@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from pyrogen.inference.program.isolation import live_weights
@@ -101,3 +103,23 @@ class NoTraining(TrainingStep):
             By name.
         """
         return live_weights(self.story)
+
+
+def check_weights(weights: Mapping[str, Tensor], step: int, kept: bool, advice: str = "") -> None:
+    """Check that no parameter has become infinite or NaN.
+
+    Args:
+        weights: by name.
+        step: number of steps taken.
+        kept: whether there is a run directory, whose last checkpoint stays.
+        advice: what else to do, before the advice on the learning rate; empty by default.
+
+    Raises:
+        FloatingPointError: one has; names it.
+    """
+    bad = [name for name, tensor in weights.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if bad:
+        raise FloatingPointError(
+            f"parameter '{bad[0]}' is not finite after step {step}: {advice}lower the learning rate or pass clip_norm="
+            + ("; the last checkpoint is kept" if kept else "")
+        )

@@ -96,7 +96,7 @@ def test_a_file_that_is_no_run(folder):
 def test_a_newer_version(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "format": 99, "pyrogen": "9.0"}))
-    refused(r"has format 99 \(written by pyrogen 9.0\), and this pyrogen reads up to 2: upgrade", folder)
+    refused(r"has format 99 \(written by pyrogen 9.0\), and this pyrogen reads up to 3: upgrade", folder)
 
 
 def test_into_another_story(folder):
