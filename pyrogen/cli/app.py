@@ -14,12 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from pyrogen import __version__
+from pyrogen.catalog import CATALOG
+from pyrogen.catalog.annotations import describe as describe_type
+from pyrogen.catalog.settings import format_value
 from pyrogen.cli.diagnose import diagnose_run
 from pyrogen.cli.errors import ParserError, one_line, usage_line
 from pyrogen.cli.evaluate import evaluate
-from pyrogen.cli.listing import list_all
 from pyrogen.cli.sample import sample
 from pyrogen.cli.train import train
+from pyrogen.data import describe as describe_data
 from pyrogen.inference.training.termination import RESUME_COMMAND, Terminated
 from pyrogen.messages import UsageError, printable
 
@@ -37,7 +40,21 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(sample)
 app.command("diagnose")(diagnose_run)
-app.command("list")(list_all)
+
+
+@app.command("list")
+def list_all() -> None:
+    """List the stories with their settings, and the data sets."""
+    print("stories, for `pyrogen train NAME`; your own is path/to/file.py:Class")
+    for entry in CATALOG.values():
+        print(f"  {entry.name:<18}  {entry.summary}")
+        for setting in entry.settings.values():
+            option = f"--set {setting.name}={'...' if setting.required else format_value(setting.default)}"
+            conditions = ", or ".join(map(str, setting.conditions))
+            print(f"    {option:<30}  {describe_type(setting.hint)}{'; with ' if conditions else ''}{conditions}")
+    print("data, for `--data DATA`")
+    for name, summary in describe_data():
+        print(f"  {name:<18}  {summary}")
 
 
 @app.callback(invoke_without_command=True)

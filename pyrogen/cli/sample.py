@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import zipfile
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +62,8 @@ def sample(
     run = load_run(directory, story, device)
     with seeded(seed):
         columns = _given_columns(run, conditions, n)
-        if begin is None:
-            samples = _draw(run.story, n, columns, draw_settings)
-        else:
-            samples = _complete(run, begin, columns, n, set(conditions))
+        draw_all = partial(_draw, run.story, n, columns, draw_settings)
+        samples = draw_all() if begin is None else _complete(run, begin, columns, n, set(conditions))
     columns |= samples if isinstance(samples, Mapping) else {_sampled_column(run.story): samples}
     columns = {name: column.detach().cpu().contiguous() for name, column in columns.items()}
     with writing(out):

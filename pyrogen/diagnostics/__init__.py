@@ -7,14 +7,8 @@ from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
 from pyrogen.diagnostics.elbo.elbo_surgery import ELBOSurgery, elbo_surgery
 from pyrogen.diagnostics.elbo.gradient_snr import GradientNoise, gradient_noise
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import (
-    DatumMoments,
-    Expectation,
-    Moments,
-    corrected_expectations,
-    datum_moments,
-    shared_moments,
-)
+from pyrogen.diagnostics.guide.corrected_moments import Expectation, Moments, corrected_expectations, shared_moments
+from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference

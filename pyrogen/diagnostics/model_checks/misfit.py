@@ -88,7 +88,7 @@ def misfits(
     data = np.concatenate([y[None], draws])
     residuals = (data - mean) / sd
     ranks = _ranks(data, draws)
-    statistics = _statistics(kind)
+    statistics = [_ORDER, *_SHAPES[kind]]
     along = {**(covariates or {}), "the fitted value": mean.mean(1)}
     statistics += [s for name, values in along.items() if np.ptp(values) > 0 for s in _along(name, np.asarray(values))]
     statistics += _products(covariates or {})
@@ -113,61 +113,6 @@ def critical_score(statistics: int) -> float:
 
 
 _UNIFORM = "the ranks of the data among replicated data are not uniform: the shape of the likelihood is wrong"
-
-
-def _statistics(kind: str) -> list[_Statistic]:
-    """Statistics (data, residuals) -> (sets,) that suit a kind of data."""
-    order = _Statistic(
-        "autocorrelation",
-        lambda _, r: (r[:, 1:] * r[:, :-1]).mean((1, 2)) / np.maximum((r**2).mean((1, 2)), 1e-12),
-        "residuals of neighbouring rows are correlated ({observed:.2f}, the model expects {expected:.2f})",
-    )
-    if kind == "binary":
-        return [order]
-    if kind == "count":
-        return [
-            order,
-            _Statistic(
-                "share of zeros",
-                lambda y, _: (y == 0).mean((1, 2)),
-                "{observed:.0%} of the data are 0, and the model expects {expected:.0%}",
-            ),
-            _Statistic(
-                "dispersion",
-                lambda _, r: (r**2).mean((1, 2)),
-                "the variance of the counts is {observed:.2g} times what the model expects",
-                positive=True,
-            ),
-            _Statistic(
-                "largest count",
-                lambda y, _: y.max((1, 2)) + 1,
-                "the largest count is {observed:.3g}, and the model expects {expected:.3g}",
-                positive=True,
-            ),
-        ]
-    return [
-        order,
-        _Statistic(
-            "skewness",
-            lambda _, r: _moment(r, 3),
-            "residuals are skewed ({observed:+.2f}, the model expects {expected:+.2f})",
-        ),
-        _Statistic(
-            "kurtosis",
-            lambda _, r: _moment(r, 4),
-            "the tails of the residuals are not those of the likelihood (kurtosis {observed:.2f}, the model expects "
-            "{expected:.2f})",
-            positive=True,
-        ),
-        _Statistic(
-            "outliers",
-            lambda _, r: np.abs(r).max((1, 2)),
-            "the largest residual is {observed:.1f} standard deviations, and the model expects {expected:.1f}: there "
-            "are outliers",
-            positive=True,
-            only_large=True,
-        ),
-    ]
 
 
 def _along(name: str, values: Array) -> list[_Statistic]:
@@ -254,3 +199,53 @@ def _distance(ranks: Array) -> Array:
     ordered = np.sort(ranks.reshape(len(ranks), -1), 1)
     steps = np.arange(1, ordered.shape[1] + 1) / ordered.shape[1]
     return np.asarray(np.abs(ordered - steps).max(1))
+
+
+_ORDER = _Statistic(
+    "autocorrelation",
+    lambda _, r: (r[:, 1:] * r[:, :-1]).mean((1, 2)) / np.maximum((r**2).mean((1, 2)), 1e-12),
+    "residuals of neighbouring rows are correlated ({observed:.2f}, the model expects {expected:.2f})",
+)
+_COUNTS = [
+    _Statistic(
+        "share of zeros",
+        lambda y, _: (y == 0).mean((1, 2)),
+        "{observed:.0%} of the data are 0, and the model expects {expected:.0%}",
+    ),
+    _Statistic(
+        "dispersion",
+        lambda _, r: (r**2).mean((1, 2)),
+        "the variance of the counts is {observed:.2g} times what the model expects",
+        positive=True,
+    ),
+    _Statistic(
+        "largest count",
+        lambda y, _: y.max((1, 2)) + 1,
+        "the largest count is {observed:.3g}, and the model expects {expected:.3g}",
+        positive=True,
+    ),
+]
+_NUMBERS = [
+    _Statistic(
+        "skewness",
+        lambda _, r: _moment(r, 3),
+        "residuals are skewed ({observed:+.2f}, the model expects {expected:+.2f})",
+    ),
+    _Statistic(
+        "kurtosis",
+        lambda _, r: _moment(r, 4),
+        "the tails of the residuals are not those of the likelihood (kurtosis {observed:.2f}, the model expects "
+        "{expected:.2f})",
+        positive=True,
+    ),
+    _Statistic(
+        "outliers",
+        lambda _, r: np.abs(r).max((1, 2)),
+        "the largest residual is {observed:.1f} standard deviations, and the model expects {expected:.1f}: there "
+        "are outliers",
+        positive=True,
+        only_large=True,
+    ),
+]
+_SHAPES: dict[str, list[_Statistic]] = {"binary": [], "count": _COUNTS, "real": _NUMBERS}
+"""Statistics (data, residuals) -> (sets,) that suit a kind of data."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import DatumMoments, Moments, datum_moments, shared_moments
+from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.program.options import Options
-from pyrogen.messages import did_you_mean
 from pyrogen.story import Pair, Spec, Story, TrainingSpec
 
 FORMAT = 3
@@ -77,9 +76,7 @@ def configuration(
         "story": describe_story(story),
         "data": {"training": dict(training), "validation": validation, "protocol": protocol},
         "options": {
-            name: _describe(getattr(options, name))
-            for name in options.__dataclass_fields__
-            if name not in _NOT_COMPARED
+            name: describe(getattr(options, name)) for name in options.__dataclass_fields__ if name not in _NOT_COMPARED
         },
         "limit": {"epochs": options.epochs, "steps": options.steps},
         "versions": current,
@@ -207,7 +204,7 @@ def spec_to_json(spec: TrainingSpec) -> dict[str, Any]:
         "plate": spec.plate,
         "sites": list(spec.sites),
         "extra": {name: value for name, value in spec.extra.items() if _is_plain(value)},
-        "given": {name: _describe(value) for name, value in spec.extra.items() if not _is_plain(value)},
+        "given": {name: describe(value) for name, value in spec.extra.items() if not _is_plain(value)},
     }
 
 
@@ -225,72 +222,37 @@ def spec_from_json(content: Mapping[str, Any]) -> TrainingSpec:
     return TrainingSpec(columns, content["n"], content["total"], content["plate"], sites, content["extra"])
 
 
-def restored_arguments(
-    seen: Mapping[str, Any], tensors: Mapping[str, Tensor], given: Mapping[str, Any], path: Path
-) -> dict[str, Any]:
-    """The further arguments of a run: plain values and tensors as they were saved, others as they are given again.
-
-    Args:
-        seen: what `spec_to_json` returned.
-        tensors: the saved arguments that are tensors, by name.
-        given: arguments by name; saved ones may be among them, and functions of the step whose last value was saved.
-        path: of the run directory, for messages.
-
-    Returns:
-        All arguments by name.
-
-    Raises:
-        ValueError: an argument is missing, is another one than in training, or was not one.
-    """
-    described = dict(seen.get("given", {}))
-    described.update({name: _describe(value) for name, value in seen["extra"].items()})
-    saved = {**seen["extra"], **tensors}
-    given = {name: value for name, value in given.items() if not (callable(value) and name in saved)}
-    for name, value in given.items():
-        if name not in described:
-            hint = did_you_mean(name, described)
-            raise ValueError(f"{path}: the run was trained without an argument '{name}'{hint}: leave it out")
-        now = _describe(value)
-        if now != described[name]:
-            then = json.dumps(described[name])
-            raise ValueError(
-                f"{path}: argument '{name}' was {then} in training, and is {json.dumps(now)}: pass the same"
-            )
-    for name in described:
-        if name not in saved and name not in given:
-            description = described[name]
-            kind = description.get("class", "dict") if isinstance(description, dict) else type(description).__name__
-            raise ValueError(
-                f"{path}: the run was trained with an argument '{name}' ({kind}), which a file cannot hold: pass "
-                f"load(..., arguments={{'{name}': ...}}) as fit was given it"
-            )
-    return {**saved, **given}
-
-
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _describe(value: Any) -> Any:
-    """An option in JSON, the same for equal options in another process."""
+def describe(value: Any) -> Any:
+    """An option in JSON, the same for equal options in another process.
+
+    Args:
+        value: of the option.
+
+    Returns:
+        Plain values as they are, tensors by shape, type and checksum, functions by name, objects by public fields.
+    """
     if isinstance(value, torch.device | torch.dtype) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     if _is_plain(value):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _describe(v) for key, v in value.items()}
+        return {str(key): describe(v) for key, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_describe(v) for v in value]
+        return [describe(v) for v in value]
     if isinstance(value, Tensor):
         content = np.ascontiguousarray(value.detach().cpu().numpy()).view(np.uint8).data
         return {"shape": list(value.shape), "dtype": str(value.dtype), "crc32": zlib.crc32(content)}
     if isinstance(value, functools.partial):
-        return {"call": _describe(value.func), "args": _describe(value.args), "with": _describe(value.keywords)}
+        return {"call": describe(value.func), "args": describe(value.args), "with": describe(value.keywords)}
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     # What an object learns in training is no option: a live weight, the plate nesting that an ELBO has found.
     public = {
-        k: _describe(v)
+        k: describe(v)
         for k, v in getattr(value, "__dict__", {}).items()
         if not k.startswith("_") and k != "max_plate_nesting" and not isinstance(v, Tensor)
     }

@@ -146,9 +146,7 @@ class Loop:
     def _close_record(self) -> bool:
         """Record the epoch, with the averaged weights in place where they are kept; whether a callback ends the run."""
         if self.validate is not None:
-            check_weights(
-                self.training_step.weights(), self.step, self.directory is not None, advise_scale(self.batches.stored)
-            )
+            check_weights(self.training_step.weights(), self.step, self.directory is not None, self.batches.stored)
         with self._averaged():
             record = self._record(None if self.validate is None else self.validate())
             if self.validate is not None:
@@ -227,9 +225,7 @@ class Loop:
 
         A parameter that is not finite raises FloatingPointError, and the last checkpoint stays.
         """
-        check_weights(
-            self.training_step.weights(), self.step, self.directory is not None, advise_scale(self.batches.stored)
-        )
+        check_weights(self.training_step.weights(), self.step, self.directory is not None, self.batches.stored)
         if self.directory is not None:
             self._make_directory()
             self.fit.finished = self.finished is not None

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrogen.inference.persistence.config import damaged_fields, restored_arguments, spec_from_json, spec_to_json
+from pyrogen.inference.persistence.config import damaged_fields, spec_from_json, spec_to_json
 from pyrogen.inference.persistence.former_format import FORMER_NAMES, current_weights
+from pyrogen.inference.persistence.further_arguments import restored_arguments
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.isolation import isolated_run, live_weights, shape_lazy_parameters
 from pyrogen.inference.program.program import Program, Recording

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrogen.inference.program.isolation import live_weights
+from pyrogen.inference.program.nonfinite import advise_scale
 from pyrogen.story import Batch, Story
 
 
@@ -105,14 +106,14 @@ class NoTraining(TrainingStep):
         return live_weights(self.story)
 
 
-def check_weights(weights: Mapping[str, Tensor], step: int, kept: bool, advice: str = "") -> None:
+def check_weights(weights: Mapping[str, Tensor], step: int, kept: bool, columns: Any) -> None:
     """Check that no parameter has become infinite or NaN.
 
     Args:
         weights: by name.
         step: number of steps taken.
         kept: whether there is a run directory, whose last checkpoint stays.
-        advice: what else to do, before the advice on the learning rate; empty by default.
+        columns: the data by column, whose scale may be the reason; None where they are not in memory.
 
     Raises:
         FloatingPointError: one has; names it.
@@ -120,6 +121,6 @@ def check_weights(weights: Mapping[str, Tensor], step: int, kept: bool, advice: 
     bad = [name for name, tensor in weights.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if bad:
         raise FloatingPointError(
-            f"parameter '{bad[0]}' is not finite after step {step}: {advice}lower the learning rate or pass clip_norm="
-            + ("; the last checkpoint is kept" if kept else "")
+            f"parameter '{bad[0]}' is not finite after step {step}: {advise_scale(columns)}lower the learning rate or "
+            "pass clip_norm=" + ("; the last checkpoint is kept" if kept else "")
         )

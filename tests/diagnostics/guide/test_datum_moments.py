@@ -8,7 +8,7 @@ import torch
 
 from pyrogen import Story
 from pyrogen.diagnostics import diagnose
-from pyrogen.diagnostics.guide.corrected_moments import datum_moments
+from pyrogen.diagnostics.guide.datum_moments import datum_moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 
 
