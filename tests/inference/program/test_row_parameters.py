@@ -99,7 +99,13 @@ def test_a_messenger_runs_inside_the_models_plates():
     assert float((posterior(run, Y, 50, seed=0)["z"].mean(0) - Y).abs().max()) < 1
 
 
-@pytest.mark.parametrize("guide", [by_place, by_place_in_a_column])
+def by_place_at_random(y, total, index):
+    loc = pyro.param("loc", lambda: torch.randn(6))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(loc, 1.0))
+
+
+@pytest.mark.parametrize("guide", [by_place, by_place_in_a_column, by_place_at_random])
 def test_parameters_by_place_are_refused(guide):
     with pytest.raises(ValueError, match=r"parameter 'loc' of shape .* has a value for each place in the batch"):
         fit((model, guide), Y, **OPTIONS)
@@ -115,7 +121,19 @@ def test_a_models_parameters_by_place_are_refused():
         fit((offset, lambda y: None), Y, **OPTIONS)
 
 
-@pytest.mark.parametrize("guide", [by_row, amortized()], ids=["by row", "amortized"])
+def noisy():
+    """A network of as many units as a batch has rows, on rows with noise of their own."""
+    net = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1))
+
+    def guide(y, total, index):
+        pyro.module("net", net)
+        with pyro.plate("data", total, subsample=index):
+            pyro.sample("z", dist.Normal(net((y + torch.randn(len(y)))[:, None] / 24)[:, 0], 1.0))
+
+    return guide
+
+
+@pytest.mark.parametrize("guide", [by_row, amortized(), noisy()], ids=["by row", "amortized", "noisy"])
 def test_parameters_by_row_and_networks_pass(guide):
     run = fit((model, guide), Y, **{**OPTIONS, "steps": 3, "schedule": None})
     assert len(run.history) == 1
