@@ -18,6 +18,7 @@ from pyrogen.cli.options import DataDir, Device, Seed, path_option
 from pyrogen.cli.parsing import parse_objective, parse_pairs
 from pyrogen.data import Columns, Splits, load
 from pyrogen.inference import Fit, RunDirectory, active_units, adam, fit
+from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.rng import seeded
 from pyrogen.messages import printable
 from pyrogen.plots import SampleStrip
@@ -102,6 +103,7 @@ def train(
     options = {option: value for option, value in given.items() if value is not None}
     options |= {} if objective is None else {"objective": parse_objective(objective)}
     entry, settings = find(name), parse_pairs("--set", setting or [])
+    resolve_device(device)  # refused before anything is read
     raw = load(data, root=data_dir, download=download)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     story = _build(entry, settings, raw, seed)
