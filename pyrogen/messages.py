@@ -97,8 +97,7 @@ def as_path(text: str | Path, what: str) -> Path:
         The path.
 
     Raises:
-        ValueError: it is empty, has characters that no path or no text can have, or names the home of a user that does
-            not exist.
+        ValueError: it is empty, cannot be a path in UTF-8, or names the home of a user that does not exist.
     """
     if not str(text).strip() or "\0" in str(text):
         raise ValueError(f"{what} is {str(text)!r}: expected a path, such as runs/first")

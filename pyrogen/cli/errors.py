@@ -37,14 +37,16 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = "standard output" if error.filename is None else " ".join(str(error.filename).split())
         return f"{name}: {error.strerror}{'' if _is_own(error) else f'; {remedy(error)}'}"
-    if _is_own(error) and isinstance(error, _READABLE) and text:
-        return text
     if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
         return f"out of memory{_place(error)}: take fewer rows (--batch-size) or draws (-k, -n), or a smaller story"
     if isinstance(error, SystemExit):
         return f"sys.exit({error.code!r}) was called{_place(error)}: leave it out, or let it raise an error"
-    if isinstance(error, RecursionError):
-        text = "something is nested too deeply, or calls itself without end"
+    if isinstance(error, RecursionError) or "maximum recursion depth" in text:
+        return (
+            f"something is nested too deeply, or calls itself without end{_place(error)} (--debug shows the traceback)"
+        )
+    if _is_own(error) and isinstance(error, _READABLE) and text:
+        return text
     kind = type(error).__name__
     return f"{kind}{': ' if text else ''}{text}{_place(error)} (--debug shows the traceback)"
 

@@ -28,6 +28,7 @@ from pyrogen.cli.training_summary import say_what_is_next, summarize
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
 from pyrogen.inference import Fit, RunDirectory, adam, fit
+from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.rng import seeded
 from pyrogen.messages import printable
 from pyrogen.plots import SampleStrip
@@ -110,6 +111,7 @@ def train(
     given |= {"patience": patience, "clip_norm": clip_norm, "precision": precision, "strip": strip or None}
     options = _given(given, objective)
     entry, settings = find(name), parse_pairs("--set", setting or [])
+    resolve_device(device)  # refused before anything is read
     raw = _read(data, data_dir, download)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     story = _build(entry, settings, raw, seed)

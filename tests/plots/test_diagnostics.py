@@ -9,6 +9,7 @@ import torch
 from pyrogen.diagnostics import BUDGETS, diagnose
 from pyrogen.diagnostics.report.checks import CHECKS
 from pyrogen.plots import DIAGNOSTIC_PLOTS, diagnostic_figures
+from pyrogen.plots.theme import plain_label
 from tests.helpers.linear_gaussian import ppca, scaled
 from tests.helpers.shared_latents import location
 
@@ -68,3 +69,26 @@ def test_shared_latents_have_their_intervals(seed):
     figures = diagnostic_figures(diagnose(run, torch.randn(40), budget=BUDGET, seed=seed))
     assert list(figures) == ["shared_moments", "predictive_check"]
     assert [label.get_text() for label in figures["shared_moments"].axes[0].get_yticklabels()] == ["mu"]
+
+
+@pytest.mark.parametrize("name", ["$a$b$", "$\\frac{", "a\\$b", "\x1b[31mred", "a\nb", "x" * 300])
+def test_names_that_others_chose_are_shown_and_are_no_formulas(name, tmp_path):
+    from matplotlib.figure import Figure
+
+    label = plain_label(name)
+    assert len(label.replace(r"\$", "$")) <= 40
+    assert label.isprintable()
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlabel=label)
+    axes.set_yticks([0.5], [label])
+    figure.savefig(tmp_path / "figure.png")
+
+
+def test_pictures_of_sites_with_dollars_are_drawn(found, tmp_path):
+    parts = found.results["elbo_decomposition"]
+    kl = {f"${name}$ \\frac{{": value for name, value in parts.kl_by_dimension.items()}
+    results = {**found.results, "elbo_decomposition": dataclasses.replace(parts, kl_by_dimension=kl)}
+    results["predictive_check"] = {f"${n}^$": check for n, check in found.results["predictive_check"].items()}
+    for name, figure in diagnostic_figures(dataclasses.replace(found, results=results)).items():
+        figure.savefig(tmp_path / f"{name}.png")

@@ -131,7 +131,8 @@ class ImportanceWeights:
         The Pareto tail of such weights is that of their smallest fluctuations; it says nothing of the guide, and its
         k-hat grows with the number of draws.
         """
-        gap = self.log_likelihood.value - self.elbo.value
+        with np.errstate(invalid="ignore"):  # weights that all vanish
+            gap = self.log_likelihood.value - self.elbo.value
         return np.asarray((self.ess > _NEARLY_ALL * self.num_samples) & (gap < _HARDLY_ANY))
 
     @property

@@ -259,7 +259,8 @@ def explain(story: Story, recording: Recording, error: Exception) -> Exception:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("pyrogen.inference")
     text = str(error)
-    if own or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
+    explicable = isinstance(error, RuntimeError | ValueError | IndexError | TypeError)
+    if own or not explicable or isinstance(error, RecursionError) or "memory" in text:
         return error
     columns = ", ".join(describe_column(key, c) for key, c in recording.batch.columns.items() if isinstance(c, Tensor))
     first = text.splitlines()[0].rstrip(":") if text else type(error).__name__

@@ -83,7 +83,7 @@ def test_latents_shared_and_not_leave_nothing_out():
     from pyro.infer.autoguide import AutoNormal
 
     run = fit((schools_model, AutoNormal(schools_model)), schools(), steps=1, progress=False)
-    with pytest.raises(ValueError, match="latent 'theta' belongs to a datum, and others are shared"):
+    with pytest.raises(ValueError, match="latent 'theta' belongs to a datum, and others to all"):
         loo(run, schools())
 
 
