@@ -7,6 +7,7 @@ the repository and the working folder, no file. All tests start from one seed, w
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -199,3 +200,12 @@ def _restore() -> None:
     torch.set_float32_matmul_precision(WORLD["precision of float32 products"])
     del runtime._PYRO_STACK[WORLD["open handlers of Pyro"] :]
     pyro.settings.set(**{name: WORLD[f"pyro.settings {name}"] for name in pyro.settings.get()})
+
+
+@pytest.fixture
+def default_signals():
+    """SIGTERM and SIGHUP as a terminal has them: nohup has set the latter to be ignored."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)

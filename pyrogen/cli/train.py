@@ -111,8 +111,7 @@ def train(
     given |= {"patience": patience, "clip_norm": clip_norm, "precision": precision, "strip": strip or None}
     options = _given(given, objective)
     entry, settings = find(name), parse_pairs("--set", setting or [])
-    resolve_device(device)  # refused before anything is read
-    raw = _read(data, data_dir, download)
+    raw = _read(data, data_dir, download, device)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     story = _build(entry, settings, raw, seed)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
@@ -133,8 +132,9 @@ def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:
     return given if objective is None else given | {"objective": parse_objective(objective)}
 
 
-def _read(data: str, data_dir: Path | None, download: bool) -> Splits:
+def _read(data: str, data_dir: Path | None, download: bool, device: str) -> Splits:
     """The data as they are."""
+    resolve_device(device)  # refused before anything is read
     if download and not is_downloadable(data):
         raise typer.BadParameter(
             f"it has no effect with --data {data}, which is not downloaded: leave it out", param_hint="'--download'"

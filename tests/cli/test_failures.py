@@ -207,6 +207,7 @@ def test_a_finished_run_says_nothing(call, vae, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_a_signal_prints_the_command_that_goes_on(call, tmp_path, number):
     out = tmp_path / "run"

@@ -66,7 +66,7 @@ def test_labels_are_drawn_by_their_probabilities() -> None:
 
 def test_x_is_given_and_never_drawn() -> None:
     story = fit(Classifier(2, 3), overlapping(), epochs=1).story
-    with pytest.raises(ValueError, match=r"a classifier does not model x: .* as in sample\(n, x=...\) \(columns: x\)"):
+    with pytest.raises(ValueError, match=r"a classifier does not model x: .* as in sample\(n, x=...\)"):
         story.sample(5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +35,14 @@ class JitObjective:
     """A TorchScript objective as a function of two programs of one batch.
 
     Args:
-        objective: its `differentiable_loss` or `loss_and_grads`.
+        objective: one of `JIT_OBJECTIVES`. Each number of rows has a copy of it: Pyro's compiled code for one may take
+            the parameters in another order than that for another.
         model: function of a batch.
         guide: function of a batch.
     """
 
-    def __init__(self, objective: Callable[..., Any], model: Callable[..., Any], guide: Callable[..., Any]) -> None:
-        self.objective = objective
+    def __init__(self, objective: Any, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
+        self.objective, self.copies = objective, dict[Any, Any]()
         self.model, self.guide = _Unpacked(model), _Unpacked(guide)  # compiled code is found by these very objects
 
     def __call__(self, model: Any, guide: Any, batch: Batch) -> Any:
@@ -64,4 +66,5 @@ class JitObjective:
             for wanted in ("column", "extra")
         )
         static = {"keys": tuple(tensors), "n": batch.n, "total": batch.total}
-        return self.objective(self.model, self.guide, *tensors.values(), **static, constants=constants)
+        objective = self.copies.setdefault((batch.n, tuple(tensors)), copy.copy(self.objective))
+        return objective.differentiable_loss(self.model, self.guide, *tensors.values(), **static, constants=constants)

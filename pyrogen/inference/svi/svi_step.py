@@ -80,7 +80,7 @@ class SVIStep(Compilable):
         if "guide" in freeze:
             self._guide = freeze_buffers(others)(self._guide)
         if isinstance(objective, JIT_OBJECTIVES):
-            self._objective = JitObjective(self._objective, self._model, self._guide)
+            self._objective = JitObjective(objective, self._model, self._guide)
         self._infinite = isinstance(objective, TraceTailAdaptive_ELBO)  # it has gradients, and no value
 
     def __call__(self, batch: Batch, epoch: float = 0.0) -> float:

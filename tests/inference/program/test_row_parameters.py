@@ -20,7 +20,7 @@ from pyrogen import fit
 from pyrogen.inference import adam, cosine, posterior
 
 Y = torch.arange(24.0)
-OPTIONS = {"batch_size": 6, "steps": 500, "optimizer": adam(0.5), "schedule": cosine(500), "progress": False}
+OPTIONS = {"batch_size": 6, "steps": 900, "optimizer": adam(0.5), "schedule": cosine(900), "progress": False}
 
 
 def model(y, total, index):

@@ -14,7 +14,10 @@ from pyrogen.inference.training.termination import RESUME_COMMAND, SIGNALS, Term
 from pyrogen.models import PPCA
 from tests.helpers.processes import running
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them"),
+    pytest.mark.usefixtures("default_signals"),
+]
 ROOT = str(Path(__file__).parents[3])
 X = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
 
@@ -44,7 +47,7 @@ def run(folder, at=0, number=signal.SIGTERM, data=X, **options):
 
 
 @pytest.fixture(autouse=True)
-def _handlers_stay():
+def _handlers_stay(default_signals):
     before = [signal.getsignal(number) for number in SIGNALS]
     yield
     assert before == [signal.getsignal(number) for number in SIGNALS]
