@@ -126,14 +126,15 @@ class ImportanceWeights:
 
     @property
     def negligible(self) -> Array:
-        """Whether the weights hardly vary, (N,): ESS above .9 S, and a gap log p(x) - ELBO below .02 nats.
+        """Whether the weights hardly vary, (N,): ESS above .9 S, and a gap log p(x) - ELBO below .02 nats, of 25 or more.
 
         The Pareto tail of such weights is that of their smallest fluctuations; it says nothing of the guide, and its
         k-hat grows with the number of draws.
         """
         with np.errstate(invalid="ignore"):  # weights that all vanish
             gap = self.log_likelihood.value - self.elbo.value
-        return np.asarray((self.ess > _NEARLY_ALL * self.num_samples) & (gap < _HARDLY_ANY))
+        enough = self.num_samples >= _MIN_DRAWS
+        return np.asarray((self.ess > _NEARLY_ALL * self.num_samples) & (gap < _HARDLY_ANY) & enough)
 
     @property
     def unreliable(self) -> Array:

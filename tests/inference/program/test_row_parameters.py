@@ -20,18 +20,18 @@ from pyrogen import fit
 from pyrogen.inference import adam, cosine, posterior
 
 Y = torch.arange(24.0)
-OPTIONS = {"batch_size": 6, "steps": 900, "optimizer": adam(0.5), "schedule": cosine(900), "progress": False}
+OPTIONS = {"batch_size": 6, "steps": 600, "optimizer": adam(0.5), "schedule": cosine(600), "progress": False}
 
 
 def model(y, total, index):
     with pyro.plate("data", total, subsample=index):
-        z = pyro.sample("z", dist.Normal(0.0, 100.0))
+        z = pyro.sample("z", dist.Normal(0.0, 20.0))
         pyro.sample("y", dist.Normal(z, 0.1), obs=y)
 
 
 def unscaled(y, n):
     with pyro.plate("data", n):
-        z = pyro.sample("z", dist.Normal(0.0, 100.0))
+        z = pyro.sample("z", dist.Normal(0.0, 20.0))
         pyro.sample("y", dist.Normal(z, 0.1), obs=y)
 
 
