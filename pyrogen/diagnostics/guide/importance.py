@@ -126,7 +126,7 @@ class ImportanceWeights:
 
     @property
     def negligible(self) -> Array:
-        """Whether the weights hardly vary, (N,): ESS above .9 S, and a gap log p(x) - ELBO below .02 nats, of 25 or more.
+        """Whether 25 or more weights hardly vary, (N,): ESS above .9 S, and a gap log p(x) - ELBO below .02 nats.
 
         The Pareto tail of such weights is that of their smallest fluctuations; it says nothing of the guide, and its
         k-hat grows with the number of draws.
