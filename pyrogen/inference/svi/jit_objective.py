@@ -67,4 +67,5 @@ class JitObjective:
         )
         static = {"keys": tuple(tensors), "n": batch.n, "total": batch.total}
         objective = self.copies.setdefault((batch.n, tuple(tensors)), copy.copy(self.objective))
-        return objective.differentiable_loss(self.model, self.guide, *tensors.values(), **static, constants=constants)
+        run = getattr(objective, "differentiable_loss", objective.loss_and_grads)
+        return run(self.model, self.guide, *tensors.values(), **static, constants=constants)
