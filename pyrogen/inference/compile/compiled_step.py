@@ -1,7 +1,8 @@
-"""Compiled steps: the traced loss and gradients of batches of one signature, through torch's compiler.
+"""Recorded steps: the loss and gradients of batches of one signature, as a graph or through torch's compiler.
 
-A step of a small model is one compiled call, optimizer included (`fused_step.py`); of a larger one, compiled loss and
-gradients and torch's own fused optimizer.
+A traced step runs the graph's operations one by one, with the bits of an eager step. A compiled step of a small model
+is one compiled call, optimizer included (`fused_step.py`); of a larger one, compiled loss and gradients and torch's own
+fused optimizer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyro
 import torch
 from torch import Tensor, fx, nn
 
+from pyrogen.inference.compile.graph_cleanup import use_native_calls
 from pyrogen.inference.compile.input_signature import InputSignature
 from pyrogen.inference.compile.onednn import onednn_is_faster, use_onednn
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, summarize_error
@@ -74,6 +76,20 @@ COMPILER: Callable[..., Callable[..., Any]] = inductor
 """The backend: compiles a graph for inputs, as `inductor` does."""
 
 
+def torch_calls(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """A graph as a function that calls its operations one by one, as torch's own functions.
+
+    Args:
+        module: the graph; it runs once, so that random state and buffers change.
+        inputs: of that run.
+
+    Returns:
+        A function of such inputs.
+    """
+    call: Callable[..., Any] = use_native_calls(module, inputs).forward
+    return call
+
+
 class Compilable(Protocol):
     """What has steps that can be compiled: `SVIStep`, or the drop-in for Pyro's `SVI`."""
 
@@ -110,6 +126,9 @@ class Compilable(Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers, live."""
+
+    def roots(self) -> list[Any]:
+        """Functions and objects from which all that the program may read is reached."""
 
     def divisor(self, batch: Batch) -> float:
         """The number by which the loss is divided to be per datum.
@@ -159,21 +178,29 @@ def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper:
     return call
 
 
-class CompiledGradients:
-    """A step whose loss and gradients are compiled; clipping, optimizer and averages are torch's fused kernels.
+class RecordedGradients:
+    """A step whose loss and gradients are a recorded graph; clipping, optimizer and averages are torch's own.
 
     Args:
-        step: the steps to compile.
+        step: the eager steps.
         signature: of the inputs.
-        graph: the traced loss and gradients.
+        graph: the recorded loss and gradients.
         batch: an example.
+        make: from a graph and inputs to a function of such inputs: `torch_calls`, or `compile_graph`.
     """
 
-    def __init__(self, step: Compilable, signature: InputSignature, graph: Graph, batch: Batch) -> None:
+    def __init__(
+        self,
+        step: Compilable,
+        signature: InputSignature,
+        graph: Graph,
+        batch: Batch,
+        make: Callable[[fx.GraphModule, list[Tensor]], Callable[..., Any]],
+    ) -> None:
         self.step, self.signature, self.graph = step, signature, graph
         self.parameters = list(step.optimization.parameters.values())
         self.divisor = step.divisor(batch)
-        self.call = compile_graph(graph.module, [*signature.tensors(batch), *graph.captured])
+        self.call = make(graph.module, [*signature.tensors(batch), *graph.captured])
 
     def __call__(self, batch: Batch) -> float:
         """Take a step, unless the loss is not finite.
@@ -185,7 +212,7 @@ class CompiledGradients:
             The loss before the step, in nats of the whole data plate.
         """
         tensor, gradients = self.loss_and_gradients(batch)
-        loss = float(tensor)
+        loss = tensor.item()
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         if math.isfinite(loss):

@@ -1,56 +1,86 @@
-"""Which steps are compiled: traced and compiled when their turn comes, checked against eager steps, else left eager."""
+"""Which steps are recorded: traced, then compiled, when their turn comes; checked against eager steps, else left eager.
+
+Which way a step is taken depends on its number and on the program, never on the clock.
+"""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import materialize
-from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, preserve_training_state
-from pyrogen.inference.compile.fused_step import CompiledStep, FusedStep
-from pyrogen.inference.compile.input_signature import InputSignature, Key, signature_key
+from pyrogen.inference.compile.compiled_step import (
+    Compilable,
+    RecordedGradients,
+    compile_graph,
+    preserve_training_state,
+    torch_calls,
+)
+from pyrogen.inference.compile.fused_step import FusedStep, RecordedStep
+from pyrogen.inference.compile.input_signature import Key, signature_key
+from pyrogen.inference.compile.python_state.guard import StateGuard
 from pyrogen.inference.compile.self_check import CheckSchedule, difference_between
-from pyrogen.inference.compile.tracing import CannotTrace, Graph, trace
-from pyrogen.inference.program.rng import foreign_random_state, preserve_random_state
+from pyrogen.inference.compile.traced_loss import trace_step
+from pyrogen.inference.compile.tracing import CannotTrace
+from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch
 
-MIN_STEPS_TO_COMPILE = 10_000
-"""Steps of the shortest run that `compile="auto"` compiles, twice as many for a small model: compiling takes 3 to 20 s
-and saves 1 to 5 ms a step."""
+TRACE_AFTER = 20
+"""Eager steps after which batches of another signature, such as an epoch's smaller last one, are traced as well."""
 RECOMPILE_AFTER = 1_000
-"""Eager steps after which batches of another signature, such as an epoch's smaller last one, are compiled as well."""
-COMPILED = "compiled"
+"""Traced steps after which batches of another signature are compiled as well."""
+CONSTANTS_BEFORE_INPUT = 3
+"""Values of a float among the arguments after which it is an input: each value would be traced anew."""
+EAGER, TRACED, COMPILED = "eager", "traced", "compiled"
+TRACE_ONLY = "traced"
+"""As `compile`: steps are traced, and never compiled."""
+
+
+@dataclass
+class _Entry:
+    """The recorded steps of batches of one signature."""
+
+    signature: str
+    step: RecordedStep
+    tier: str
+    checks: CheckSchedule = field(default_factory=CheckSchedule)
 
 
 class StepCompiler:
-    """The compiled steps of a run, one for each signature of batches: shapes, types, constants, train or eval mode.
+    """The recorded steps of a run, one for each signature of batches: shapes, types and constants.
 
     Args:
         step: the eager steps.
-        compile: True compiles, and a failure is an error; "auto" compiles, and steps stay eager where that fails; False
-            does not compile.
-        reason: why steps are not compiled, where `compile` is False; empty by default.
+        compile: True compiles, and a failure is an error; "auto" traces, then compiles, and steps stay traced or eager
+            where that fails; "traced" traces alone; False records nothing.
+        reason: why steps are not compiled; empty by default.
+        compile_after: traced steps after which "auto" compiles; 0 by default.
     """
 
-    def __init__(self, step: Compilable, compile: bool | str, reason: str = "") -> None:
-        self.step, self.enabled, self.reason = step, compile, reason
-        self._outcomes: dict[str, str] = {}  # signature -> COMPILED, or why not
-        self._eager_steps: dict[str, int] = {}  # by signature, while another one is compiled
-        self._compiled: dict[Key, tuple[CompiledStep, CheckSchedule]] = {}
+    def __init__(self, step: Compilable, compile: bool | str, reason: str = "", compile_after: int = 0) -> None:
+        self.step, self.enabled, self.reason, self.compile_after = step, compile, reason, compile_after
+        self._outcomes: dict[str, str] = {}  # signature -> TRACED, COMPILED, or why neither
+        self._uses: dict[str, int] = {}  # by signature, eager ones included
+        self._entries: dict[Key, _Entry] = {}
         self._last: tuple[Batch | None, Key] = None, ()  # the batch of the step before and its signature
+        self._constants: dict[Key, set[Key]] = {}  # by signature without floats
+        self._live_floats = False
+        self._guard: StateGuard | None = None
+        self._restored: dict[str, int] = {}
         if compile and not hasattr(step.objective, "differentiable_loss"):
             self._fall_back(f"{type(step.objective).__name__} has no differentiable loss")
 
     @property
     def mode(self) -> str:
-        """How steps were taken: "compiled" where some were, else "eager"."""
-        return COMPILED if COMPILED in self._outcomes.values() else "eager"
+        """How steps were taken: "compiled" where some were, else "traced" where some were, else "eager"."""
+        taken = self._outcomes.values()
+        return COMPILED if COMPILED in taken else TRACED if TRACED in taken else EAGER
 
     def try_step(self, batch: Batch) -> float | None:
-        """Take a compiled step if there is one for such batches, or it is time to compile one.
+        """Take a recorded step if there is one for such batches, or it is time to record one.
 
         Args:
             batch: the rows.
@@ -59,27 +89,36 @@ class StepCompiler:
             The loss before the step, in nats of the whole data plate; None where the step is to be an eager one.
 
         Raises:
-            RuntimeError: the compiled step differs from the eager one, and `compile` is True.
+            RuntimeError: the recorded step differs from the eager one, and `compile` is True.
         """
         if not self.enabled:
             return None
         try:
             key = self._key(batch)
+            if self._entries and not (self._guard is not None and self._guard.holds()):
+                self.reset()
         except CannotTrace as error:
             self._fall_back(str(error))
             return None
         if self._flat_views_replaced():
             self.step.optimization.unflatten()
             self.reset()
-        if key not in self._compiled and not self._add(key, batch):
+        entry = self._entries.get(key)
+        if entry is not None and not entry.step.graph.holds():
+            self.reset()
+            entry = None
+        entry = entry or self._add(key, batch)
+        if entry is None:
             return None
-        compiled, checks = self._compiled[key]
-        if not compiled.signature.gathers_rows:
+        if entry.tier == TRACED and self._is_due(entry.signature):
+            self._compile(entry, batch)
+        self._uses[entry.signature] = self._uses.get(entry.signature, 0) + 1
+        if not entry.step.signature.gathers_rows:
             batch = materialize(batch)
-        if checks.is_due() and (difference := difference_between(self.step, compiled, batch)) is not None:
-            self._give_up(f"at step {self.step.number + 1} {_message(difference)}")
+        if entry.checks.is_due() and (difference := difference_between(self.step, entry.step, batch)) is not None:
+            self._give_up(f"at step {self.step.number + 1} {_message(entry.tier, difference)}")
             return None
-        return compiled(batch)
+        return entry.step(batch)
 
     def run_steps(self, batch: Batch, max_steps: int) -> list[float]:
         """Take steps on the batch of the step before, up to the next check, as `FusedStep.run_steps` does.
@@ -94,30 +133,32 @@ class StepCompiler:
         """
         if not self.enabled or batch is not self._last[0] or self._flat_views_replaced():
             return []
-        compiled, checks = self._compiled.get(self._key(batch), (None, None))
-        if not isinstance(compiled, FusedStep) or checks is None:
+        entry = self._entries.get(self._key(batch))
+        if entry is None or not isinstance(entry.step, FusedStep) or self._guard is None or not self._guard.holds():
             return []
-        losses = compiled.run_steps(batch, min(max_steps, checks.uses_until_next))
-        checks.uses += len(losses)
+        losses = entry.step.run_steps(batch, min(max_steps, entry.checks.uses_until_next))
+        entry.checks.uses += len(losses)
+        self._uses[entry.signature] += len(losses)
         return losses
 
     def reset(self) -> None:
-        """Discard the compiled steps: parameters were added or removed."""
-        self._compiled.clear()
+        """Discard the recorded steps: parameters were added or removed, or what the program reads has changed."""
+        self._entries.clear()
 
     def close(self) -> None:
         """No further step is taken: parameters get storage of their own again."""
-        self._compiled.clear()
+        self._entries.clear()
         self.step.optimization.unflatten()
 
     def state(self) -> dict[str, Any]:
-        """What is compiled, so that a resumed run takes its steps in the same way.
+        """What is recorded, so that a resumed run takes its steps in the same way.
 
         Returns:
             The state, for a checkpoint.
         """
-        outcomes, eager_steps = dict(self._outcomes), dict(self._eager_steps)
-        return {"enabled": self.enabled, "reason": self.reason, "outcomes": outcomes, "eager_steps": eager_steps}
+        changes = self._restored if self._guard is None else self._guard.state()
+        kept = {"outcomes": dict(self._outcomes), "uses": dict(self._uses), "changes": dict(changes)}
+        return {"enabled": self.enabled, "reason": self.reason, "live_floats": self._live_floats, **kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -125,125 +166,134 @@ class StepCompiler:
         Args:
             state: what `state()` returned.
         """
-        self.enabled, self.reason = state["enabled"], state["reason"]
-        self._outcomes, self._eager_steps = dict(state["outcomes"]), dict(state["eager_steps"])
+        self.enabled, self.reason, self._live_floats = state["enabled"], state["reason"], state["live_floats"]
+        self._outcomes, self._uses = dict(state["outcomes"]), dict(state["uses"])
+        self._restored = dict(state["changes"])
 
     def _key(self, batch: Batch) -> Key:
-        """The batch's signature, and train or eval mode of every module."""
-        signature = self._last[1] if batch is self._last[0] else signature_key(batch)
-        self._last = batch, signature
-        return (signature, *(module.training for module in self.step.modules))
+        """The batch's signature."""
+        if batch is not self._last[0]:
+            key = signature_key(batch, self._live_floats)
+            if not self._live_floats and key not in self._entries:
+                values = self._constants.setdefault(signature_key(batch, live=True), set())
+                values.add(key)
+                if len(values) > CONSTANTS_BEFORE_INPUT:
+                    self._live_floats, self._constants = True, {}
+                    key = signature_key(batch, live=True)
+            self._last = batch, key
+        return self._last[1]
 
     def _flat_views_replaced(self) -> bool:
         """Whether parameters are no longer views of the flat tensor, because the caller gave them other storage."""
         flat = self.step.optimization.flat
         return flat is not None and not flat.is_valid
 
-    def _add(self, key: Key, batch: Batch) -> bool:
-        """Compile steps for such batches, if it is time to; whether they are compiled."""
+    def _add(self, key: Key, batch: Batch) -> _Entry | None:
+        """Record steps for such batches, if it is time to."""
         signature = repr(key)
         outcome = self._outcomes.get(signature)
-        if self._outcomes and outcome is None:
-            self._eager_steps[signature] = self._eager_steps.get(signature, 0) + 1
-            if self._eager_steps[signature] <= RECOMPILE_AFTER:
-                return False
-        if outcome not in (None, COMPILED):
-            return False
+        if outcome is None and self._outcomes:
+            self._uses[signature] = self._uses.get(signature, 0) + 1
+            if self._uses[signature] <= TRACE_AFTER:
+                return None
+        if outcome not in (None, TRACED, COMPILED):
+            return None
         try:
-            compiled = compile_step(self.step, batch)
-            with preserve_random_state():
-                rows = batch if compiled.signature.gathers_rows else materialize(batch)
-                difference = difference_between(self.step, compiled, rows)
-            if difference is not None:
-                raise CannotTrace(_message(difference))
+            self._entries[key] = self._record(signature, batch)
         except CannotTrace as error:
             if outcome is not None:
-                self._give_up(f"its steps were compiled, and cannot be compiled now: {error}")
-                return False
+                self._give_up(f"its steps were {outcome}, and cannot be now: {error}")
+                return None
             others = bool(self._outcomes)
             self._outcomes[signature] = str(error)
             self._fall_back(str(error), others)
+            return None
+        return self._entries[key]
+
+    def _record(self, signature: str, batch: Batch) -> _Entry:
+        """Trace steps for such batches, and compile them if it is time to; no step is taken."""
+        if self._guard is None:
+            dtype = next((p.dtype for p in self.step.optimization.parameters.values()), torch.get_default_dtype())
+            self._guard = StateGuard(self.step.roots, dtype)
+            self._guard.restore(self._restored)
+        with preserve_training_state(self.step):
+            live = torch.get_default_dtype() if self._live_floats else None
+            inputs, graph, rows = trace_step(self.step, batch, self._guard, live)
+            entry = _Entry(signature, RecordedGradients(self.step, inputs, graph, rows, torch_calls), TRACED)
+        self._check(entry, batch)
+        self._outcomes[signature] = TRACED
+        if self._is_due(signature):
+            self._compile(entry, batch)
+        return entry
+
+    def _is_due(self, signature: str) -> bool:
+        """Whether steps of a signature are to be compiled: the first one soon, others where there are many of them."""
+        if self.enabled not in (True, "auto"):
             return False
-        self._outcomes[signature] = COMPILED
-        self._compiled[key] = compiled, CheckSchedule()
-        return True
+        first = next(iter(self._outcomes)) == signature
+        least = RECOMPILE_AFTER if not first else 0 if self.enabled is True else self.compile_after
+        return self._uses.get(signature, 0) >= least
+
+    def _compile(self, entry: _Entry, batch: Batch) -> None:
+        """Compile the steps of an entry; no step is taken. Under "auto" they stay traced where that is not possible."""
+        traced = entry.step
+        try:
+            entry.step, entry.tier = self._compiled(traced, batch), COMPILED
+            self._check(entry, batch)
+        except CannotTrace as error:
+            if self.enabled is True:
+                raise
+            entry.step, entry.tier = traced, TRACED
+            self.enabled, self.reason = TRACE_ONLY, str(error)
+            self.step.optimization.unflatten()
+            self._warn(f"steps are traced, and not compiled: {error}")
+        else:
+            self._outcomes[entry.signature] = COMPILED
+
+    def _compiled(self, traced: RecordedStep, batch: Batch) -> RecordedStep:
+        """The compiled step of a traced one; parameters are flattened where they can be."""
+        self.step.optimization.flatten()
+        with preserve_training_state(self.step):
+            rows = batch if traced.signature.gathers_rows else materialize(batch)
+            if self.step.optimization.flat is None:
+                return RecordedGradients(self.step, traced.signature, traced.graph, rows, compile_graph)
+            return FusedStep(self.step, traced.signature, traced.graph, rows)
+
+    def _check(self, entry: _Entry, batch: Batch) -> None:
+        """Refuse recorded steps that differ from eager ones."""
+        with preserve_random_state():
+            rows = batch if entry.step.signature.gathers_rows else materialize(batch)
+            difference = difference_between(self.step, entry.step, rows)
+        if difference is not None:
+            raise CannotTrace(_message(entry.tier, difference))
 
     def _give_up(self, why: str) -> None:
-        """End compiling with a warning: all further steps are eager; an error where `compile` is True."""
+        """End recording with a warning: all further steps are eager; an error where `compile` is True."""
         if self.enabled is True:
             raise RuntimeError(f"{self.step.name}: {why}, or pass compile=False")
         self.enabled, self.reason = False, why
-        self.reset()
-        self.step.optimization.unflatten()
-        warnings.warn(f"{self.step.name}: {why}; further steps are not compiled", UserWarning, stacklevel=2)
+        self.close()
+        self._warn(f"{why}; further steps are eager")
 
-    def _fall_back(self, reason: str, others_compiled: bool = False) -> None:
-        """Warn once that steps stay eager, but for Pyro's own loop; raise where `compile` is True."""
-        name = self.step.name
+    def _fall_back(self, reason: str, others_recorded: bool = False) -> None:
+        """Note why steps stay eager, with a warning where they were to be compiled; raise where `compile` is True."""
         if self.enabled is True:
-            raise ValueError(f"compile=True: the steps of {name} cannot be compiled: {reason}")
-        if not self.reason:
-            self.reason = reason
-            which = "some steps are" if others_compiled else "steps are"
-            if not self.step.drop_in:
-                warnings.warn(f"{name}: {which} not compiled: {reason}", UserWarning, stacklevel=2)
-        if not others_compiled:
+            raise ValueError(f"compile=True: the steps of {self.step.name} cannot be compiled: {reason}")
+        if self.enabled == "auto" and not self.reason:
+            self._warn(f"{'some steps are' if others_recorded else 'steps are'} eager, and not compiled: {reason}")
+        self.reason = self.reason or reason
+        if not others_recorded:
             self.enabled = False
-            self.step.optimization.unflatten()
+            self.close()
+
+    def _warn(self, text: str) -> None:
+        """Warn, but for Pyro's own loop, whose user asked for nothing."""
+        if not self.step.drop_in:
+            warnings.warn(f"{self.step.name}: {text}", UserWarning, stacklevel=2)
 
 
-def _message(difference: str) -> str:
+def _message(tier: str, difference: str) -> str:
     return (
-        f"the compiled step differs from the eager one: {difference}. Does the program read Python state that changes "
+        f"the {tier} step differs from the eager one: {difference}. Does the program read Python state that changes "
         "as it runs (a counter, a list, numpy's random numbers)? Keep it in a tensor"
     )
-
-
-def compile_step(step: Compilable, batch: Batch) -> CompiledStep:
-    """Trace and compile the steps of such batches; no step is taken.
-
-    The parameters are flattened where they can be.
-
-    Args:
-        step: the eager steps.
-        batch: an example.
-
-    Returns:
-        The compiled step: one compiled call where the parameters can be flattened, else compiled loss and gradients.
-
-    Raises:
-        CannotTrace: the program cannot be traced, or not be compiled on this machine.
-    """
-    step.optimization.flatten()
-    with preserve_training_state(step):
-        signature = InputSignature.of(batch)
-        try:
-            graph = _trace_step(step, signature, batch)
-        except CannotTrace:
-            if not signature.gathers_rows:
-                raise
-            batch = materialize(batch)  # perhaps only the data's transform cannot be traced
-            signature = InputSignature.of(batch)
-            graph = _trace_step(step, signature, batch)
-        make = CompiledGradients if step.optimization.flat is None else FusedStep
-        return make(step, signature, graph, batch)
-
-
-def _trace_step(step: Compilable, signature: InputSignature, batch: Batch) -> Graph:
-    """Loss and gradients of such a batch as a graph."""
-    parameters = step.optimization.parameters
-
-    def loss_and_gradients(*tensors: Tensor) -> list[Tensor]:
-        with torch.enable_grad():
-            loss = step.loss(signature.batch(tensors))
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is None:
-                raise CannotTrace(f"parameter '{name}' receives no gradient in this step")
-        return [loss.detach(), *gradients]
-
-    before = foreign_random_state()
-    graph = trace(loss_and_gradients, signature.tensors(batch))
-    if foreign_random_state() != before:
-        raise CannotTrace("it draws from numpy's or Python's random numbers, which a compiled step would repeat")
-    return graph

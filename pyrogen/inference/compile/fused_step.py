@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from pyrogen.inference.compile.compiled_step import Compilable, CompiledGradients, compile_graph
+from pyrogen.inference.compile.compiled_step import Compilable, RecordedGradients, compile_graph
 from pyrogen.inference.compile.input_signature import InputSignature
 from pyrogen.inference.compile.tracing import Graph, trace
 from pyrogen.inference.optim.flat_parameters import FlatParameters
@@ -54,7 +54,8 @@ class FusedStep:
         self._batch_inputs: list[Tensor] = []
         inputs = self._inputs(batch)
         with torch.no_grad():
-            self.call = compile_graph(trace(whole_step, inputs).module, inputs, cpp_wrapper=True)
+            whole = trace(whole_step, inputs, graph.module.buffers())
+            self.call = compile_graph(whole.module, inputs, cpp_wrapper=True)
         self.flat.num_steps_value = -1  # that call has counted a step
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
@@ -126,5 +127,5 @@ class FusedStep:
         return loss, self.flat.split(gradient)
 
 
-CompiledStep = CompiledGradients | FusedStep
-"""Compiled steps for batches of one signature."""
+RecordedStep = RecordedGradients | FusedStep
+"""Steps for batches of one signature."""

@@ -1,4 +1,4 @@
-"""A batch as the flat list of tensors that a compiled step receives, and which batches one compiled step can take."""
+"""A batch as the flat list of tensors that a recorded step receives, and which batches one recorded step can take."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from pyrogen.story import Batch
 Key = tuple[Any, ...]
 
 
-def signature_key(batch: Batch) -> Key:
-    """What two batches must have in common for one compiled step: shapes, types, devices and constants.
+def signature_key(batch: Batch, live: bool = False) -> Key:
+    """What two batches must have in common for one recorded step: shapes, types, devices and constants.
 
     A column or argument that is neither a dense tensor nor a plain constant is refused (`CannotTrace`).
 
     Args:
         batch: the batch.
+        live: whether numbers with a fractional part are inputs, and no constants; False by default.
 
     Returns:
         A hashable key.
     """
     columns: Any = batch.columns
     described = (
-        columns.source.key if _is_index_only(columns) else tuple((n, _describe(n, c)) for n, c in columns.items())
+        columns.source.key if _is_index_only(columns) else tuple((n, _describe(n, c, live)) for n, c in columns.items())
     )
-    extra = tuple((name, _describe(name, value)) for name, value in batch.extra.items())
+    extra = tuple((name, _describe(name, value, live)) for name, value in batch.extra.items())
     return (described, batch.n, batch.total, batch.index is not None, extra)
 
 
@@ -40,7 +41,9 @@ def _is_index_only(columns: Any) -> bool:
     return isinstance(columns, RowColumns) and not columns.gathered and columns.source.resident is not None
 
 
-def _describe(name: str | int, value: Any) -> Any:
+def _describe(name: str | int, value: Any, live: bool) -> Any:
+    if live and type(value) is float:
+        return "float"
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise CannotTrace(f"argument '{name}' is a sparse tensor")
@@ -56,23 +59,26 @@ class InputSignature:
 
     Args:
         example: a batch of this signature.
-        gathers_rows: whether the compiled step gathers the rows itself, from the resident columns and the index.
+        gathers_rows: whether the recorded step gathers the rows itself, from the resident columns and the index.
+        live_dtype: of the tensors that stand for numbers with a fractional part; None where these are constants.
     """
 
     example: Batch
     gathers_rows: bool
+    live_dtype: torch.dtype | None
 
     @classmethod
-    def of(cls, batch: Batch) -> InputSignature:
-        """The signature of a batch; rows are gathered by the compiled step where that is possible.
+    def of(cls, batch: Batch, live_dtype: torch.dtype | None) -> InputSignature:
+        """The signature of a batch; rows are gathered by the recorded step where that is possible.
 
         Args:
             batch: the batch.
+            live_dtype: of the tensors that stand for numbers with a fractional part; None where these are constants.
 
         Returns:
             The signature.
         """
-        return cls(batch, _is_index_only(batch.columns))
+        return cls(batch, _is_index_only(batch.columns), live_dtype)
 
     def tensors(self, batch: Batch) -> list[Tensor]:
         """The inputs for a batch.
@@ -81,10 +87,16 @@ class InputSignature:
             batch: of this signature.
 
         Returns:
-            Columns, index and further arguments, as far as they are tensors.
+            Columns, index and further arguments, as far as they are tensors or stand for changing numbers.
         """
         index = [] if batch.index is None else [batch.index]
-        return [v for v in (*self._columns(batch).values(), *index, *batch.extra.values()) if isinstance(v, Tensor)]
+        values = (*self._columns(batch).values(), *index, *batch.extra.values())
+        return [
+            v if isinstance(v, Tensor) else torch.tensor(v, dtype=self.live_dtype) for v in values if self._is_input(v)
+        ]
+
+    def _is_input(self, value: Any) -> bool:
+        return isinstance(value, Tensor) or (self.live_dtype is not None and type(value) is float)
 
     def batch(self, tensors: Sequence[Tensor]) -> Batch:
         """The batch for inputs; its rows are gathered and transformed here where they were not before.
@@ -96,9 +108,9 @@ class InputSignature:
             The batch.
         """
         rest, example = iter(tensors), self.example
-        columns = {name: next(rest) if isinstance(c, Tensor) else c for name, c in self._columns(example).items()}
+        columns = {name: next(rest) if self._is_input(c) else c for name, c in self._columns(example).items()}
         index = None if example.index is None else next(rest)
-        extra = {name: next(rest) if isinstance(v, Tensor) else v for name, v in example.extra.items()}
+        extra = {name: next(rest) if self._is_input(v) else v for name, v in example.extra.items()}
         if self.gathers_rows:
             columns = {name: column[index] for name, column in columns.items()}
             row_columns: Any = example.columns

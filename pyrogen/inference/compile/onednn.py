@@ -69,7 +69,7 @@ def use_onednn(module: fx.GraphModule) -> fx.GraphModule:
 
 def _value(node: Any) -> Any:
     """Shape, type and device of a node's result."""
-    return node.meta.get("val") if isinstance(node, fx.Node) else None
+    return node.meta.get("layout") if isinstance(node, fx.Node) else None
 
 
 @functools.cache

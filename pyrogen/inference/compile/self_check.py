@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyrogen.inference.batching.row_batches import materialize
 from pyrogen.inference.compile.compiled_step import Compilable, preserve_training_state
-from pyrogen.inference.compile.fused_step import CompiledStep
+from pyrogen.inference.compile.fused_step import RecordedStep
 from pyrogen.story import Batch
 
 MAX_STEPS_BETWEEN_CHECKS = 10_000
@@ -39,7 +39,7 @@ class CheckSchedule:
         return self.next - self.uses - 1
 
 
-def difference_between(step: Compilable, compiled: CompiledStep, batch: Batch) -> str | None:
+def difference_between(step: Compilable, compiled: RecordedStep, batch: Batch) -> str | None:
     """How loss or gradients of a compiled step differ from those of an eager one with the same noise.
 
     They agree where the loss does to a relative error of 1e-5 and every gradient to one of 1e-4 in norm (1e-2 and 1e-1

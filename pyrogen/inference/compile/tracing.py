@@ -1,69 +1,94 @@
-"""A loss and its gradients as one graph of tensor operations, traced from a Pyro program.
+"""A loss and its gradients as one graph of tensor operations, recorded from a run of a Pyro program.
 
-`make_fx` runs the program once on real tensors and records every operation, those of autograd included. Tensors that
-the program reads besides its inputs (parameters, buffers, an objective's weight) become inputs too, so that later
-changes of them count.
+The program runs once on real tensors, and every operation that reaches torch's dispatcher is recorded, those of
+autograd included. Tensors that the program reads besides its inputs (parameters, buffers, an objective's weight) become
+inputs too, so that later changes of them count. Python numbers become constants of the graph.
 """
 
 from __future__ import annotations
 
-import math
-import threading
+import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
-from opt_einsum import shared_intermediates
-from pyro.infer import trace_elbo, trace_mean_field_elbo, traceenum_elbo
-from pyro.infer.util import Dice
-from pyro.ops import packed
-from pyro.ops.einsum.adjoint import require_backward
-from pyro.ops.rings import MarginalRing
-from torch import Tensor, fx
-from torch.distributions import Distribution
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from pyrogen.inference.compile.pyro_patches import patched_for_tracing
+
+aten = torch.ops.aten
+_FROM_PYTHON = (aten.lift_fresh.default, aten.lift_fresh_copy.default, aten.lift.default)
+"""Operations on a tensor that was just made from Python's or numpy's numbers."""
+
+
+_KIND = operator.attrgetter("shape", "requires_grad")
 
 
 class CannotTrace(Exception):
     """The program is no fixed sequence of tensor operations; the message gives the reason."""
 
 
-class _RefuseConversion(TorchFunctionMode):
-    """Refuses conversions of tensors to numpy or Python, which a trace does not record."""
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a recorded tensor, as the `meta["layout"]` of its node.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__):
-            raise CannotTrace("it takes a tensor's values out of torch (.numpy(), .tolist())")
-        return func(*args, **(kwargs or {}))
+    Args:
+        shape: its sizes.
+        dtype: its type.
+        strides: its strides.
+        device: where it is.
+        storage: number of its memory; tensors that share memory have the same.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    strides: tuple[int, ...]
+    device: torch.device
+    storage: int
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """All but the memory."""
+        return self.shape, self.dtype, self.strides, self.device
 
 
 class Graph:
-    """A traced function.
+    """A recorded function.
 
     Args:
         module: the graph; its inputs are those of the function, then `captured`.
         captured: the tensors that the function reads besides its inputs.
+        written: numbers of the storages that operations write to.
     """
 
-    def __init__(self, module: fx.GraphModule, captured: list[Tensor]) -> None:
-        self.module, self.captured = module, captured
+    def __init__(self, module: fx.GraphModule, captured: list[Tensor], written: set[int]) -> None:
+        self.module, self.captured, self.written = module, captured, written
+        self._kinds = list(map(_KIND, captured))
+
+    def holds(self) -> bool:
+        """Whether the captured tensors have the shapes that they had, and require gradients or not as they did."""
+        return list(map(_KIND, self.captured)) == self._kinds
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Run the graph, operation by operation."""
         return self.module(*inputs, *self.captured)
 
 
-def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
-    """Trace a function by one run, which changes random state and buffers as any run does.
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor], constants: Iterable[Tensor] = ()) -> Graph:
+    """Record a function by one run, which changes random state and buffers as any run does.
 
     Args:
         function: from tensors to a list of tensors.
         inputs: of that run.
+        constants: tensors that the function reads and that never change; none by default.
 
     Returns:
         The function as a graph.
@@ -71,23 +96,21 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
     Raises:
         CannotTrace: the function reads a tensor's value in Python, or returns tensors whose shape depends on values.
     """
-    with _patch_for_tracing(), _RefuseConversion(), warnings.catch_warnings(), pyro.validation_enabled(False):
+    # On aliases: a tensor that is passed twice, or captured by the function too, is an input of its own.
+    aliases = [tensor.detach() for tensor in inputs]
+    recorder = _Recorder(aliases, constants)
+    with patched_for_tracing(), _RefuseConversion(), warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")
         try:
-            # On aliases: a tensor that is passed twice, or captured by the function too, is an input of its own.
-            module = make_fx(function, tracing_mode="real")(*[tensor.detach() for tensor in inputs])
+            with recorder:
+                outputs = function(*aliases)
         except CannotTrace:
             raise
         except Exception as error:
-            text = str(error)
-            if "get value out of a tracing tensor" in text or "_local_scalar_dense" in text or "data-dependent" in text:
-                raise CannotTrace(
-                    "it reads the value of a tensor in Python (.item(), float(), an `if` on a tensor, a sequential "
-                    "plate)"
-                ) from error
+            if isinstance(error.__cause__, CannotTrace):
+                raise error.__cause__ from error
             raise CannotTrace(summarize_error(error)) from error
-    _refuse_changing_shapes(module)
-    return Graph(module, _lift_captured(module))
+    return recorder.finish(outputs)
 
 
 def summarize_error(error: Exception) -> str:
@@ -103,132 +126,153 @@ def summarize_error(error: Exception) -> str:
     return f"{type(error).__name__}: {first[:200]}"
 
 
-def _refuse_changing_shapes(module: fx.GraphModule) -> None:
-    """Refuse boolean indexing: it is traced with the shape of this run, and fails or is wrong on the next batch."""
-    for node in module.graph.nodes:
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            continue
-        tags = node.target.tags
-        by_mask = node.target is torch.ops.aten.index.Tensor and any(
-            _dtype(index) in (torch.bool, torch.uint8) for index in node.args[1] if index is not None
-        )
-        changing = torch.Tag.dynamic_output_shape in tags and node.target is not torch.ops.aten.index.Tensor
-        if by_mask or changing or torch.Tag.data_dependent_output in tags:
+class _RefuseConversion(TorchFunctionMode):
+    """Refuses conversions of tensors to numpy or Python, which a trace does not record."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__):
+            raise CannotTrace("it takes a tensor's values out of torch (.numpy(), .tolist())")
+        return func(*args, **(kwargs or {}))
+
+
+class _Recorder(TorchDispatchMode):
+    """Records each operation as a node, and refuses those whose result a graph cannot hold."""
+
+    def __init__(self, inputs: Sequence[Tensor], constants: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._known = {id(tensor): tensor for tensor in constants}
+        self.graph, self.owner = fx.Graph(), nn.Module()
+        self.captured: list[Tensor] = []
+        self.written: set[int] = set()
+        self._varying: set[int] = set()  # storages whose contents depend on inputs or on random numbers
+        self._nodes: Any = WeakTensorKeyDictionary()
+        self._storages: dict[int, int] = {}  # of inputs and captured tensors, which live as long as the recording
+        self._count = 0
+        self._last: fx.Node | None = None  # of the placeholders
+        for position, tensor in enumerate(inputs):
+            self._placeholder(f"input_{position}", tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FROM_PYTHON and args[0] not in self._nodes:
+            return self._constant(func(*args, **kwargs))
+        out = func(*args, **kwargs)
+        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        if func.namespace == "prim" or not (tensors or isinstance(out, Tensor | tuple | list)):
+            return out  # it asks for a type or device
+        _check_operation(func, args)
+        inputs = map_aggregate((args, kwargs), self._as_argument)
+        varies = torch.Tag.nondeterministic_seeded in func.tags or any(map(self._varies, tensors))
+        if not varies and isinstance(out, bool | int | float | complex):
+            return out
+        node = self.graph.call_function(func, inputs[0], inputs[1])
+        for argument, value in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
+                self.written.add(self._storage(value))
+                self._varying.update([self._storage(value)] if varies else [])
+        self._register(func, node, out, tensors)
+        if varies:
+            self._varying.update(self._storage(each) for each in tree_leaves(out) if isinstance(each, Tensor))
+        return out
+
+    def finish(self, outputs: Sequence[Tensor]) -> Graph:
+        """The graph, once the function has returned."""
+        self.graph.output([self._as_argument(tensor) for tensor in outputs])
+        return Graph(fx.GraphModule(self.owner, self.graph), self.captured, self.written)
+
+    def _storage(self, tensor: Tensor) -> int:
+        layout: Layout = self._nodes[tensor].meta["layout"]
+        return layout.storage
+
+    def _varies(self, tensor: Tensor) -> bool:
+        """Whether a tensor may have other values in another run: it depends on an input or on random numbers."""
+        return self._storage(tensor) in self._varying
+
+    def _register(self, func: Any, node: fx.Node, out: Any, sources: Sequence[Tensor]) -> None:
+        """Remember which node a result is."""
+        if isinstance(out, Tensor):
+            self._name(out, node, sources)
+        elif isinstance(out, tuple | list) and all(part is None or isinstance(part, Tensor) for part in out):
+            for position, part in enumerate(out):
+                if part is not None:
+                    self._name(part, self.graph.call_function(operator.getitem, (node, position)), sources)
+        elif out is not None:
             raise CannotTrace(
-                f"the shape of the result of {node.target.name().removeprefix('aten::')} depends on values (boolean "
-                "indexing; use torch.where or poutine.mask, which keep the shape)"
+                "it reads the value of a tensor in Python (.item(), float(), an `if` on a tensor, a sequential plate)"
+                if isinstance(out, bool | int | float | complex)
+                else f"{func.name()} returns a {type(out).__name__}"
             )
 
+    def _name(self, tensor: Tensor, node: fx.Node, sources: Sequence[Tensor]) -> None:
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise CannotTrace(f"it makes a tensor of layout {tensor.layout}")
+        node.meta["layout"] = self._layout(tensor, sources)
+        self._nodes[tensor] = node
 
-def _dtype(node: Any) -> torch.dtype | None:
-    value = node.meta.get("tensor_meta", node.meta.get("val"))
-    return getattr(value, "dtype", None)
+    def _layout(self, tensor: Tensor, sources: Sequence[Tensor]) -> Layout:
+        """Its layout; its storage is that of the one of `sources` with which it shares memory, else new."""
+        memory = tensor.untyped_storage()._cdata
+        known = [
+            self._storage(source)
+            for source in sources
+            if source in self._nodes and source.untyped_storage()._cdata == memory
+        ]
+        self._count += 1
+        storage = known[0] if known else self._count
+        return Layout(tuple(tensor.shape), tensor.dtype, tuple(tensor.stride()), tensor.device, storage)
 
+    def _as_argument(self, value: Any) -> Any:
+        """A node for a tensor; other arguments are constants of the graph."""
+        if isinstance(value, torch.Generator):
+            raise CannotTrace("it draws by a generator of its own")
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self._known and value not in self._nodes:
+            self._nodes[value] = self._held(value)
+        elif value not in self._nodes:
+            self._placeholder(f"captured_{len(self.captured)}", value)
+            self.captured.append(value)
+        return self._nodes[value]
 
-def _lift_captured(module: fx.GraphModule) -> list[Tensor]:
-    """Turn the tensors that the graph holds into inputs after its own; constants made in the run itself stay."""
-    graph = module.graph
-    graph.eliminate_dead_code()
-    placeholders: dict[int, fx.Node] = {}
-    captured: list[Tensor] = []
-    last = [node for node in graph.nodes if node.op == "placeholder"]
-    for node in [node for node in graph.nodes if node.op == "get_attr"]:
-        value = getattr(module, node.target)
-        fresh = all(user.target is torch.ops.aten.lift_fresh_copy.default for user in node.users)
-        if not isinstance(value, Tensor) or fresh:
-            continue
-        if id(value) not in placeholders:
-            with graph.inserting_after(last[-1]) if last else graph.inserting_before(next(iter(graph.nodes))):
-                last.append(graph.placeholder(f"captured_{len(captured)}"))
-            last[-1].meta["val"] = SimpleNamespace(shape=value.shape, dtype=value.dtype, device=value.device)
-            placeholders[id(value)] = last[-1]
-            captured.append(value)
-        node.replace_all_uses_with(placeholders[id(value)])
-        graph.erase_node(node)
-    module.recompile()
-    return captured
+    def _placeholder(self, name: str, tensor: Tensor) -> None:
+        """An input of the graph, after those that it has."""
+        if tensor.layout != torch.strided:
+            raise CannotTrace(f"it reads a tensor of layout {tensor.layout}")
+        first = next(iter(self.graph.nodes), None)
+        before = self.graph.inserting_after(self._last) if self._last else self.graph.inserting_before(first)
+        with before:
+            self._last = self.graph.placeholder(name)
+        self._count += 1
+        memory = tensor.untyped_storage()._cdata
+        layout = (tuple(tensor.shape), tensor.dtype, tuple(tensor.stride()), tensor.device)
+        self._last.meta["layout"] = Layout(*layout, self._storages.setdefault(memory, self._count))
+        self._varying.add(self._last.meta["layout"].storage)
+        self._nodes[tensor] = self._last
 
+    def _constant(self, tensor: Tensor) -> Tensor:
+        """A tensor that was made from numbers: each run of the graph has a copy of its own."""
+        held = self._held(tensor.detach().clone())
+        self._name(tensor, self.graph.call_function(aten.clone.default, (held,)), ())
+        return tensor
 
-_PATCHING = threading.RLock()
-
-
-@contextmanager
-def _patch_for_tracing() -> Iterator[None]:
-    """Pyro's objectives without their reads of tensor values, on this thread only.
-
-    Distributions that were built while validation was on do not validate either.
-    """
-    patches: list[tuple[Any, str, Callable[..., Any]]] = [
-        (module, name, replacement)
-        for module in (trace_elbo, trace_mean_field_elbo, traceenum_elbo)
-        for name, replacement in (("torch_item", _detached), ("warn_if_nan", _unchecked))
-        if hasattr(module, name)
-    ]
-    patches += [(Dice, "compute_expectation", _expected_cost), (Distribution, "_validate_sample", _unchecked)]
-    with _PATCHING:
-        originals = [getattr(owner, name) for owner, name, _ in patches]
-        try:
-            for (owner, name, replacement), original in zip(patches, originals, strict=True):
-                setattr(owner, name, _on_this_thread(replacement, original))
-            yield
-        finally:
-            for (owner, name, _), original in zip(patches, originals, strict=True):
-                setattr(owner, name, original)
-
-
-def _on_this_thread(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """`replacement` on this thread, `original` on others."""
-    thread = threading.get_ident()
-
-    def dispatch(*args: Any, **kwargs: Any) -> Any:
-        return (replacement if threading.get_ident() == thread else original)(*args, **kwargs)
-
-    return dispatch
+    def _held(self, tensor: Tensor) -> fx.Node:
+        """A tensor that the graph itself holds."""
+        layout = self._layout(tensor, ())
+        name = f"constant_{layout.storage}"
+        self.owner.register_buffer(name, tensor, persistent=False)
+        node = self.graph.get_attr(name)
+        node.meta["layout"] = layout
+        return node
 
 
-def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, Tensor) else x
-
-
-def _unchecked(value: Any, *_: Any, **__: Any) -> Any:
-    return value
-
-
-def _expected_cost(dice: Any, costs: dict[Any, Any]) -> Any:
-    """`Dice.compute_expectation`, costs of probability 0 masked where Pyro indexes, which changes the shape."""
-    expected: Any = 0.0
-    with shared_intermediates() as cache:
-        ring = MarginalRing(cache=cache)
-        for ordinal, terms in costs.items():
-            factors = dice._get_log_factors(ordinal)
-            scale = math.exp(sum(factor for factor in factors if not isinstance(factor, Tensor)))
-            tensors = [factor for factor in factors if isinstance(factor, Tensor)]
-            queries = _queries(terms, tensors)
-            for query in queries.values():
-                require_backward(query)
-            summed = frozenset().union(*(t._pyro_dims for t in tensors)) - ordinal  # type: ignore[attr-defined]
-            ring.sumproduct(tensors, summed)._pyro_backward()
-            for cost in terms:
-                query = queries[frozenset(cost._pyro_dims)]
-                probability = query._pyro_backward_result.exp()
-                probability._pyro_dims = query._pyro_dims
-                cost, probability = packed.broadcast_all(cost, probability)
-                is_possible = probability > 0
-                weighted = torch.where(is_possible, probability, 0.0) * torch.where(is_possible, cost, 0.0)
-                expected = expected + scale * weighted.sum()
-    return expected
-
-
-def _queries(terms: list[Any], factors: list[Any]) -> dict[frozenset[str], Any]:
-    """For each set of dimensions of a cost, a factor with these dimensions; one of zeros is added where none has."""
-    queries: dict[frozenset[str], Any] = {}
-    for cost in terms:
-        dims = frozenset(cost._pyro_dims)
-        if dims in queries:
-            continue
-        queries[dims] = next((factor for factor in factors if frozenset(factor._pyro_dims) == dims), None)
-        if queries[dims] is None:
-            queries[dims] = torch.zeros_like(cost)
-            queries[dims]._pyro_dims = cost._pyro_dims
-            factors.append(queries[dims])
-    return queries
+def _check_operation(func: Any, args: Any) -> None:
+    """Refuse a result whose shape depends on values: it would be recorded with the shape of this run."""
+    by_mask = func is aten.index.Tensor and any(
+        index.dtype in (torch.bool, torch.uint8) for index in args[1] if index is not None
+    )
+    changing = torch.Tag.dynamic_output_shape in func.tags and func is not aten.index.Tensor
+    if by_mask or changing:
+        raise CannotTrace(
+            f"the shape of the result of {func.name().removeprefix('aten::')} depends on values (boolean indexing; use "
+            "torch.where or poutine.mask, which keep the shape)"
+        )

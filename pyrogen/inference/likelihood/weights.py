@@ -60,7 +60,7 @@ class LogWeightEvaluator:
         return row_log_weights(self.program.model, self.program.guide, rows, draws)[0]
 
     def _compile(self, rows: Batch, draws: int) -> Callable[[Batch], Tensor]:
-        signature = InputSignature.of(rows)
+        signature = InputSignature.of(rows, None)
 
         def weights(*tensors: Tensor) -> list[Tensor]:
             return [self._eager(signature.batch(tensors), draws)]

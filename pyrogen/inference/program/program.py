@@ -95,6 +95,11 @@ class Program:
         """Whether model and guide are plain Pyro functions, to which reserved names may mean something else."""
         return self.signatures[0].foreign
 
+    @property
+    def functions(self) -> tuple[Any, Any]:
+        """The story's model and guide themselves."""
+        return self._model, self._guide
+
     def _check_arguments(self) -> None:
         known = list(dict.fromkeys(p.name for signature in self.signatures for p in signature.parameters))
         for name in self.arguments:

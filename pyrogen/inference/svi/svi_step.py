@@ -69,6 +69,7 @@ class SVIStep(Compilable):
         self.modules = list(program.story.all_modules())
         self.compiler = StepCompiler(self, compile, reason)
         self.first_step_at: float | None = None
+        self._loss_dtype: torch.dtype | None = None  # of an eager step
         self._checked_sites: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._stored_parameters = 0  # entries of the parameter store when it was last read
         self._differentiable = hasattr(objective, "differentiable_loss")
@@ -158,7 +159,7 @@ class SVIStep(Compilable):
             The loss, in nats of the whole data plate.
         """
         with self._run_scope(None):
-            return _as_loss(self._objective(self._model, self._guide, batch))
+            return _as_loss(self._objective(self._model, self._guide, batch)).to(self._loss_dtype)
 
     def divisor(self, batch: Batch) -> float:
         """Size of the data plate, by which the loss is divided to be per datum.
@@ -175,7 +176,7 @@ class SVIStep(Compilable):
 
     @property
     def mode(self) -> str:
-        """How steps are taken: "eager" or "compiled"."""
+        """How steps are taken: "eager", "traced" or "compiled"."""
         return self.compiler.mode
 
     @property
@@ -190,6 +191,14 @@ class SVIStep(Compilable):
             By name.
         """
         return live_weights(self.story)
+
+    def roots(self) -> list[Any]:
+        """Functions and objects from which all that the program may read is reached.
+
+        Returns:
+            Model, guide, objective and the parameter store's entries.
+        """
+        return [*self.program.functions, self.objective, Store.current().params]
 
     def averages(self) -> dict[str, Tensor] | None:
         """Averaged parameters.
@@ -219,7 +228,9 @@ class SVIStep(Compilable):
         Returns:
             The state, for a checkpoint.
         """
-        return {**self.optimization.state(), "number": self.number, "compiler": self.compiler.state()}
+        loss_dtype = None if self._loss_dtype is None else str(self._loss_dtype).removeprefix("torch.")
+        steps = {"number": self.number, "loss_dtype": loss_dtype, "compiler": self.compiler.state()}
+        return {**self.optimization.state(), **steps}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state; parameters are made by one run on the first rows.
@@ -236,6 +247,7 @@ class SVIStep(Compilable):
         if getattr(elbo, "max_plate_nesting", None) == math.inf:
             elbo.max_plate_nesting = recording.nesting  # a new run finds it by drawing
         self.number = state["number"]
+        self._loss_dtype = None if state["loss_dtype"] is None else getattr(torch, state["loss_dtype"])
         self.optimization.restore(state)
         self.compiler.restore(state["compiler"])
 
@@ -279,7 +291,7 @@ class SVIStep(Compilable):
             total = None if self.batches is None else self.batches.rows
             check_first_batch(self.story, first, total)
             check_row_parameters(self.program, first, total)
-        value = float(loss.detach())
+        value, self._loss_dtype = float(loss.detach()), loss.dtype
         if math.isfinite(value) or self._infinite:
             if first is not None:
                 self.register_parameters(first)

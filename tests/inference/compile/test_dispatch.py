@@ -79,7 +79,7 @@ def test_what_cannot_be_traced_trains_eagerly_with_one_warning(make, reason, mon
         run(make, counts, True, **options)
 
 
-def test_without_a_cpp_compiler_steps_are_eager(monkeypatch):
+def test_without_a_cpp_compiler_steps_are_traced(monkeypatch):
     monkeypatch.setattr("pyrogen.inference.training.defaults.MIN_STEPS_TO_COMPILE", 1)
 
     def refused(*_, **__):
@@ -88,23 +88,24 @@ def test_without_a_cpp_compiler_steps_are_eager(monkeypatch):
     monkeypatch.setattr(compiled_step, "COMPILER", refused)
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler here"):
         fast = run(Topics, counts, "auto")
+    assert fast.mode == "traced"
     agree(fast, run(Topics, counts, False), 1e-12)
 
 
-def test_a_short_run_is_not_compiled():
-    short = run(Topics, counts, "auto")
-    assert (short.mode, "less than 20,000 steps" in short.mode_reason) == ("eager", True)
+@pytest.mark.parametrize(("steps", "mode", "least"), [(59, "eager", "60"), (60, "traced", "20,000")])
+def test_a_short_run_is_not_compiled(steps, mode, least):
+    short = run(Topics, counts, "auto", steps=steps)
+    assert (short.mode, f"less than {least} steps" in short.mode_reason) == (mode, True)
 
 
 def test_a_second_size_of_batch_is_compiled_after_some_eager_steps(monkeypatch):
-    monkeypatch.setattr(dispatch, "RECOMPILE_AFTER", 2)
-    sizes = []
-    compile_step = dispatch.compile_step
-    monkeypatch.setattr(
-        dispatch, "compile_step", lambda step, batch: sizes.append(batch.n) or compile_step(step, batch)
-    )
+    monkeypatch.setattr(dispatch, "TRACE_AFTER", 2)
+    monkeypatch.setattr(dispatch, "RECOMPILE_AFTER", 3)
+    inputs = []
+    compiler = compiled_step.COMPILER
+    monkeypatch.setattr(compiled_step, "COMPILER", lambda *args: inputs.append(args[1]) or compiler(*args))
     eager, fast = (run(Topics, lambda: counts(50), compile, steps=None, epochs=5) for compile in (False, True))
-    assert sizes == [20, 10]
+    assert [given[1].shape for given in inputs] == [(20,), (10,)]  # the data set, then positions of rows
     agree(fast, eager)
 
 

@@ -23,6 +23,7 @@ STEPS = 30
 def cheap(monkeypatch):
     monkeypatch.setattr(compiled_step, "COMPILER", lambda graph, inputs, *_: graph)
     monkeypatch.setattr(pyro_svi, "EAGER_STEPS", 5)
+    monkeypatch.setattr(pyro_svi, "TRACED_STEPS", 10)
 
 
 def trained(kind, program, args, optim=None, elbo=Trace_ELBO, before_step=lambda svi, step: None, **options):
