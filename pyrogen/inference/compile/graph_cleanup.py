@@ -32,7 +32,7 @@ _COPIES = (
     aten.sum.default,
 )
 """Operations whose result equals their argument where the two are alike in shape, type and strides."""
-_UNCHANGED_BY_ONE = (aten.mul.Scalar, aten.div.Scalar, aten.pow.Tensor_Scalar)
+_UNCHANGED_BY_ONE = (aten.mul.Scalar, aten.mul.Tensor, aten.div.Scalar, aten.div.Tensor, aten.pow.Tensor_Scalar)
 _STATEFUL = ("batch_norm", "empty")
 """In the names of operations that write to, or return, memory of which their schema does not tell."""
 
