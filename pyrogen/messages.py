@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 
+RESUME_COMMAND: ContextVar[str | None] = ContextVar("RESUME_COMMAND", default=None)
+"""What resumes the run, where it is the command line that runs."""
+
 
 class UsageError(ValueError):
     """A name that does not exist, or a setting that cannot be as it is given; the command line exits with status 2."""
+
+
+class Terminated(SystemExit):
+    """A signal has ended the run; the exit status is 128 and the signal's number, as a shell has it.
+
+    Args:
+        received: the signal.
+        position: where the run is, and what is kept of it.
+    """
+
+    def __init__(self, received: signal.Signals, position: str) -> None:
+        super().__init__(128 + received)
+        self.message = f"{received.name}: {position}"
 
 
 def refuse_masked(what: str, values: object) -> None:

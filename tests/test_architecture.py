@@ -49,7 +49,7 @@ ROOMS = {
     "diagnostics": ["core", "elbo", "samples", "guide", "model_checks", "report", ""],
     "nn": ["", "sequence", "conv", "pixel"],
     "distributions": ["", "discrete", "flows", "diffusion"],
-    "catalog": ["", "stories", "find"],
+    "catalog": ["", "stories", "find", "listing"],
 }
 NOT_PYTHON = {"py.typed"}
 

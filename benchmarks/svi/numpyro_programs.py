@@ -11,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer import Trace_ELBO, TraceGraph_ELBO, init_to_feasible
-from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 __all__ = ["program"]
 
@@ -39,6 +39,27 @@ def regression(x: Array, y: Array) -> None:
     s = numpyro.sample("s", dist.HalfNormal(1.0))
     with numpyro.plate("data", len(y)):
         numpyro.sample("y", dist.Normal(x @ w + b, s), obs=y)
+
+
+def scaled_regression(x: Array, y: Array) -> None:
+    """Linear regression on a batch of 10,000 rows."""
+    w = numpyro.sample("w", dist.Normal(jnp.zeros(x.shape[1]), 1.0).to_event(1))
+    b = numpyro.sample("b", dist.Normal(0.0, 1.0))
+    s = numpyro.sample("s", dist.HalfNormal(1.0))
+    with numpyro.handlers.scale(scale=10_000 / len(y)), numpyro.plate("data", len(y)):
+        numpyro.sample("y", dist.Normal(x @ w + b, s), obs=y)
+
+
+def groups(group: Array, floor: Array, y: Array) -> None:
+    """A level for each of 400 groups, and one slope."""
+    mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
+    tau = numpyro.sample("tau", dist.HalfNormal(1.0))
+    slope = numpyro.sample("slope", dist.Normal(0.0, 10.0))
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    with numpyro.plate("groups", 400):
+        level = numpyro.sample("level", dist.Normal(0.0, 1.0))
+    with numpyro.plate("data", len(y)):
+        numpyro.sample("y", dist.Normal(mu + tau * level[group] + slope * floor, sigma), obs=y)
 
 
 def mixture(x: Array) -> None:
@@ -138,7 +159,10 @@ def _autoencoder(start: Start, latent: int, encoder: Any, decoder: Any, event: i
 
 def program(case: str, start: Start) -> tuple[Any, Any, Any]:
     """Model, guide and objective of a case; networks start from `start`."""
-    plain = {"eight_schools": schools, "gaussian_mixture": mixture}
+    plain = {"eight_schools": schools, "gaussian_mixture": mixture, "scaled_regression": scaled_regression}
+    if case == "groups":
+        guide = AutoMultivariateNormal(groups, init_loc_fn=init_to_feasible, init_scale=0.1)
+        return groups, guide, Trace_ELBO()
     if case in plain or case.startswith("regression"):
         return mean_field(plain.get(case, regression))
     if case == "bernoulli_latent":

@@ -18,12 +18,12 @@ from pyrogen.adversarial.rivals import Rivals
 from pyrogen.inference.batching.row_batches import RowBatches, materialize
 from pyrogen.inference.optim.freezing import frozen_parameters
 from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.isolation import isolated_run, live_weights, preserve_buffers
 from pyrogen.inference.program.nonfinite import advise_scale
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.program.site_checks import check_sites
 from pyrogen.inference.training.training_step import TrainingStep
 from pyrogen.inference.training.validation import VALIDATION_SEED_OFFSET, mean_elbo
 from pyrogen.story import Batch, Signature

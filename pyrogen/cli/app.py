@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import sys
@@ -9,52 +10,88 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pyrogen import __version__
-from pyrogen.catalog import CATALOG
-from pyrogen.catalog.annotations import describe as describe_type
-from pyrogen.catalog.settings import format_value
-from pyrogen.cli.diagnose import diagnose_run
 from pyrogen.cli.errors import ParserError, one_line, usage_line
-from pyrogen.cli.evaluate import evaluate
-from pyrogen.cli.sample import sample
-from pyrogen.cli.train import train
-from pyrogen.data import describe as describe_data
-from pyrogen.inference.training.termination import RESUME_COMMAND, Terminated
-from pyrogen.messages import UsageError, printable
+from pyrogen.messages import RESUME_COMMAND, Terminated, UsageError, printable
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
+COMMANDS = {
+    "train": ("train", "Train a story on data, and keep the run in a directory."),
+    "evaluate": (
+        "evaluate",
+        "Estimate the log-likelihood of a split of the data; for a GAN, the quality of its samples.",
+    ),
+    "sample": ("sample", "Draw new data from a trained story into a file."),
+    "diagnose": (
+        "diagnose_run",
+        "Check whether a trained story can be believed; write summary.json, report.html, pictures and posterior.nc.",
+    ),
+}
+"""The commands: for each the function in the module of that name, which is imported when it is used, and a summary."""
+LISTING = Path(__file__).parents[1] / "catalog" / "listing.txt"
+"""What `pyrogen list` prints, written by `catalog/listing.py`."""
+
+OPTIONS: Any = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """The commands, each imported when it is used.
+
+    Args:
+        options: of the group, as typer passes them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        stubs = {name: typer.core.TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
+        self.commands = {**stubs, **self.commands}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by its name.
+
+        Args:
+            ctx: of the call.
+            cmd_name: the name.
+
+        Returns:
+            The command; None where there is none.
+        """
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        single = typer.Typer(**OPTIONS)
+        single.command(cmd_name)(getattr(importlib.import_module(f"pyrogen.cli.{cmd_name}"), COMMANDS[cmd_name][0]))
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with their summaries.
+
+        Args:
+            ctx: of the call.
+            formatter: which writes the help.
+        """
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in self.commands.items()])
+
+
 app = typer.Typer(
     name="pyrogen",
+    cls=CommandGroup,
     help="Deep generative models as probabilistic programs: train, evaluate and diagnose them.",
     epilog="Exit status: 0 done, 1 failed with one line on standard error, 2 wrong usage, 130 interrupted.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    **OPTIONS,
 )
-app.command()(train)
-app.command()(evaluate)
-app.command()(sample)
-app.command("diagnose")(diagnose_run)
 
 
 @app.command("list")
 def list_all() -> None:
     """List the stories with their settings, and the data sets."""
-    print("stories, for `pyrogen train NAME`; your own is path/to/file.py:Class")
-    for entry in CATALOG.values():
-        print(f"  {entry.name:<18}  {entry.summary}")
-        for setting in entry.settings.values():
-            option = f"--set {setting.name}={'...' if setting.required else format_value(setting.default)}"
-            conditions = ", or ".join(map(str, setting.conditions))
-            print(f"    {option:<30}  {describe_type(setting.hint)}{'; with ' if conditions else ''}{conditions}")
-    print("data, for `--data DATA`")
-    for name, summary in describe_data():
-        print(f"  {name:<18}  {summary}")
+    print(LISTING.read_text(encoding="utf-8"), end="")
 
 
 @app.callback(invoke_without_command=True)

@@ -11,7 +11,8 @@ import typer
 
 import pyrogen
 from pyrogen.catalog import CATALOG
-from pyrogen.cli.app import app
+from pyrogen.catalog.listing import listing
+from pyrogen.cli.app import LISTING, app
 from pyrogen.data import describe
 
 ROOT = Path(pyrogen.__file__).parents[1]
@@ -161,9 +162,11 @@ def test_help_names_every_command_and_explains_every_option(call):
     bare, asked = call(), call("--help")
     assert bare.out.split() == asked.out.split()
     assert bare.status == asked.status == 0
-    commands = typer.main.get_command(app).commands
-    assert list(commands) == ["train", "evaluate", "sample", "diagnose", "list"]
-    for name, command in commands.items():
+    group = typer.main.get_command(app)
+    assert group.list_commands(None) == ["train", "evaluate", "sample", "diagnose", "list"]
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        assert command.help.splitlines()[0] == group.commands[name].help
         assert re.search(rf"^  {name} +\w", asked.out, flags=re.MULTILINE)
         shown = call(name, "--help")
         assert (shown.status, shown.err) == (0, "")
@@ -199,6 +202,16 @@ def test_list_has_every_story_with_its_settings_and_every_data_set(call):
     for name, summary in describe():
         assert name in listed.out
         assert summary in listed.out
+
+
+def test_the_listing_is_of_the_catalog_as_it_is():
+    assert LISTING.read_text(encoding="utf-8") == listing(), "write it anew: python -m pyrogen.catalog.listing"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["trian"], ["--version"]], ids=" ".join)
+def test_what_needs_no_torch_does_not_import_it(arguments):
+    code = f"import sys, pyrogen.cli; pyrogen.cli.main({arguments}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def test_as_a_process():

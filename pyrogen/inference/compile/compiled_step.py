@@ -7,7 +7,6 @@ fused optimizer.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import math
@@ -28,19 +27,25 @@ from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch
 
-OPTIONS = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, "layout_optimization": False}
+OPTIONS = {
+    "fallback_random": True,
+    "size_asserts": False,
+    "alignment_asserts": False,
+    "layout_optimization": False,
+    "cpp.vec_isa_ok": True,
+}
 """Inductor's options. Draws are torch's own, in the program's order, so that they are those of eager steps; a compiled
 step is only called with inputs of the shapes it was compiled for; convolutions on a CPU are slower when their memory
-layout is changed."""
+layout is changed; whether the compiler knows the processor's vector instructions is seen when it is used, and not by
+programs compiled and run before, which take three times as long as the step itself."""
 
 
-def inductor(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool = False) -> Callable[..., Any]:
+def inductor(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """The graph compiled by inductor, called without the guards of `torch.compile`.
 
     Args:
         module: the graph.
         inputs: tensors of the shapes, types and devices that it will be called with.
-        cpp_wrapper: whether kernels are called from C++ where that is possible; False by default.
 
     Returns:
         A function of such inputs.
@@ -62,12 +67,6 @@ def inductor(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool
             return call(*args)
 
         return call_as_new_iteration
-    if cpp_wrapper:
-        with contextlib.suppress(Exception):  # a fault of the graph shows below as well
-            cpp = {**OPTIONS, "cpp_wrapper": True}
-            call = torch._inductor.compile(copy.deepcopy(module), list(inputs), options=cpp)
-            call(*inputs)
-            return call
     call = torch._inductor.compile(module, list(inputs), options=dict(OPTIONS))
     return call
 
@@ -79,6 +78,8 @@ COMPILER: Callable[..., Callable[..., Any]] = inductor
 def torch_calls(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """A graph as a function that calls its operations one by one, as torch's own functions.
 
+    Large matrix products go to oneDNN where that is faster; all other operations are those of eager steps, to the bit.
+
     Args:
         module: the graph; it runs once, so that random state and buffers change.
         inputs: of that run.
@@ -86,6 +87,8 @@ def torch_calls(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..
     Returns:
         A function of such inputs.
     """
+    if onednn_is_faster():
+        module = use_onednn(copy.deepcopy(module))
     call: Callable[..., Any] = use_native_calls(module, inputs).forward
     return call
 
@@ -141,7 +144,7 @@ class Compilable(Protocol):
         """
 
 
-def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper: bool = False) -> Callable[..., Any]:
+def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
     """Compile a graph, and call it once so that faults show now.
 
     On CUDA inductor's own CUDA graphs are used (`triton.cudagraphs`): outputs are valid until the next call. That was
@@ -150,8 +153,6 @@ def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper:
     Args:
         module: the graph.
         inputs: tensors of the shapes, types and devices that it will be called with.
-        cpp_wrapper: whether kernels are called from C++ where that is possible, some 5 us less a call than from
-            Python; False by default.
 
     Returns:
         A function of such inputs.
@@ -166,7 +167,7 @@ def compile_graph(module: fx.GraphModule, inputs: Sequence[Tensor], cpp_wrapper:
         # torch's compiler turns validation off for good: here it is restored.
         with torch.no_grad(), pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            call = COMPILER(module, inputs, cpp_wrapper)
+            call = COMPILER(module, inputs)
             call(*inputs)
     except Exception as error:
         text = str(error)

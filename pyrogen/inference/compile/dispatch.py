@@ -20,7 +20,7 @@ from pyrogen.inference.compile.compiled_step import (
     torch_calls,
 )
 from pyrogen.inference.compile.fused_step import FusedStep, RecordedStep
-from pyrogen.inference.compile.input_signature import Key, signature_key
+from pyrogen.inference.compile.input_signature import Key, SignatureKeys
 from pyrogen.inference.compile.python_state.guard import StateGuard
 from pyrogen.inference.compile.self_check import CheckSchedule, difference_between
 from pyrogen.inference.compile.traced_loss import trace_step
@@ -32,8 +32,6 @@ TRACE_AFTER = 20
 """Eager steps after which batches of another signature, such as an epoch's smaller last one, are traced as well."""
 RECOMPILE_AFTER = 1_000
 """Traced steps after which batches of another signature are compiled as well."""
-CONSTANTS_BEFORE_INPUT = 3
-"""Values of a float among the arguments after which it is an input: each value would be traced anew."""
 EAGER, TRACED, COMPILED = "eager", "traced", "compiled"
 TRACE_ONLY = "traced"
 """As `compile`: steps are traced, and never compiled."""
@@ -65,9 +63,7 @@ class StepCompiler:
         self._outcomes: dict[str, str] = {}  # signature -> TRACED, COMPILED, or why neither
         self._uses: dict[str, int] = {}  # by signature, eager ones included
         self._entries: dict[Key, _Entry] = {}
-        self._last: tuple[Batch | None, Key] = None, ()  # the batch of the step before and its signature
-        self._constants: dict[Key, set[Key]] = {}  # by signature without floats
-        self._live_floats = False
+        self._keys = SignatureKeys()
         self._guard: StateGuard | None = None
         self._restored: dict[str, int] = {}
         if compile and not hasattr(step.objective, "differentiable_loss"):
@@ -94,7 +90,7 @@ class StepCompiler:
         if not self.enabled:
             return None
         try:
-            key = self._key(batch)
+            key = self._keys.key(batch)
             if self._entries and not (self._guard is not None and self._guard.holds()):
                 self.reset()
         except CannotTrace as error:
@@ -103,11 +99,9 @@ class StepCompiler:
         if self._flat_views_replaced():
             self.step.optimization.unflatten()
             self.reset()
-        entry = self._entries.get(key)
-        if entry is not None and not entry.step.graph.holds():
+        if key in self._entries and not self._entries[key].step.graph.holds():
             self.reset()
-            entry = None
-        entry = entry or self._add(key, batch)
+        entry = self._entries.get(key) or self._add(key, batch)
         if entry is None:
             return None
         if entry.tier == TRACED and self._is_due(entry.signature):
@@ -131,9 +125,9 @@ class StepCompiler:
             The losses before the steps, in nats of the whole data plate; none where the next step must be taken by
             `try_step`.
         """
-        if not self.enabled or batch is not self._last[0] or self._flat_views_replaced():
+        if not self.enabled or batch is not self._keys.last or self._flat_views_replaced():
             return []
-        entry = self._entries.get(self._key(batch))
+        entry = self._entries.get(self._keys.key(batch))
         if entry is None or not isinstance(entry.step, FusedStep) or self._guard is None or not self._guard.holds():
             return []
         losses = entry.step.run_steps(batch, min(max_steps, entry.checks.uses_until_next))
@@ -156,9 +150,14 @@ class StepCompiler:
         Returns:
             The state, for a checkpoint.
         """
-        changes = self._restored if self._guard is None else self._guard.state()
-        kept = {"outcomes": dict(self._outcomes), "uses": dict(self._uses), "changes": dict(changes)}
-        return {"enabled": self.enabled, "reason": self.reason, "live_floats": self._live_floats, **kept}
+        return {
+            "enabled": self.enabled,
+            "reason": self.reason,
+            "live_floats": self._keys.live_floats,
+            "outcomes": dict(self._outcomes),
+            "uses": dict(self._uses),
+            "changes": dict(self._restored if self._guard is None else self._guard.state()),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -166,22 +165,13 @@ class StepCompiler:
         Args:
             state: what `state()` returned.
         """
-        self.enabled, self.reason, self._live_floats = state["enabled"], state["reason"], state["live_floats"]
-        self._outcomes, self._uses = dict(state["outcomes"]), dict(state["uses"])
-        self._restored = dict(state["changes"])
-
-    def _key(self, batch: Batch) -> Key:
-        """The batch's signature."""
-        if batch is not self._last[0]:
-            key = signature_key(batch, self._live_floats)
-            if not self._live_floats and key not in self._entries:
-                values = self._constants.setdefault(signature_key(batch, live=True), set())
-                values.add(key)
-                if len(values) > CONSTANTS_BEFORE_INPUT:
-                    self._live_floats, self._constants = True, {}
-                    key = signature_key(batch, live=True)
-            self._last = batch, key
-        return self._last[1]
+        self.enabled, self.reason, self._live_floats = (
+            state["enabled"],
+            state["reason"],
+            state.get("live_floats", False),
+        )
+        self._outcomes, self._uses = dict(state["outcomes"]), dict(state.get("uses", {}))
+        self._restored = dict(state.get("changes", {}))
 
     def _flat_views_replaced(self) -> bool:
         """Whether parameters are no longer views of the flat tensor, because the caller gave them other storage."""
@@ -203,10 +193,10 @@ class StepCompiler:
         except CannotTrace as error:
             if outcome is not None:
                 self._give_up(f"its steps were {outcome}, and cannot be now: {error}")
-                return None
-            others = bool(self._outcomes)
-            self._outcomes[signature] = str(error)
-            self._fall_back(str(error), others)
+            else:
+                others = bool(self._outcomes)
+                self._outcomes[signature] = str(error)
+                self._fall_back(str(error), others)
             return None
         return self._entries[key]
 
@@ -217,7 +207,7 @@ class StepCompiler:
             self._guard = StateGuard(self.step.roots, dtype)
             self._guard.restore(self._restored)
         with preserve_training_state(self.step):
-            live = torch.get_default_dtype() if self._live_floats else None
+            live = torch.get_default_dtype() if self._keys.live_floats else None
             inputs, graph, rows = trace_step(self.step, batch, self._guard, live)
             entry = _Entry(signature, RecordedGradients(self.step, inputs, graph, rows, torch_calls), TRACED)
         self._check(entry, batch)

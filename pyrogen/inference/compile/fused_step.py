@@ -55,7 +55,7 @@ class FusedStep:
         inputs = self._inputs(batch)
         with torch.no_grad():
             whole = trace(whole_step, inputs, graph.module.buffers())
-            self.call = compile_graph(whole.module, inputs, cpp_wrapper=True)
+            self.call = compile_graph(whole.module, inputs)
         self.flat.num_steps_value = -1  # that call has counted a step
 
     def _inputs(self, batch: Batch) -> list[Tensor]:

@@ -14,6 +14,8 @@ from pyrogen.inference.compile.tracing import CannotTrace
 from pyrogen.story import Batch
 
 Key = tuple[Any, ...]
+CONSTANTS_BEFORE_INPUT = 3
+"""Values of a float among the arguments after which floats are inputs: each value would be traced anew."""
 
 
 def signature_key(batch: Batch, live: bool = False) -> Key:
@@ -51,6 +53,45 @@ def _describe(name: str | int, value: Any, live: bool) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return type(value).__name__, value  # True, 1 and 1.0 are equal, and make different programs
     raise CannotTrace(f"argument '{name}' is a {type(value).__name__}, expected a tensor or a plain constant")
+
+
+class SignatureKeys:
+    """The signatures of a run's batches, in which floats that change again and again are inputs, and no constants.
+
+    Attributes:
+        live_floats: whether floats are inputs.
+        last: the batch whose signature was asked for last, or None.
+    """
+
+    def __init__(self) -> None:
+        self.live_floats = False
+        self.last: Batch | None = None
+        self._key: Key = ()
+        self._seen: dict[Key, set[Key]] = {}  # by signature without floats
+
+    def key(self, batch: Batch) -> Key:
+        """The batch's signature.
+
+        Args:
+            batch: the batch.
+
+        Returns:
+            A hashable key.
+        """
+        if batch is self.last:
+            return self._key
+        self.last, self._key = batch, signature_key(batch, self.live_floats)
+        if not self.live_floats and any(type(value) is float for value in self._plain(batch)):
+            seen = self._seen.setdefault(signature_key(batch, live=True), set())
+            seen.add(self._key)
+            if len(seen) > CONSTANTS_BEFORE_INPUT:
+                self.live_floats, self._seen = True, {}
+                self._key = signature_key(batch, live=True)
+        return self._key
+
+    def _plain(self, batch: Batch) -> list[Any]:
+        """Values among which a float may be."""
+        return [*batch.extra.values(), *(() if _is_index_only(batch.columns) else batch.columns.values())]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,11 @@ class Graph:
         self._kinds = list(map(_KIND, captured))
 
     def holds(self) -> bool:
-        """Whether the captured tensors have the shapes that they had, and require gradients or not as they did."""
+        """Look at the captured tensors.
+
+        Returns:
+            Whether they have the shapes that they had, and require gradients or not as they did.
+        """
         return list(map(_KIND, self.captured)) == self._kinds
 
     def __call__(self, *inputs: Tensor) -> Any:

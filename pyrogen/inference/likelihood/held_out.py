@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pyrogen.inference.program.evaluation_context import evaluation_context
-from pyrogen.inference.program.input_checks import check_sites
 from pyrogen.inference.program.program import Program
+from pyrogen.inference.program.site_checks import check_sites
 from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
 from pyrogen.inference.training.validation import mean_elbo
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,8 +10,9 @@ from pyro.infer.autoguide import AutoContinuous, AutoGuide, AutoMessenger
 from torch import Tensor
 
 from pyrogen.inference.program.program import Recording
+from pyrogen.inference.program.site_checks import check_sites
 from pyrogen.messages import UsageError
-from pyrogen.story import Story, enumerated, factor_sites, full_value, inside, latent_sites, observed_sites, outside
+from pyrogen.story import Story, factor_sites, full_value, inside, latent_sites, observed_sites, outside
 
 _CREATE_PLATES = 'create_plates=lambda x, total, index: pyro.plate("{}", total, subsample=index)'
 """How an AutoGuide is told which rows a batch holds."""
@@ -58,46 +58,6 @@ def check_first_batch(story: Story, recording: Recording, rows: int | None) -> N
     check_sites(story, recording)
     check_values(story, recording)
     check_batch_scale(story, recording, rows)
-
-
-def check_sites(story: Story, recording: Recording) -> None:
-    """Model and guide must have the same latent sites, except for those marked for enumeration.
-
-    Args:
-        story: the story.
-        recording: of guide and model.
-
-    Raises:
-        ValueError: they differ, or the model observes nothing; names the site and the remedy.
-    """
-    latents = recording.latents()
-    observed = observed_sites(recording.model.sites.values())
-    guide = latent_sites(recording.guide.sites.values())
-    missing = [name for name, site in latents.items() if name not in guide and not enumerated(site)]
-    if missing:
-        raise ValueError(
-            f"{story.name}: the model draws '{missing[0]}' and the guide does not (guide: {_names(guide)}): sample it "
-            'in the guide, or mark it infer={"enumerate": "parallel"} to sum it out'
-        )
-    extra = [name for name, site in guide.items() if name not in latents and not site["infer"].get("is_auxiliary")]
-    if extra:
-        raise ValueError(
-            f"{story.name}: the guide draws '{extra[0]}', which the model "
-            f"{'observes' if extra[0] in observed else 'does not draw'} (model: {_names(latents)}): rename or remove "
-            'it, or mark it infer={"is_auxiliary": True}'
-        )
-    factors = factor_sites(recording.model.sites.values())
-    model = story.signatures()[0]
-    takes_data = model.variadic or any(name not in recording.batch.extra for name in model.columns)
-    if not observed and not factors and takes_data:  # a density without data needs no observation
-        raise ValueError(
-            f"{story.name}: the model observes no site, so there is nothing to learn from: pass data as obs= in one "
-            f"of its sample statements ({_names(latents)})"
-        )
-
-
-def _names(sites: Mapping[str, Any]) -> str:
-    return ", ".join(sites) or "none"
 
 
 def check_values(story: Story, recording: Recording) -> None:

@@ -67,25 +67,30 @@ def _density_is_finite(program: Program, batch_of: Callable[[Tensor], Batch], in
         return False
 
 
-def locate_nonfinite_site(program: Program, batch: Batch, noise: list[Tensor]) -> str:
+def explain_nonfinite_loss(program: Program, batch: Batch, noise: list[Tensor], loss: float, step: int) -> str:
     """Repeat a step whose loss is not finite, with the same noise, and name the site.
 
     Args:
         program: the story's.
         batch: the rows of the step.
         noise: torch's random state before the step, as `torch_random_state` gives it.
+        loss: the loss.
+        step: number of the step.
 
     Returns:
-        The reason, in words.
+        What is wrong, where, and what to do.
     """
     with isolated_run(program.story):
         set_torch_random_state(noise)
         recording = Recording(materialize(batch, anew=True))
         try:
-            recording.run(program)
-            return _first_nonfinite(recording)
+            reason = _first_nonfinite(recording.run(program))
         except (ValueError, RuntimeError) as error:
-            return str(error).splitlines()[0]
+            reason = str(error).splitlines()[0]
+    return (
+        f"{program.story.name}: the loss is {loss} at step {step}: {reason}; {advise_scale(materialize(batch).columns)}"
+        "lower the learning rate, pass clip_norm=, or bound the scale; no parameter changed in this step"
+    )
 
 
 def advise_scale(columns: Mapping[Any, Any] | None) -> str:

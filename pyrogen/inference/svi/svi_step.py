@@ -19,12 +19,13 @@ from pyrogen.inference.compile.compiled_step import Compilable
 from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.optim.freezing import freeze_buffers, named_submodules, trained_parameters
 from pyrogen.inference.optim.optimizer import Optimization
-from pyrogen.inference.program.input_checks import check_first_batch, check_sites, explain
+from pyrogen.inference.program.input_checks import check_first_batch, explain
 from pyrogen.inference.program.isolation import divisor_for, isolated_run, live_weights
-from pyrogen.inference.program.nonfinite import advise_scale, locate_nonfinite_site
+from pyrogen.inference.program.nonfinite import explain_nonfinite_loss
 from pyrogen.inference.program.program import Program, Recording, SiteRecorder
 from pyrogen.inference.program.rng import torch_random_state
 from pyrogen.inference.program.row_parameters import check_row_parameters
+from pyrogen.inference.program.site_checks import check_changed_sites
 from pyrogen.inference.svi.jit_objective import JIT_OBJECTIVES, JitObjective
 from pyrogen.story import Batch, Store
 
@@ -120,15 +121,11 @@ class SVIStep(Compilable):
                 if readable is error:
                     raise
                 raise readable.with_traceback(error.__traceback__) from None
-            self._check_changed_sites(recording)
+            check_changed_sites(self.story, recording, self._checked_sites, self.number)
             value = self._update(loss, rows, first)
         self.number += 1
         if not (math.isfinite(value) or self._infinite):
-            raise FloatingPointError(
-                f"{self.name}: the loss is {value} at step {self.number}: "
-                f"{locate_nonfinite_site(self.program, batch, noise)}; {advise_scale(materialize(batch).columns)}lower "
-                "the learning rate, pass clip_norm=, or bound the scale; no parameter changed in this step"
-            )
+            raise FloatingPointError(explain_nonfinite_loss(self.program, batch, noise, value, self.number))
         return value / self.divisor(batch)
 
     def run_steps(self, batch: Batch, most: int) -> list[float]:
@@ -228,8 +225,8 @@ class SVIStep(Compilable):
         Returns:
             The state, for a checkpoint.
         """
-        loss_dtype = None if self._loss_dtype is None else str(self._loss_dtype).removeprefix("torch.")
-        steps = {"number": self.number, "loss_dtype": loss_dtype, "compiler": self.compiler.state()}
+        dtype = str(self._loss_dtype).removeprefix("torch.")
+        steps = {"number": self.number, "loss_dtype": dtype, "compiler": self.compiler.state()}
         return {**self.optimization.state(), **steps}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -247,7 +244,7 @@ class SVIStep(Compilable):
         if getattr(elbo, "max_plate_nesting", None) == math.inf:
             elbo.max_plate_nesting = recording.nesting  # a new run finds it by drawing
         self.number = state["number"]
-        self._loss_dtype = None if state["loss_dtype"] is None else getattr(torch, state["loss_dtype"])
+        self._loss_dtype = getattr(torch, state.get("loss_dtype", ""), None)
         self.optimization.restore(state)
         self.compiler.restore(state["compiler"])
 
@@ -274,16 +271,6 @@ class SVIStep(Compilable):
             if self.autocast and self._differentiable:
                 stack.enter_context(torch.autocast(self.story.device.type, torch.bfloat16))
             yield
-
-    def _check_changed_sites(self, recording: Recording) -> None:
-        """Check model and guide again where they have other sites than in any step before."""
-        names = frozenset(recording.model.sites), frozenset(recording.guide.sites)
-        if self.recording is not None and any(names) and names not in self._checked_sites:
-            try:  # the first step has checks of its own
-                check_sites(self.story, recording)
-            except ValueError as error:
-                raise ValueError(f"from step {self.number + 1} on: {error}") from None
-        self._checked_sites.add(names)
 
     def _update(self, loss: Tensor, batch: Batch, first: Recording | None) -> float:
         """Move the parameters by an eager loss, if it is finite; the loss as a number."""

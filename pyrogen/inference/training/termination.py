@@ -7,29 +7,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from pyrogen.inference.persistence.run_directory import RunDirectory
-from pyrogen.messages import printable
+from pyrogen.messages import RESUME_COMMAND, Terminated, printable
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-RESUME_COMMAND: ContextVar[str | None] = ContextVar("RESUME_COMMAND", default=None)
-"""What resumes the run, where it is the command line that runs."""
-
-
-class Terminated(SystemExit):
-    """A signal has ended the run; the exit status is 128 and the signal's number, as a shell has it.
-
-    Args:
-        received: the signal.
-        position: where the run is, and what is kept of it.
-    """
-
-    def __init__(self, received: signal.Signals, position: str) -> None:
-        super().__init__(128 + received)
-        self.message = f"{received.name}: {position}"
 
 
 class DeferredSignals:

@@ -40,7 +40,11 @@ class Place:
         return id(self.container), self.key
 
     def get(self) -> Any:
-        """The value; MISSING where there is none."""
+        """Read the value.
+
+        Returns:
+            The value; MISSING where there is none.
+        """
         return MISSING if self.key is None else _values(self.container, [self.key])[0]
 
     def put(self, value: Any) -> None:
@@ -72,7 +76,11 @@ class Values:
         self._length = self._count()
 
     def is_same(self) -> bool:
-        """Whether every value is the object that it was."""
+        """Look at the values, without taking them over.
+
+        Returns:
+            Whether every value is the object that it was.
+        """
         values = _values(self.container, self.keys)
         return all(map(operator.is_, values, self.values)) and self._length == self._count()
 
@@ -147,7 +155,11 @@ class Contents:
         self._known = copy()
 
     def is_same(self) -> bool:
-        """Whether the contents are what they were."""
+        """Look at the contents, without taking them over.
+
+        Returns:
+            Whether they are what they were.
+        """
         return _equal_contents(self._copy(), self._known)
 
     def changes(self) -> Iterator[Place]:
