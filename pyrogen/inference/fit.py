@@ -83,8 +83,9 @@ def fit(
         seed: of the order of rows and of all draws; 0 by default.
         device: "auto" (the default: CUDA where there is a device, else the CPU), "cpu", "cuda", "cuda:1", ...
         precision: "float32" (the default), "bfloat16" (autocast of the networks) or "float64".
-        compile: "auto", the default, compiles the steps of runs of 10,000 steps and more (of a small model 20,000)
-            where the program can be traced; True compiles, or raises; False does not. `Fit.mode` holds what was done.
+        compile: "auto", the default, traces the steps of runs of 60 steps and more, which changes no bit of them but in
+            large matrix products, and compiles those of 10,000 and more (of a small model 20,000), where the program
+            can be traced; True compiles, or raises; False leaves them eager. `Fit.mode` holds what was done.
         out: a folder to keep the run in: it can be loaded, and resumed after a kill. None, the default: not kept.
         resume: continue the run in `out`, or start it if there is none; False by default.
         progress: show a bar where standard error is a terminal; True by default.

@@ -35,7 +35,7 @@ class Fit:
             it is tempered), `validation_elbo`, `seconds`, `lr`, ...; those of adversarial stories are described by
             `Adversarial`. Empty by default.
         best_epoch: the epoch with the best validation ELBO; None, the default, without validation data.
-        mode: how steps were taken: "eager" (the default) or "compiled".
+        mode: how steps were taken: "eager" (the default), "traced" or "compiled".
         mode_reason: why steps were not compiled; empty by default.
         first_step_seconds: from the call of `fit` to the first step in that mode, compiling included; None by default.
         config: the content of `config.json`; empty by default.
