@@ -198,6 +198,7 @@ def _trace_of_rows(story: _Story, spec: TrainingSpec, n: int, columns: dict[str 
             raise
         try:
             trace = _trace_on_placeholders(story, spec, spec.n, {}, error)
+            _check_rows(story, trace, spec.plate, spec.n)
         except ValueError:
             raise refusal from None
         _check_rows(story, trace, spec.plate, n)

@@ -267,7 +267,11 @@ def _is_setting(name: str, value: Any) -> bool:
     """Whether an attribute of a library's object is a setting, and nothing that it keeps of its own runs."""
     if isinstance(value, IMMUTABLE):
         return True
-    return not name.startswith("_") and not isinstance(value, type | dict | set)
+    kept = isinstance(value, type | dict | set) or name.startswith("_")
+    parts = (Tensor, nn.Module, Distribution, tuple, list, np.ndarray)
+    return not kept and (
+        isinstance(value, parts) or type(value).__module__.startswith("pyrogen.") or not is_library(value)
+    )
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 IMMUTABLE = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, frozenset),
@@ -199,12 +200,21 @@ def _values(container: Any, keys: Sequence[Any]) -> list[Any]:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two values that cannot change are equal and of one type."""
+    """Whether two values of one type are the same for a program: equal if they cannot change, or of the same memory."""
     if type(one) is not type(other):
         return False
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, Tensor):
+        return not (one.requires_grad or other.requires_grad) and _memory_of(one) == _memory_of(other)
     return isinstance(one, (*IMMUTABLE, types.MethodType)) and bool(one == other or (one != one and other != other))
+
+
+def _memory_of(tensor: Tensor) -> tuple[Any, ...]:
+    """Which memory a tensor is, and how it is laid out in it."""
+    strided = tensor.layout == torch.strided
+    where = (tensor.data_ptr(), tensor.stride()) if strided else (id(tensor),)
+    return (*where, tensor.shape, tensor.dtype, tensor.device)
 
 
 def _equal_contents(one: Any, other: Any) -> bool:
