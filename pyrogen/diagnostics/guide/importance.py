@@ -12,8 +12,7 @@ import numpy as np
 
 from pyrogen.diagnostics.core.datatree import Variable
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
-from pyrogen.diagnostics.core.row_blocks import require_training_rows
+from pyrogen.diagnostics.core.shared_draws import SharedSampler
 from pyrogen.inference import NoWeights, evaluation_context, log_weights
 
 _MIN_DRAWS = 25
@@ -21,6 +20,9 @@ _MIN_DRAWS = 25
 
 _NEARLY_ALL, _HARDLY_ANY = 0.9, 0.02
 """Relative ESS above, and nats of the gap below, which weights hardly vary."""
+
+_ENOUGH = 0.5
+"""Relative ESS above which weighted moments are judged whatever the k-hat."""
 
 _ESS_BATCH = 500
 """Draws in a batch of `typical_ess`."""
@@ -56,14 +58,13 @@ def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed:
     """
     try:
         return ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
-    except NoWeights:
+    except NoWeights as refusal:
         with evaluation_context(fitted, seed) as context:
-            batch = context.batch(data)
-            joint = joint_log_weights(collect_draws(context.story, batch, {"sample_stats"}, num_samples))
-        if joint is None:
-            raise
-        require_training_rows(context.story, batch)
-    return ImportanceWeights(joint)
+            try:
+                sampler = SharedSampler(context.story, context.batch(data))
+            except NoWeights:
+                raise refusal from None
+            return ImportanceWeights(sampler.draw(num_samples).log_weights)
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ class ImportanceWeights:
         return np.concatenate([pareto_smooth(chunk)[1] for chunk in chunks])
 
     @property
+    def khat_error(self) -> Array:
+        """Standard error of k-hat by datum, (1 + k) over the root of the number of draws in the tail, (N,).
+
+        That of the maximum likelihood estimate of a generalized Pareto shape (Smith 1987, Annals of Statistics 15(3));
+        nan where k-hat is not finite.
+        """
+        return np.where(np.isfinite(self.khat), (1 + self.khat) / math.sqrt(_tail_size(self.num_samples)), np.nan)
+
+    @property
     def threshold(self) -> float:
         """The threshold of k-hat for this number of draws."""
         return khat_threshold(self.num_samples)
@@ -149,6 +159,17 @@ class ImportanceWeights:
         """
         batches = np.array_split(self.log_weights, max(1, self.num_samples // _ESS_BATCH))
         return np.asarray(np.median([ImportanceWeights(b).ess / len(b) for b in batches], 0))
+
+    @property
+    def sufficient(self) -> Array:
+        """Whether `typical_ess` is above 1/2, (N,): weighted moments are then as good as those of half of the draws."""
+        return np.asarray(self.typical_ess > _ENOUGH)
+
+    @property
+    def undecided(self) -> Array:
+        """Whether k-hat counts, and is within two standard errors of its threshold, (N,)."""
+        near = np.abs(self.khat - self.threshold) < 2 * self.khat_error
+        return near & ~self.negligible & ~self.sufficient
 
     def bound(self, k: int) -> Estimates:
         r"""The k-draw bound $L_k = E \log \frac1k \sum_{j \le k} w_j$ by datum, (N,) in nats; the ELBO at k = 1.
@@ -255,10 +276,15 @@ _SUMMARY = {
 """What `importance_summary` holds of `ImportanceWeights`."""
 
 
+def _tail_size(draws: int) -> int:
+    """Number of largest weights that a Pareto tail is fitted to (Vehtari et al. 2024)."""
+    return int(3 * math.sqrt(draws)) if draws > 225 else draws // 5
+
+
 def _without_fit(weights: Array, rounding: float) -> tuple[Array, Array]:
     """K-hat of data without a tail to fit, (N,), and whether there is one, (N,)."""
     draws = len(weights)
-    tail = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # Vehtari et al. 2024
+    tail = _tail_size(draws)
     ranks = draws - tail - 1, draws - tail, draws - tail - 1 + int(tail / 4 + 0.5), draws - 1
     cutoff, least, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
     with np.errstate(invalid="ignore"):

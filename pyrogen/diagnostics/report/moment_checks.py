@@ -7,10 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.diagnostics.core.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
+from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
@@ -19,9 +20,6 @@ from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, cri
 SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 CORRELATION = Bounds(0.2, 0.5)
 NARROW, WIDE = Bounds(0.8, 0.5, above=False), Bounds(1.25, 2.0)  # guide's standard deviation over the posterior's
-ENOUGH = 0.5
-"""ESS over number of draws above which weighted moments are judged whatever the k-hat."""
-
 RMS_SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 RMS_WIDTH = Bounds(math.log(1.25), math.log(2.0))
 
@@ -152,38 +150,54 @@ def _judge_datum_moments(assessment: Assessment, e: Examination, moments: DatumM
 
 
 def _shared_moments(e: Examination) -> Moments:
-    return shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed)
+    draws = {"num_samples": e.budget.shared_draws, "max_samples": e.budget.max_shared_draws}
+    return shared_moments(e.fitted, e.rows, **draws, seed=e.seed)
 
 
 def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
     """By joint importance weights of all latents."""
     weights, k = moments.weights, len(moments.names)
-    khat, draws = float(weights.khat[0]), weights.num_samples
+    draws = weights.num_samples
     assessment.report("elbo", *weights.elbo.sum(), "ELBO of all data, nats")
     about = f"log p(x) of all data, importance-weighted estimate, {draws} draws, nats"
     assessment.report("log_likelihood", *weights.log_likelihood.sum(), about)
     about = "effective sample size (ESS) over number of draws"
     assessment.report("relative_ess", float(weights.ess[0] / draws), math.nan, about)
-    # Its own error, (1 + k) over the root of the tail's size, is reported, but a guide must be below the threshold.
-    error = (1 + khat) / math.sqrt(3 * math.sqrt(draws)) if math.isfinite(khat) else math.nan
-    varying = not weights.negligible[0] and float(weights.typical_ess[0]) <= ENOUGH
-    passes = khat <= weights.threshold or not varying
-    verdict: Verdict = "believe" if passes else "caution" if e.mixed else "do not believe"
-    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {draws} draws"
-    if not varying:
-        about += "; not judged where the ESS is above half of the draws"
-    assessment.metrics["khat"] = Metric(khat, error, weights.threshold, verdict, assessment.part, about)
-    if passes:
+    verdict, before = _judge_joint_khat(assessment, e, weights, k), len(assessment.findings)
+    if verdict == "believe" or not e.mixed:
         _judge_moments(assessment, moments)
-    elif e.mixed:
+    if verdict == "caution" and not e.mixed and len(assessment.findings) == before:
+        khat = (
+            f"a Pareto k-hat of {Estimate(float(weights.khat[0]), float(weights.khat_error[0]))} with {draws:,} draws"
+        )
+        message = (
+            f"it is undecided whether importance weights can be relied on: {khat}, threshold {weights.threshold:.2f}"
+        )
+        remedy = 'use more draws, diagnose(..., budget="thorough"), a richer guide, or MCMC (sample_reference)'
+        assessment.find("undecided", verdict, message, remedy)
+
+
+def _judge_joint_khat(assessment: Assessment, e: Examination, weights: ImportanceWeights, k: int) -> Verdict:
+    """Whether the joint weights of k latents can correct the guide, within the error of k-hat."""
+    khat, error, threshold = float(weights.khat[0]), float(weights.khat_error[0]), weights.threshold
+    undecided = bool(weights.undecided[0])
+    counts = bool(weights.unreliable[0] | undecided) and not weights.sufficient[0]
+    verdict: Verdict = "believe" if not counts else "caution" if undecided or e.mixed else "do not believe"
+    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {weights.num_samples} draws"
+    if weights.negligible[0] or weights.sufficient[0]:
+        about += "; not judged where the ESS is above half of the draws"
+    assessment.metrics["khat"] = Metric(khat, error, threshold, verdict, assessment.part, about)
+    if not counts:
+        return verdict
+    if e.mixed:
         # Of many latents the joint weights fail long before the guide of each does.
         message = f"{k} latents, shared ones and those of each datum, are too many for joint importance weights"
         remedy = "marginalize the latents of each datum, or compare with MCMC (sample_reference)"
-        assessment.find("untested", "caution", f"{message} (Pareto k-hat {khat:.2f})", remedy)
-    else:
+        assessment.find("untested", verdict, f"{message} (Pareto k-hat {khat:.2f})", remedy)
+    elif verdict == "do not believe":
         message = f"the guide misses part of the posterior: with a Pareto k-hat of {khat:.2f} weights cannot correct it"
         assessment.find("narrow", verdict, message, "use a richer guide, or MCMC (sample_reference)")
-        _judge_moments(assessment, moments)
+    return verdict
 
 
 def _judge_moments(assessment: Assessment, moments: Moments) -> None:
