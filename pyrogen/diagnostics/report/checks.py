@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     guide.PRIOR_ELBO,
     moments.CALIBRATION,
     moments.DATUM_MOMENTS,
+    moments.MISSED_MODES,
     guide.INFERENCE_GAPS,
     moments.SHARED_MOMENTS,
     moments.STARTS,

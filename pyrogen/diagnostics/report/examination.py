@@ -120,6 +120,18 @@ class Examination:
             self.point = is_point(guide.nodes.values())
             self.mixed = plate is not None and any(inside(sites[name], plate.name) for name in structure.latents)
 
+    def choose_rows(self, count: int) -> Batch:
+        """A random choice of the data.
+
+        Args:
+            count: number of rows to choose.
+
+        Returns:
+            The rows; all data where there are no more.
+        """
+        with evaluation_context(self.fitted, self.seed) as context:
+            return random_rows(context.batch(self.training if self.of_training else self.data), count)
+
     def require_amortized(self) -> None:
         """Refuse a guide that has parameters for the examined rows alone.
 

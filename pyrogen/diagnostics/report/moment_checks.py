@@ -11,7 +11,8 @@ from pyrogen.diagnostics.core.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
-from pyrogen.diagnostics.guide.importance import ImportanceWeights
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights
+from pyrogen.diagnostics.guide.missed_modes import MissedModes, missed_modes, prior_log_likelihoods
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
@@ -25,6 +26,11 @@ RMS_WIDTH = Bounds(math.log(1.25), math.log(2.0))
 
 APART = Bounds(0.5, 1.0)  # standard deviations
 
+MISSED = Bounds(0.001, 0.5)  # share of data
+
+_MAX_SEARCHED, _SEARCHED_ROWS = 4, 500
+"""Number of latents of a datum up to which modes are searched by draws from the prior, and least number of data."""
+
 LEVEL = 0.8
 """The level of the central intervals whose coverage is judged."""
 
@@ -34,6 +40,7 @@ WEIGHT_OR_ENRICH = (
     "use importance-weighted expectations (corrected_expectations) where their k-hat is low, or a richer guide"
 )
 TRAIN_LONGER = "train the guide longer, or enlarge its encoder if it has one"
+OTHER_MODES = "use a guide with several modes, such as a mixture or a flow, or remove the symmetry from the model"
 FLEXIBLE_GUIDE = "use a more flexible guide: a full covariance, or a flow"
 
 
@@ -147,6 +154,37 @@ def _judge_datum_moments(assessment: Assessment, e: Examination, moments: DatumM
         low, high = (float(np.quantile(ratio, q)) for q in (0.1, 0.9))
         message = f"the guide's standard deviations of {names[place]} are {low:.2f} to {high:.2f} times the posterior's"
         assessment.find("wide" if low > 1 else "narrow", bad, f"{message} (80% of the {e.noun})", WEIGHT_OR_ENRICH)
+    if moments.rms_dependence is not None:
+        place, value, error = worst(moments.rms_dependence)
+        about = f"|posterior correlation - guide correlation| of two latents, root mean square over {e.noun}"
+        if bad := assessment.judge("datum_correlation", value, error, CORRELATION, about, k * (k - 1) // 2):
+            pair = " and ".join(names[i] for i in divmod(place, k))
+            message = f"the guide misses correlations by {value:.2g} (root mean square over {e.noun}) for {pair}"
+            assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
+
+
+def _missed_modes(e: Examination) -> MissedModes:
+    if "datum_moments" not in e.results:
+        raise ValueError(f"{e.story.name}: the draws of a datum have no weights of their own")
+    if len(e.results["datum_moments"].names) > _MAX_SEARCHED:
+        raise ValueError(f"draws from the prior of more than {_MAX_SEARCHED} latents rarely fit a datum")
+    rows = e.rows if e.fixed_rows else e.choose_rows(max(_SEARCHED_ROWS, e.budget.rows))
+    weights = importance_weights(e.fitted, rows, e.budget.draws, seed=e.seed)
+    return missed_modes(prior_log_likelihoods(e.fitted, rows, e.budget.draws, seed=e.seed), weights)
+
+
+def _judge_missed_modes(assessment: Assessment, e: Examination, found: MissedModes) -> None:
+    """By the share of data for which draws from the prior find more of p(x) than the guide does."""
+    hits, n = int(found.affected.sum()), int(found.compared.sum())
+    if not n:
+        return
+    error = (hits / n - found.least_share(ALPHA)) / critical()  # so that `critical` of them lead to the exact bound
+    about = f"share of {n} {e.noun} whose p(x) by draws from the prior exceeds that by draws from the guide"
+    bad = assessment.judge("missed_mode_share", hits / n, error, MISSED, about)
+    if bad and not {"narrow", "untrained", "correlations", "shifted"} & {f.kind for f in assessment.findings}:
+        ratio = math.exp(float(np.median(found.excess.value[found.affected])))
+        message = f"for {hits / n:.1%} of the {e.noun} the guide misses a mode of the posterior"
+        assessment.find("modes", bad, f"{message}: p(x) is {ratio:.2g} times what its draws give", OTHER_MODES)
 
 
 def _shared_moments(e: Examination) -> Moments:
@@ -244,4 +282,5 @@ def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> Non
 
 STARTS = Check("starts", "guide", ("shared",), _starts, _judge_starts, takes_points=True)
 DATUM_MOMENTS = Check("datum_moments", "guide", ("local",), _datum_moments, _judge_datum_moments)
+MISSED_MODES = Check("missed_modes", "guide", ("local",), _missed_modes, _judge_missed_modes)
 SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)
