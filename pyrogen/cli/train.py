@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,10 +25,10 @@ from pyrogen.cli.data_protocol import (
 )
 from pyrogen.cli.options import DataDir, Device, Seed, path_option
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.cli.training_summary import say_what_is_next, summarize
+from pyrogen.cli.training_summary import compare_restarts, say_what_is_next, summarize
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
-from pyrogen.inference import Fit, RunDirectory, adam, fit
+from pyrogen.inference import Fit, RunDirectory, adam, fit, fit_restarts
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.rng import seeded
 from pyrogen.messages import printable
@@ -94,6 +95,9 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, metavar="B", help="Rows in a step.")] = None,
     lr: LearningRate = None,
     objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
+    restarts: Annotated[
+        int, typer.Option(min=1, metavar="R", help="Runs from several starts; further ones in DIR/restart_2, ...")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     setting: Settings = None,
@@ -113,14 +117,16 @@ def train(
     entry, settings = find(name), parse_pairs("--set", setting or [])
     raw = _read(data, data_dir, download, device)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
-    story = _build(entry, settings, raw, seed)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
-    callbacks = [_strip(story, splits, out)] if options.pop("strip", False) else []
+    seeds = itertools.count(seed)
+    callbacks = [_strip(_build(entry, settings, raw, seed), splits, out)] if options.pop("strip", False) else []
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
-    options |= {"progress": not no_progress, "callbacks": callbacks}
-    run = fit(story, columns, validation=splits.validation, **options)
+    options |= {"progress": not no_progress, "callbacks": callbacks, "validation": splits.validation}
+    runs = fit_restarts(lambda: _build(entry, settings, raw, next(seeds)), columns, restarts, **options)
+    run = runs[0]
     summarize(run, splits, out, epochs_before)
+    compare_restarts(runs, splits, out)
     _check_divergence(run, columns, options, lambda: _build(entry, settings, raw, seed))
     if epochs_before != len(run.history):
         say_what_is_next(run, splits, out, name, from_file=not is_known(data))

@@ -13,6 +13,7 @@ from pyrogen.adversarial import detect_failures
 from pyrogen.cli.convergence import describe_convergence
 from pyrogen.data import Splits
 from pyrogen.inference import Fit, active_units
+from pyrogen.inference.restarts import restart_folder
 from pyrogen.messages import printable
 
 _ACTIVITY_ROWS = 1000
@@ -45,6 +46,26 @@ def summarize(run: Fit, splits: Splits, out: Path, epochs_before: int | None) ->
         print(f"{steps}, {last['seconds']:.1f} s{_best_epoch(run, splits)}")
         _print_adversarial(last)
     _print_active_units(run, splits)
+
+
+def compare_restarts(runs: list[Fit], splits: Splits, out: Path) -> None:
+    """Print the ELBO of several starts, on validation data where there are some, and which is best.
+
+    Args:
+        runs: the runs; of a single one nothing is printed.
+        splits: their data.
+        out: the directory of the first.
+    """
+    if len(runs) < 2 or not runs[0].history:
+        return
+    elbos = [
+        run.history[run.best_epoch - 1]["validation_elbo"] if run.best_epoch else run.history[-1]["train_elbo"]
+        for run in runs
+    ]
+    best = max(range(len(runs)), key=elbos.__getitem__)
+    listed = ", ".join(f"{elbo - splits.log_scale:.2f}" for elbo in elbos)
+    kind = "validation ELBO" if runs[0].best_epoch else "ELBO of the last epoch"
+    print(printable(f"{len(runs)} starts, {kind} {listed} nats per datum: the best is {restart_folder(out, best)}"))
 
 
 def say_what_is_next(run: Fit, splits: Splits, out: Path, name: str, from_file: bool) -> None:
