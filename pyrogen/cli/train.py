@@ -25,7 +25,7 @@ from pyrogen.cli.data_protocol import (
 )
 from pyrogen.cli.options import DataDir, Device, Seed, path_option
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.cli.training_summary import compare_restarts, say_what_is_next, summarize
+from pyrogen.cli.training_summary import say_what_is_next, summarize
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
 from pyrogen.inference import Fit, RunDirectory, adam, fit, fit_restarts
@@ -75,6 +75,9 @@ ClipNorm = Annotated[float | None, typer.Option(min=0, callback=_positive, help=
 Decay = Annotated[
     float | None, typer.Option(min=0, max=1, callback=_between, help="Decay of averaged weights, such as 0.999.")
 ]
+Restarts = Annotated[
+    int, typer.Option(min=1, metavar="R", help="Runs from several starts; further ones in DIR/restart_2, ...")
+]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float64"] | None,
     typer.Option(help="Precision of the computation.", show_default="float32"),
@@ -95,9 +98,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, metavar="B", help="Rows in a step.")] = None,
     lr: LearningRate = None,
     objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
-    restarts: Annotated[
-        int, typer.Option(min=1, metavar="R", help="Runs from several starts; further ones in DIR/restart_2, ...")
-    ] = 1,
+    restarts: Restarts = 1,
     seed: Seed = 0,
     device: Device = "auto",
     setting: Settings = None,
@@ -119,15 +120,12 @@ def train(
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
-    seeds = itertools.count(seed)
     callbacks = [_strip(_build(entry, settings, raw, seed), splits, out)] if options.pop("strip", False) else []
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks, "validation": splits.validation}
-    runs = fit_restarts(lambda: _build(entry, settings, raw, next(seeds)), columns, restarts, **options)
-    run = runs[0]
-    summarize(run, splits, out, epochs_before)
-    compare_restarts(runs, splits, out)
-    _check_divergence(run, columns, options, lambda: _build(entry, settings, raw, seed))
+    run, *others = fit_restarts(_builder(entry, settings, raw, seed), columns, restarts, **options)
+    summarize([run, *others], splits, out, epochs_before)
+    _check_divergence(run, columns, options, _builder(entry, settings, raw, seed))
     if epochs_before != len(run.history):
         say_what_is_next(run, splits, out, name, from_file=not is_known(data))
 
@@ -167,6 +165,12 @@ def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> St
     from_data["symbols"] = None if raw.alphabet is None else len(raw.alphabet)
     with seeded(seed):
         return entry.make(settings, **from_data, missing_labels=_has_missing_labels(raw), total=raw.train.rows)
+
+
+def _builder(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> Callable[[], Story]:
+    """A function that makes another story at each call, with the next seed."""
+    seeds = itertools.count(seed)
+    return lambda: _build(entry, settings, raw, next(seeds))
 
 
 def _prepare(

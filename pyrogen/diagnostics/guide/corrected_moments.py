@@ -14,7 +14,8 @@ from torch import Tensor
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import draw_row_blocks
 from pyrogen.diagnostics.core.shared_draws import SharedDraws, SharedSampler
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
+from pyrogen.diagnostics.guide.importance import ImportanceWeights
+from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
 from pyrogen.inference import NoWeights, evaluation_context
 
 Draws = dict[str, Tensor]

@@ -11,7 +11,7 @@ from pyrogen.diagnostics.core.datatree import DrawArrays
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import draw_row_blocks
 from pyrogen.diagnostics.guide.corrected_moments import change_of_mean
-from pyrogen.diagnostics.guide.importance import pareto_smooth
+from pyrogen.diagnostics.guide.pareto_smoothing import pareto_smooth
 from pyrogen.inference import NoWeights, evaluation_context
 
 _MAX_LATENTS = 16

@@ -262,19 +262,26 @@ def _starts(e: Examination) -> Starts:
 
 
 def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> None:
-    """By the distance of several fits, in standard deviations of their guides."""
-    far, relabelled = float(starts.distances.max()), float(starts.relabelled.max())
-    about = f"largest distance of the means of two of {len(starts.means)} starts, in standard deviations"
+    """By the distance of several fits in standard deviations; those far below the best do not count."""
+    best, relevant = int(starts.elbo.argmax()), starts.relevant
+    if not relevant[0]:
+        nats = starts.elbo[best] - starts.elbo[0]
+        message = f"start {best + 1} found a better mode: its ELBO is {nats:.3g} nats above that of the first"
+        assessment.find("modes", "do not believe", message, f"use start {best + 1} in place of the first")
+    kept = starts.among(relevant)
+    far, relabelled = float(kept.distances.max()), float(kept.relabelled.max())
+    about = f"largest distance of the means of two of {len(kept.means)} starts, in standard deviations"
+    if dropped := int((~relevant).sum()):
+        about += f"; {dropped} more ended with an ELBO more than 10 nats below the best"
     if relabelled <= APART.caution < far:
         assessment.report("distance_of_starts", far, math.nan, f"{about}; {relabelled:.2g} after relabelling")
-        message = f"the {len(starts.means)} starts differ in the order of their labels alone (label switching)"
+        message = f"the {len(kept.means)} starts differ in the order of their labels alone (label switching)"
         remedy = "what does not depend on the labels can be read; order them in the model for what does"
         assessment.find("label switching", None, message, remedy)
     elif bad := assessment.judge("distance_of_starts", far, math.nan, APART, about):
-        nats = np.ptp(starts.log_joint)
         message = (
-            f"the {len(starts.means)} starts ended in different modes: means of {starts.farthest} are {far:.2g} "
-            f"standard deviations apart, log p(x, z) differs by {nats:.2g} nats"
+            f"the {len(kept.means)} starts ended in different modes: means of {kept.farthest} are {far:.2g} "
+            f"standard deviations apart, log p(x, z) differs by {np.ptp(kept.log_joint):.2g} nats"
         )
         remedy = "one guide does not hold them all: use MCMC with several chains, or remove the symmetry"
         assessment.find("modes", bad, message, remedy)

@@ -17,7 +17,7 @@ from pyrogen.diagnostics import (
     khat_threshold,
     to_datatree,
 )
-from pyrogen.diagnostics.guide.importance import pareto_smooth
+from pyrogen.diagnostics.guide.pareto_smoothing import pareto_smooth
 from pyrogen.models import PPCA
 from tests.helpers.linear_gaussian import chi_square, pareto_k, ppca, scaled
 from tests.helpers.statistics import assert_within
