@@ -22,6 +22,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+Draws = dict[str, np.ndarray[Any, Any]]
+
 _WIDE = 1e4
 """Standard deviation of a prior that stands for a flat one."""
 
@@ -155,6 +157,11 @@ def mixture(y: Tensor) -> None:
         pyro.sample("y", dist.MixtureSameFamily(weights, dist.Normal(mu, sigma)), obs=y)
 
 
+def middle_and_distance(draws: Draws) -> Draws:
+    """What `mixture` draws in place of the means."""
+    return {"middle": (draws["mu[0]"] + draws["mu[1]"]) / 2, "distance": draws["mu[1]"] - draws["mu[0]"]}
+
+
 def counts(x: Tensor, k: Tensor) -> None:
     """gp_pois_regr-gp_pois_regr."""
     rho = pyro.sample("rho", dist.Gamma(25.0, 4.0))
@@ -178,12 +185,13 @@ def diamonds(X: Tensor, Y: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Posterior:
-    """A posterior: its program, the columns that this asks for, its file's name, and what is compared."""
+    """A posterior: program, columns that it asks for, name of its file, and latents that follow from others."""
 
     program: Callable[..., None]
     columns: tuple[str, ...]
     data: str
     model: str
+    derived: Callable[[Draws], Draws] = lambda draws: {}
 
     def read_columns(self, root: Path) -> dict[str, Tensor]:
         """The data, numbers that are no columns repeated for each row."""
@@ -192,7 +200,7 @@ class Posterior:
         rows = max(len(value) for value in values if value.dim())
         return {name: v if v.dim() else v.expand(rows) for name, v in zip(self.columns, values, strict=True)}
 
-    def read_draws(self, root: Path) -> dict[str, np.ndarray[Any, Any]]:
+    def read_draws(self, root: Path) -> Draws:
         """Reference draws by name, places counted from 0, (draws,)."""
         chains = _unpacked(root, f"{self.data}-{self.model}.draws")
 
@@ -200,7 +208,8 @@ class Posterior:
             site, bracket, place = name.partition("[")
             return f"{site}[{int(place[:-1]) - 1}]" if bracket else site
 
-        return {counted(name): np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
+        draws = {counted(name): np.concatenate([chain[name] for chain in chains]) for name in chains[0]}
+        return draws | self.derived(draws)
 
 
 def _unpacked(root: Path, name: str) -> Any:
@@ -231,7 +240,7 @@ POSTERIORS = {
     "kilpisjarvi": Posterior(temperatures, *SUMMERS),
     "eight schools": Posterior(schools, *SCHOOLS),
     "eight schools, centered": Posterior(centered_schools, *SCHOOLS),
-    "mixture": Posterior(mixture, ("y",), "low_dim_gauss_mix", "low_dim_gauss_mix"),
+    "mixture": Posterior(mixture, ("y",), "low_dim_gauss_mix", "low_dim_gauss_mix", middle_and_distance),
     "gp": Posterior(counts, ("x", "k"), "gp_pois_regr", "gp_pois_regr"),
     "diamonds": Posterior(diamonds, ("X", "Y"), "diamonds", "diamonds"),
 }

@@ -29,6 +29,9 @@ _COMPARED = 3
 _MOST, _ROWS = 1000, 2**16
 """Draws of one vectorized run, and rows of all its draws together: a processor's cache holds them."""
 
+_MANY, _ELEMENTS = 4, 2**24
+"""How many times more draws are made where they are cheap, and the rows and numbers of all of them together."""
+
 Draw = tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Tensor]]
 """Values by site, log p(x, z), log q(z), and the values that the guide draws freely."""
 
@@ -107,6 +110,21 @@ class SharedSampler:
     def vectorized(self) -> bool:
         """Whether one run makes several draws."""
         return self._at_once > 1
+
+    def affordable(self, num_samples: int, size: int) -> int:
+        """How many draws take about as long as `num_samples` one by one: up to 4 times as many where they are cheap.
+
+        Args:
+            num_samples: number of draws.
+            size: numbers in a draw.
+
+        Returns:
+            `num_samples`, or more where draws are vectorized over few rows.
+        """
+        if not self.vectorized:
+            return num_samples
+        cheap = min(_ELEMENTS // self._structure.batch.n, _ELEMENTS // (2 * size))
+        return max(num_samples, min(_MANY * num_samples, cheap))
 
     def draw(self, num_samples: int) -> SharedDraws:
         """Further draws from the guide.

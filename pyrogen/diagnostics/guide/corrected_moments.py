@@ -21,8 +21,8 @@ from pyrogen.inference import NoWeights, evaluation_context
 Draws = dict[str, Tensor]
 Functions = Mapping[str, Callable[[Draws], Tensor]]
 
-_PRECISION = 0.015
-"""Standard error of a moment's difference that suffices."""
+_PRECISION, _SMALL = 0.015, 0.15
+"""Standard error of a moment's difference that suffices, and a difference below which none is needed."""
 
 _MAX_LATENTS = 64
 """Number of latents up to which correlations of all pairs are computed."""
@@ -61,14 +61,17 @@ class Moments:
         """Whether more draws would hardly change a verdict.
 
         That is where k-hat is not within its error of the threshold, and, unless it is above, no difference has an
-        error above .015 and a twentieth of itself.
+        error above .015 and a twentieth of itself but those that are surely small, below .15 by three errors.
         """
         if self.weights.undecided[0]:
             return False
         if self.weights.unreliable[0] and not self.weights.sufficient[0]:
             return True
         parts = [self.shift, self.width, *([] if self.dependence is None else [self.dependence])]
-        return all(bool((part.error <= np.maximum(_PRECISION, np.abs(part.value) / 20)).all()) for part in parts)
+        sizes = [np.abs(part.value) for part in parts]
+        known = [part.error <= np.maximum(_PRECISION, size / 20) for part, size in zip(parts, sizes, strict=True)]
+        small = [size + 3 * part.error < _SMALL for part, size in zip(parts, sizes, strict=True)]
+        return all(bool((k | s).all()) for k, s in zip(known, small, strict=True))
 
     def __str__(self) -> str:
         shift, width = np.abs(self.shift.value).max(), self.width.value
@@ -90,7 +93,7 @@ def shared_moments(
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained, with latents that data share.
         data: the training data.
         num_samples: draws S at first, 4,000 by default.
-        max_samples: the most draws; None, the default: no more than `num_samples`.
+        max_samples: the most draws, up to 4 times as many where they are cheap; None, the default: `num_samples`.
         seed: of the draws, 0 by default.
 
     Returns:
@@ -109,8 +112,8 @@ def shared_moments(
         if (drawn.flat == drawn.flat[0]).all():
             name = context.story.name
             raise ValueError(f"{name}: its guide is a point, all its draws are the same: there is no posterior")
-        moments = _moments(drawn)
-        while not moments.precise and (more := min(len(drawn.log_p), (max_samples or 0) - len(drawn.log_p))) > 0:
+        moments, most = _moments(drawn), 0 if max_samples is None else sampler.affordable(max_samples, len(drawn.names))
+        while not moments.precise and (more := min(len(drawn.log_p), most - len(drawn.log_p))) > 0:
             drawn = SharedDraws.joined([drawn, sampler.draw(more)])
             moments = _moments(drawn)
     return moments
