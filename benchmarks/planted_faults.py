@@ -7,9 +7,10 @@ Probabilistic PCA of eight features and three latents, another for each seed, an
 posterior; or half as wide; twice as wide; shifted by half a standard deviation in each latent; as it was before any
 training; or the best mean-field one of a posterior with strong correlations. Guides whose fault differs by datum, so
 that it cancels when pooled: widths, means, the sign of a correlation, and a second mode of the posterior in 4 % of the
-data (`planted/by_datum.py`). Guides that are right by quadrature, means within .1 standard deviations and standard
-deviations within 15 %, and not exact (`planted/right.py`): AutoNormal and AutoMultivariateNormal on conjugate pairs,
-and trained networks. Of these the checks of the guide alone are run.
+data (`planted/by_datum.py`). Two modes and labels that switch, from four starts (`planted/modes.py`). Guides that are
+right by quadrature, means within .1 standard deviations and standard deviations within 15 %, and not exact
+(`planted/right.py`): AutoNormal and AutoMultivariateNormal on conjugate pairs, and trained networks. Of these the
+checks of the guide alone are run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from planted import by_datum
+from planted import by_datum, modes
 from planted.judging import guide_verdict, judged_guide
 from planted.right import SUBJECTS
 from recording import Row, environment, read, record, table
@@ -103,6 +104,8 @@ FAULTS: dict[str, tuple[Callable[[int], Any], tuple[str, ...]]] = {
     "shifts by datum": (lambda seed: by_datum.Means(seed, shift=0.5), ("shifted",)),
     "correlations by datum": (lambda seed: by_column(by_datum.Sums(), signs(seed)), ("correlations",)),
     "mode missed in 4 % of data": (lambda seed: by_column(by_datum.Squares(), rare(seed)), ("modes",)),
+    "two modes, 4 starts": (modes.two_modes, ("modes",)),
+    "labels that switch, 4 starts": (modes.switching_labels, ("label switching",)),
 }
 """The guide by seed, alone or with data, and what must be said of it, one of these."""
 
@@ -122,9 +125,10 @@ def row(fault: str, seeds: int, budget: str) -> Row:
     for seed in range(seeds):
         found = diagnosed(fault, seed, budget)
         verdicts[found.verdict_on("guide")] += 1
-        kinds.update(found.kinds)
+        told = found.kinds | {finding.kind for finding in found.findings} & {"label switching"}
+        kinds.update(told)
         reasons = set(FAULTS[fault][1])
-        right += bool(reasons & found.kinds) if reasons else found.verdict == "believe"
+        right += bool(reasons & told) if reasons else found.verdict == "believe"
     counted: Row = {"fault": fault, "budget": budget, "seeds": seeds, "right": right}
     counted |= {"verdicts": dict(verdicts), "kinds": dict(kinds.most_common()), "rows": ROWS}
     return counted | {"seconds": time.perf_counter() - start}
