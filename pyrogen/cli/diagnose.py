@@ -25,6 +25,7 @@ from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
 from pyrogen.diagnostics.report.examination import is_image
 from pyrogen.inference import Fit
 from pyrogen.inference.program.rng import seeded
+from pyrogen.inference.restarts import restarts_in
 from pyrogen.messages import printable, writing
 
 _DRAWS = 100
@@ -62,7 +63,8 @@ def diagnose_run(
     with seeded(splits.seed):
         columns, training = splits.test.batch(), splits.train.batch()
     with _progress() as progress:
-        diagnosis = diagnose(run, columns, training=training, budget=budget, seed=seed, progress=progress)
+        runs = [run, *(load_run(other, story, device) for other in restarts_in(directory))]
+        diagnosis = diagnose(runs, columns, training=training, budget=budget, seed=seed, progress=progress)
     of_training = diagnosis.protocol["examined"] == "training data"
     pictures = _pictures(run, diagnosis, training)
     _write(folder, {f"{name}.png": png for name, png in pictures.items()})

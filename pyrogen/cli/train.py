@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,7 +28,7 @@ from pyrogen.cli.parsing import parse_objective, parse_pairs
 from pyrogen.cli.training_summary import say_what_is_next, summarize
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
-from pyrogen.inference import Fit, RunDirectory, adam, fit
+from pyrogen.inference import Fit, RunDirectory, adam, fit, fit_restarts
 from pyrogen.inference.program.input_checks import resolve_device
 from pyrogen.inference.program.rng import seeded
 from pyrogen.messages import printable
@@ -74,6 +75,9 @@ ClipNorm = Annotated[float | None, typer.Option(min=0, callback=_positive, help=
 Decay = Annotated[
     float | None, typer.Option(min=0, max=1, callback=_between, help="Decay of averaged weights, such as 0.999.")
 ]
+Restarts = Annotated[
+    int, typer.Option(min=1, metavar="R", help="Runs from several starts; further ones in DIR/restart_2, ...")
+]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float64"] | None,
     typer.Option(help="Precision of the computation.", show_default="float32"),
@@ -94,6 +98,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, metavar="B", help="Rows in a step.")] = None,
     lr: LearningRate = None,
     objective: Annotated[str | None, typer.Option(metavar="O", help="elbo, meanfield, beta=4, iwae=50, ...")] = None,
+    restarts: Restarts = 1,
     seed: Seed = 0,
     device: Device = "auto",
     setting: Settings = None,
@@ -113,15 +118,14 @@ def train(
     entry, settings = find(name), parse_pairs("--set", setting or [])
     raw = _read(data, data_dir, download, device)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
-    story = _build(entry, settings, raw, seed)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
-    callbacks = [_strip(story, splits, out)] if options.pop("strip", False) else []
+    callbacks = [_strip(_build(entry, settings, raw, seed), splits, out)] if options.pop("strip", False) else []
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
-    options |= {"progress": not no_progress, "callbacks": callbacks}
-    run = fit(story, columns, validation=splits.validation, **options)
-    summarize(run, splits, out, epochs_before)
-    _check_divergence(run, columns, options, lambda: _build(entry, settings, raw, seed))
+    options |= {"progress": not no_progress, "callbacks": callbacks, "validation": splits.validation}
+    run, *others = fit_restarts(_builder(entry, settings, raw, seed), columns, restarts, **options)
+    summarize([run, *others], splits, out, epochs_before)
+    _check_divergence(run, columns, options, _builder(entry, settings, raw, seed))
     if epochs_before != len(run.history):
         say_what_is_next(run, splits, out, name, from_file=not is_known(data))
 
@@ -161,6 +165,12 @@ def _build(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> St
     from_data["symbols"] = None if raw.alphabet is None else len(raw.alphabet)
     with seeded(seed):
         return entry.make(settings, **from_data, missing_labels=_has_missing_labels(raw), total=raw.train.rows)
+
+
+def _builder(entry: Entry, settings: dict[str, Any], raw: Splits, seed: int) -> Callable[[], Story]:
+    """A function that makes another story at each call, with the next seed."""
+    seeds = itertools.count(seed)
+    return lambda: _build(entry, settings, raw, next(seeds))
 
 
 def _prepare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,23 @@ from pyrogen.adversarial import detect_failures
 from pyrogen.cli.convergence import describe_convergence
 from pyrogen.data import Splits
 from pyrogen.inference import Fit, active_units
+from pyrogen.inference.restarts import restart_folder
 from pyrogen.messages import printable
 
 _ACTIVITY_ROWS = 1000
 
 
-def summarize(run: Fit, splits: Splits, out: Path, epochs_before: int | None) -> None:
+def summarize(runs: Sequence[Fit], splits: Splits, out: Path, epochs_before: int | None) -> None:
     """Print what was trained, with which result; `epochs_before`: those of the run where it was finished before.
 
     Args:
-        run: the run.
-        splits: its data.
-        out: the run directory.
+        runs: the run, and further ones from other starts.
+        splits: their data.
+        out: the directory of the first.
         epochs_before: epochs of a finished run that was resumed; None of any other.
     """
+    run = runs[0]
+    _compare_restarts(runs, splits, out)
     no_steps = run.story.unsupported.get("steps")
     if epochs_before == len(run.history):
         taken = f"after {_count(epochs_before, 'epoch')}; --epochs or --steps may be raised"
@@ -117,3 +120,17 @@ def _step_mode(run: Fit) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _compare_restarts(runs: Sequence[Fit], splits: Splits, out: Path) -> None:
+    """Print the ELBO of several starts, on validation data where there are some, and which is best."""
+    if len(runs) < 2 or not runs[0].history:
+        return
+    elbos = [
+        run.history[run.best_epoch - 1]["validation_elbo"] if run.best_epoch else run.history[-1]["train_elbo"]
+        for run in runs
+    ]
+    best = max(range(len(runs)), key=elbos.__getitem__)
+    listed = ", ".join(f"{elbo - splits.log_scale:.2f}" for elbo in elbos)
+    kind = "validation ELBO" if runs[0].best_epoch else "ELBO of the last epoch"
+    print(printable(f"{len(runs)} starts, {kind} {listed} nats per datum: the best is {restart_folder(out, best)}"))

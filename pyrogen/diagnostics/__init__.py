@@ -9,8 +9,9 @@ from pyrogen.diagnostics.elbo.gradient_snr import GradientNoise, gradient_noise
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Expectation, Moments, corrected_expectations, shared_moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights, khat_threshold
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights
 from pyrogen.diagnostics.guide.inference_gaps import InferenceGaps, inference_gaps
+from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
 from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts

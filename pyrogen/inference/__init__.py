@@ -14,6 +14,7 @@ from pyrogen.inference.prediction.imputation import Imputation, impute
 from pyrogen.inference.prediction.predictive import posterior, posterior_predictive, prior, prior_predictive
 from pyrogen.inference.program.evaluation_context import EvaluationContext, evaluation_context
 from pyrogen.inference.program.row_log_weights import NoWeights
+from pyrogen.inference.restarts import fit_restarts
 from pyrogen.inference.svi.pyro_svi import SVI
 from pyrogen.inference.training.callbacks import TensorBoard
 from pyrogen.inference.training.result import Fit
@@ -42,6 +43,7 @@ __all__ = [
     "encode",
     "evaluation_context",
     "fit",
+    "fit_restarts",
     "held_out_elbo",
     "impute",
     "log_likelihood",

@@ -209,3 +209,18 @@ def test_a_file_may_hold_what_python_files_hold(call, tmp_path, own, bars):
         f"from __future__ import annotations\nfrom dataclasses import dataclass\n{own.read_text()}\n{settings}"
     )
     assert call("train", f"{path}:Classes", "--data", bars, "--steps", 1, "--out", tmp_path / "run").status == 0
+
+
+def test_restarts_are_kept_resumed_and_compared(call, tmp_path, own):
+    out = tmp_path / "run"
+    given = ("train", f"{own}:Location", "--data", "linear_gaussian", "--epochs", 2, "--out", out)
+    trained = call(*given, "--restarts", 2)
+    assert trained.status == 0
+    assert "2 starts, validation ELBO" in trained.out
+    assert (out / "restart_2" / "weights.safetensors").exists()
+    kept = (out / "restart_2" / "weights.safetensors").read_bytes()
+    resumed = call(*given, "--restarts", 3, "--resume")
+    assert resumed.status == 0
+    assert "3 starts" in resumed.out
+    assert (out / "restart_2" / "weights.safetensors").read_bytes() == kept
+    assert call("train", "vae", "--data", "digits", "--restarts", 0, "--out", tmp_path / "none").status != 0

@@ -12,13 +12,17 @@ import torch
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import collect_draws, draw_row_blocks, joint_log_weights
-from pyrogen.diagnostics.core.row_blocks import require_training_rows
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
+from pyrogen.diagnostics.core.posterior_draws import draw_row_blocks
+from pyrogen.diagnostics.core.shared_draws import SharedDraws, SharedSampler
+from pyrogen.diagnostics.guide.importance import ImportanceWeights
+from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
 from pyrogen.inference import NoWeights, evaluation_context
 
 Draws = dict[str, Tensor]
 Functions = Mapping[str, Callable[[Draws], Tensor]]
+
+_PRECISION, _SMALL = 0.015, 0.15
+"""Standard error of a moment's difference that suffices, and a difference below which none is needed."""
 
 _MAX_LATENTS = 64
 """Number of latents up to which correlations of all pairs are computed."""
@@ -52,6 +56,23 @@ class Moments:
         sd = self.guide.std(0)
         return self.guide.mean(0) + self.shift.value * sd, sd / (1 + self.width.value)
 
+    @property
+    def precise(self) -> bool:
+        """Whether more draws would hardly change a verdict.
+
+        That is where k-hat is not within its error of the threshold, and, unless it is above, no difference has an
+        error above .015 and a twentieth of itself but those that are surely small, below .15 by three errors.
+        """
+        if self.weights.undecided[0]:
+            return False
+        if self.weights.unreliable[0] and not self.weights.sufficient[0]:
+            return True
+        parts = [self.shift, self.width, *([] if self.dependence is None else [self.dependence])]
+        sizes = [np.abs(part.value) for part in parts]
+        known = [part.error <= np.maximum(_PRECISION, size / 20) for part, size in zip(parts, sizes, strict=True)]
+        small = [size + 3 * part.error < _SMALL for part, size in zip(parts, sizes, strict=True)]
+        return all(bool((k | s).all()) for k, s in zip(known, small, strict=True))
+
     def __str__(self) -> str:
         shift, width = np.abs(self.shift.value).max(), self.width.value
         return (
@@ -60,16 +81,19 @@ class Moments:
         )
 
 
-def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int = 0) -> Moments:
+def shared_moments(
+    fitted: Any, data: Any, num_samples: int = 4000, *, max_samples: int | None = None, seed: int = 0
+) -> Moments:
     """Compare the guide's moments with those under Pareto smoothed weights p(x, z) / q(z) of its draws.
 
     Where k-hat is above its threshold, the differences are lower bounds: the guide has no draws in parts of the
-    posterior.
+    posterior. Draws are doubled until `Moments.precise`, or until there are `max_samples`.
 
     Args:
         fitted: a `Fit`, a story, or a pair of Pyro functions that stock SVI trained, with latents that data share.
         data: the training data.
-        num_samples: draws S, 4,000 by default.
+        num_samples: draws S at first, 4,000 by default.
+        max_samples: the most draws, up to 4 times as many where they are cheap; None, the default: `num_samples`.
         seed: of the draws, 0 by default.
 
     Returns:
@@ -83,23 +107,22 @@ def shared_moments(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int
         Yao, Vehtari, Simpson, Gelman 2018, arXiv:1802.02538.
     """
     with evaluation_context(fitted, seed) as context:
-        story, batch = context.story, context.batch(data)
-        require_training_rows(story, batch)
-        arrays = collect_draws(story, batch, {"posterior", "sample_stats"}, num_samples)
-    log_weights = joint_log_weights(arrays)
-    if log_weights is None or "posterior" not in arrays.groups:
-        raise ValueError(f"{story.name}: no draw has a weight of all latents together")
-    sites = {name: variable.values[0] for name, variable in arrays.groups["posterior"].items()}
-    if all((draws == draws[0]).all() for draws in sites.values()):
-        raise ValueError(f"{story.name}: its guide is a point, all its draws are the same: there is no posterior")
-    return _moments(sites, ImportanceWeights(log_weights))
+        sampler = SharedSampler(context.story, context.batch(data))
+        drawn = sampler.draw(num_samples)
+        if (drawn.flat == drawn.flat[0]).all():
+            name = context.story.name
+            raise ValueError(f"{name}: its guide is a point, all its draws are the same: there is no posterior")
+        moments, most = _moments(drawn), 0 if max_samples is None else sampler.affordable(max_samples, len(drawn.names))
+        while not moments.precise and (more := min(len(drawn.log_p), most - len(drawn.log_p))) > 0:
+            drawn = SharedDraws.joined([drawn, sampler.draw(more)])
+            moments = _moments(drawn)
+    return moments
 
 
-def _moments(sites: dict[str, Array], weights: ImportanceWeights) -> Moments:
-    names = [f"{name}{list(i) if i else ''}" for name, draws in sites.items() for i in np.ndindex(draws.shape[1:])]
-    draws = np.concatenate([site.reshape(len(site), -1) for site in sites.values()], 1).astype(np.float64)
+def _moments(drawn: SharedDraws) -> Moments:
+    weights, draws = ImportanceWeights(drawn.log_weights), drawn.flat
     varies = draws.std(0) > 0
-    draws, names = draws[:, varies], list(itertools.compress(names, varies))
+    draws, names = draws[:, varies], list(itertools.compress(drawn.names, varies))
     w = np.exp(pareto_smooth(weights.log_weights)[0])
     z = (draws - draws.mean(0)) / draws.std(0)
     shift = change_of_mean(w, z)

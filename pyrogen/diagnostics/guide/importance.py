@@ -12,15 +12,21 @@ import numpy as np
 
 from pyrogen.diagnostics.core.datatree import Variable
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
-from pyrogen.diagnostics.core.row_blocks import require_training_rows
+from pyrogen.diagnostics.core.shared_draws import SharedSampler
+from pyrogen.diagnostics.guide.pareto_smoothing import (
+    MIN_DRAWS,
+    khat_threshold,
+    pareto_smooth,
+    relative_weights,
+    tail_size,
+)
 from pyrogen.inference import NoWeights, evaluation_context, log_weights
-
-_MIN_DRAWS = 25
-"""Draws from which there are the five largest weights that a Pareto tail is fitted to."""
 
 _NEARLY_ALL, _HARDLY_ANY = 0.9, 0.02
 """Relative ESS above, and nats of the gap below, which weights hardly vary."""
+
+_ENOUGH = 0.5
+"""Relative ESS above which weighted moments are judged whatever the k-hat."""
 
 _ESS_BATCH = 500
 """Draws in a batch of `typical_ess`."""
@@ -56,14 +62,13 @@ def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed:
     """
     try:
         return ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
-    except NoWeights:
+    except NoWeights as refusal:
         with evaluation_context(fitted, seed) as context:
-            batch = context.batch(data)
-            joint = joint_log_weights(collect_draws(context.story, batch, {"sample_stats"}, num_samples))
-        if joint is None:
-            raise
-        require_training_rows(context.story, batch)
-    return ImportanceWeights(joint)
+            try:
+                sampler = SharedSampler(context.story, context.batch(data))
+            except NoWeights:
+                raise refusal from None
+            return ImportanceWeights(sampler.draw(num_samples).log_weights)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class ImportanceWeights:
     @functools.cached_property
     def ess(self) -> Array:
         """Effective number of draws (sum w)^2 / sum w^2 by datum, (N,): of S, the share 1 / (1 + chi-square)."""
-        relative = _relative(self.log_weights)
+        relative = relative_weights(self.log_weights)
         with np.errstate(invalid="ignore"):
             return np.asarray(relative.sum(0) ** 2 / (relative**2).sum(0))
 
@@ -118,6 +123,15 @@ class ImportanceWeights:
         """Pareto k-hat by datum, (N,): see `pareto_smooth`. Above `threshold` the weights are unreliable."""
         chunks = np.array_split(self.log_weights, 1 + self.log_weights.size // _CHUNK, axis=1)
         return np.concatenate([pareto_smooth(chunk)[1] for chunk in chunks])
+
+    @property
+    def khat_error(self) -> Array:
+        """Standard error of k-hat by datum, (1 + k) over the root of the number of draws in the tail, (N,).
+
+        That of the maximum likelihood estimate of a generalized Pareto shape (Smith 1987, Annals of Statistics 15(3));
+        nan where k-hat is not finite.
+        """
+        return np.where(np.isfinite(self.khat), (1 + self.khat) / math.sqrt(tail_size(self.num_samples)), np.nan)
 
     @property
     def threshold(self) -> float:
@@ -133,7 +147,7 @@ class ImportanceWeights:
         """
         with np.errstate(invalid="ignore"):  # weights that all vanish
             gap = self.log_likelihood.value - self.elbo.value
-        enough = self.num_samples >= _MIN_DRAWS
+        enough = self.num_samples >= MIN_DRAWS
         return np.asarray((self.ess > _NEARLY_ALL * self.num_samples) & (gap < _HARDLY_ANY) & enough)
 
     @property
@@ -149,6 +163,17 @@ class ImportanceWeights:
         """
         batches = np.array_split(self.log_weights, max(1, self.num_samples // _ESS_BATCH))
         return np.asarray(np.median([ImportanceWeights(b).ess / len(b) for b in batches], 0))
+
+    @property
+    def sufficient(self) -> Array:
+        """Whether `typical_ess` is above 1/2, (N,): weighted moments are then as good as those of half of the draws."""
+        return np.asarray(self.typical_ess > _ENOUGH)
+
+    @property
+    def undecided(self) -> Array:
+        """Whether k-hat counts, and is within two standard errors of its threshold, (N,)."""
+        near = np.abs(self.khat - self.threshold) < 2 * self.khat_error
+        return near & ~self.negligible & ~self.sufficient
 
     def bound(self, k: int) -> Estimates:
         r"""The k-draw bound $L_k = E \log \frac1k \sum_{j \le k} w_j$ by datum, (N,) in nats; the ELBO at k = 1.
@@ -181,53 +206,6 @@ class ImportanceWeights:
         )
 
 
-def khat_threshold(num_samples: int) -> float:
-    """The k-hat above which importance weights are unreliable: min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024).
-
-    Args:
-        num_samples: draws S.
-
-    Returns:
-        The threshold; -inf for one draw.
-    """
-    return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf
-
-
-def pareto_smooth(log_weights: Array) -> tuple[Array, Array]:
-    """Pareto smoothed importance sampling (PSIS) of each datum.
-
-    The largest weights of each datum are fitted by a generalized Pareto distribution, of which k is the shape: 1/k
-    moments of the weights are finite. For a Gaussian posterior with covariance S and a Gaussian guide with covariance
-    B, k = 1 - lambda_min(S^-1 B).
-
-    k-hat is -inf where the largest weights are all the same to rounding, as under an exact guide: nothing is fitted,
-    and nothing is wrong. It is inf where so few draws hold all the weight that the others vanish beside them; and nan
-    where there are fewer than 25 draws, or ties that leave no tail to fit. Weights are then as they were; nan where all
-    of them vanish.
-
-    Args:
-        log_weights: (S, N) in nats.
-
-    Returns:
-        Smoothed log weights (S, N), normalized over draws, and k-hat (N,).
-    """
-    from arviz_stats.base.array import array_stats
-
-    raw = np.asarray(log_weights)
-    rounding = 32 * (np.finfo(raw.dtype).eps if raw.dtype.kind == "f" else 0.0)
-    weights = raw.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        normalized = weights - weights.max(0) - np.log(_relative(weights).sum(0))
-    if len(weights) < _MIN_DRAWS:
-        return normalized, np.full(weights.shape[1], np.nan)
-    khat, fit = _without_fit(weights, rounding)
-    with np.errstate(all="ignore"):
-        # The logs of ratios whose inverses are the weights: of -log w, not of log w.
-        smooth, khat[fit] = array_stats.psislw(-weights[:, fit].T)
-    normalized[:, fit] = smooth.T
-    return normalized, khat
-
-
 def summarize_log_weights(log_weight: Variable) -> dict[str, Variable]:
     """ELBO, log p(x), their errors, ESS and k-hat of each datum.
 
@@ -255,30 +233,9 @@ _SUMMARY = {
 """What `importance_summary` holds of `ImportanceWeights`."""
 
 
-def _without_fit(weights: Array, rounding: float) -> tuple[Array, Array]:
-    """K-hat of data without a tail to fit, (N,), and whether there is one, (N,)."""
-    draws = len(weights)
-    tail = int(3 * math.sqrt(draws)) if draws > 225 else draws // 5  # Vehtari et al. 2024
-    ranks = draws - tail - 1, draws - tail, draws - tail - 1 + int(tail / 4 + 0.5), draws - 1
-    cutoff, least, quartile, top = np.partition(weights, ranks, 0)[list(ranks)]
-    with np.errstate(invalid="ignore"):
-        constant = top - least <= rounding * np.maximum(1, np.abs(top))
-        vanishing = (np.exp(quartile - top) == 0) | np.isneginf(top)
-        tied = quartile == cutoff  # the fit divides by the excess of the tail's first quartile
-    khat = np.select([constant, vanishing, tied], [-np.inf, np.inf, np.nan])
-    return khat, ~(constant | vanishing | tied)
-
-
-def _relative(log_weights: Array) -> Array:
-    """Weights relative to the largest of each datum, in double precision."""
-    weights = np.asarray(log_weights, dtype=np.float64)
-    top = weights.max(0)
-    return np.asarray(np.exp(weights - np.where(np.isneginf(top), 0.0, top)))
-
-
 def _log_mean(log_weights: Array) -> Estimates:
     """Log of the mean weight of each datum; its error by the delta method."""
-    relative, k = _relative(log_weights), len(log_weights)
+    relative, k = relative_weights(log_weights), len(log_weights)
     top = np.max(log_weights, 0).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = relative.mean(0)

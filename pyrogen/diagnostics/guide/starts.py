@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array
-from pyrogen.diagnostics.core.posterior_draws import collect_draws
-from pyrogen.diagnostics.core.row_blocks import require_training_rows
+from pyrogen.diagnostics.core.shared_draws import SharedDraws, SharedSampler
 from pyrogen.inference import evaluation_context
+
+_NATS = 10.0
+"""How far the ELBO of a mode that matters may be below that of the best."""
 
 _MAX_LABELS = 6
 """Labels of which all permutations are tried."""
@@ -27,6 +29,7 @@ class Starts:
         means: (R, K).
         sds: (R, K) standard deviations.
         log_joint: (R,) mean of log p(x, z) over a guide's draws, in nats.
+        elbo: (R,) of all data, in nats.
         relabelled: (R, R) largest distance of two fits after the best permutation of labels, as `distances`.
     """
 
@@ -34,12 +37,30 @@ class Starts:
     means: Array
     sds: Array
     log_joint: Array
+    elbo: Array
     relabelled: Array
 
     @property
     def distances(self) -> Array:
         """The largest distance of two fits' means, in their root mean square standard deviation, (R, R)."""
         return _distances(self.means[:, None], self.means[None], self.sds[:, None], self.sds[None])
+
+    @property
+    def relevant(self) -> Array:
+        """Starts whose ELBO is within 10 nats of the best, (R,): the mass of the others is some exp(-10) of theirs."""
+        return np.asarray(self.elbo > self.elbo.max() - _NATS)
+
+    def among(self, kept: Array) -> Starts:
+        """Some of the starts.
+
+        Args:
+            kept: which, (R,) bool.
+
+        Returns:
+            These alone.
+        """
+        means, sds, log_joint, elbo = (array[kept] for array in (self.means, self.sds, self.log_joint, self.elbo))
+        return Starts(self.names, means, sds, log_joint, elbo, self.relabelled[np.ix_(kept, kept)])
 
     @property
     def farthest(self) -> str:
@@ -71,24 +92,19 @@ def compare_starts(runs: Sequence[Any], data: Any, num_samples: int = 1000, *, s
     """
     if len(runs) < 2:
         raise ValueError(f"expected at least two runs to compare, got {len(runs)}")
-    sites: list[dict[str, Array]] = []
-    joint: list[float] = []
+    drawn: list[SharedDraws] = []
     for run in runs:
         with evaluation_context(run, seed) as context:
-            batch = context.batch(data)
-            require_training_rows(context.story, batch)
-            arrays = collect_draws(context.story, batch, {"posterior", "sample_stats"}, num_samples)
-        if not {"posterior", "sample_stats"} <= set(arrays.groups):
-            raise ValueError(f"{context.story.name}: no draw has a density of all latents together")
-        sites.append({name: v.values[0].astype(np.float64) for name, v in arrays.groups["posterior"].items()})
-        joint.append(float(arrays.groups["sample_stats"]["lp"].values[0].mean()))
+            drawn.append(SharedSampler(context.story, context.batch(data)).draw(num_samples))
+    sites = [one.values for one in drawn]
     if len({tuple((name, draws.shape) for name, draws in one.items()) for one in sites}) > 1:
         raise ValueError("the runs have different latents: compare fits of one model")
-    names = [f"{name}{list(i) if i else ''}" for name, draws in sites[0].items() for i in np.ndindex(draws.shape[1:])]
     means, sds = ([{n: getattr(d, of)(0) for n, d in one.items()} for one in sites] for of in ("mean", "std"))
     flat_means, flat_sds = (np.stack([_flat(one) for one in part]) for part in (means, sds))
     pairs = [[_relabelled(means[i], means[j], sds[i], sds[j]) for j in range(len(runs))] for i in range(len(runs))]
-    return Starts(tuple(names), flat_means, flat_sds, np.asarray(joint), np.asarray(pairs))
+    joint = np.array([one.log_p.mean() for one in drawn])
+    elbo = np.array([one.log_weights.mean() for one in drawn])
+    return Starts(drawn[0].names, flat_means, flat_sds, joint, elbo, np.asarray(pairs))
 
 
 def _flat(sites: dict[str, Array]) -> Array:

@@ -12,7 +12,8 @@ from pyrogen.diagnostics.core.datatree import UNDIVIDED
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
 from pyrogen.diagnostics.core.program_structure import analyze_program
-from pyrogen.diagnostics.guide.importance import ImportanceWeights, khat_threshold, pareto_smooth
+from pyrogen.diagnostics.guide.importance import ImportanceWeights
+from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
 from pyrogen.inference import evaluation_context, log_likelihood, log_weights
 from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside

@@ -7,16 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrogen.diagnostics.core.estimates import Estimates
-from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
 from pyrogen.diagnostics.core.program_structure import analyze_program
-from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks, select_rows
-from pyrogen.diagnostics.elbo.decomposition import require_local_latents
+from pyrogen.diagnostics.core.row_blocks import select_rows
+from pyrogen.diagnostics.guide.missed_modes import prior_log_likelihoods
 from pyrogen.inference import evaluation_context
-from pyrogen.inference.prediction.latent_points import FixedLatents
 from pyrogen.story import Batch
 
 _BATCH_SIZE = 50
@@ -77,18 +74,4 @@ def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0)
         >>> bool(prior_elbo(story, x).mean().value < float(story.log_prob(x).detach().mean()))
         True
     """
-    estimates = []
-    with evaluation_context(fitted, seed) as context:
-        story = context.story
-        for block in analyze_row_blocks(story, context.batch(data), num_samples):
-            require_local_latents(block, story.name)
-            runs: list[Tensor] = []
-            while sum(map(len, runs)) < num_samples:
-                prior = block.trace_prior()
-                latents = {name: prior.nodes[name]["value"] for name in block.latents}
-                model: Any = poutine.trace(FixedLatents(latents)(block.model)).get_trace(block.batch)
-                compute_unscaled_log_prob(model)
-                sites = [log_prob_by_row(model.nodes[name]["log_prob"], block.plate) for name in block.row_terms]
-                runs.append(block.split_draws(torch.stack(sites).sum(0), [block.plate.name]))
-            estimates.append(Estimates.of_draws(torch.cat(runs)[:num_samples].double().cpu().numpy()))
-    return Estimates.joined(estimates)
+    return Estimates.of_draws(prior_log_likelihoods(fitted, data, num_samples, seed=seed))

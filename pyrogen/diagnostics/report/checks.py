@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     guide.PRIOR_ELBO,
     moments.CALIBRATION,
     moments.DATUM_MOMENTS,
+    moments.MISSED_MODES,
     guide.INFERENCE_GAPS,
     moments.SHARED_MOMENTS,
     moments.STARTS,
@@ -143,8 +144,11 @@ def _scope(examination: Examination, assessment: Assessment, skipped: Mapping[st
         yield Finding("untested", "guide", "caution", message, remedy)
     elif examination.kind == "shared" and not examination.starts and assessment.metrics:
         message = "one start was examined: a mode of the posterior that it never visited would not be seen"
-        remedy = "compare several, diagnose([run, fit(...), ...], data), from other initial values"
+        remedy = "compare several: pyrogen train ... --restarts 4, or diagnose(fit_restarts(build, data, 4), data)"
         yield Finding("one start", "guide", None, message, remedy)
+    elif examination.kind == "local" and "missed_modes" in skipped and assessment.metrics:
+        message = f"modes that the guide never visits were not searched for ({skipped['missed_modes']})"
+        yield Finding("one start", "guide", None, message, "compare with MCMC (sample_reference) on a few data")
     judged = [key for key, m in assessment.metrics.items() if m.part == "guide" and m.verdict and key != "elbo_rise"]
     if examination.kind in ("local", "shared") and not examination.point and not judged:
         why = next(iter(skipped.values()), "no check applies to it")

@@ -35,7 +35,8 @@ class Budget:
         simulations: simulated data for calibration.
         ranked: draws among which each true latent is ranked.
         refined: number of data whose posteriors are optimized separately; 0: none.
-        shared_draws: draws of latents that data share.
+        shared_draws: draws of latents that data share, at first.
+        max_shared_draws: the most of them, where fewer leave a verdict undecided.
         replications: replicated data sets for predictive checks.
         samples: samples for sample quality, of stories without a density.
         seconds: time limit for drawing samples, for models that are slow to draw from.
@@ -47,15 +48,16 @@ class Budget:
     ranked: int
     refined: int
     shared_draws: int
+    max_shared_draws: int
     replications: int
     samples: int
     seconds: float
 
 
 BUDGETS = {
-    "quick": Budget(200, 400, 500, 49, 0, 1000, 50, 200, 20),
-    "standard": Budget(500, 1000, 1000, 99, 100, 4000, 200, 1000, 60),
-    "thorough": Budget(2000, 2000, 4000, 199, 500, 20_000, 500, 5000, 600),
+    "quick": Budget(200, 400, 500, 49, 0, 1000, 8000, 50, 200, 20),
+    "standard": Budget(500, 1000, 1000, 99, 100, 4000, 32_000, 200, 1000, 60),
+    "thorough": Budget(2000, 2000, 4000, 199, 500, 20_000, 200_000, 500, 5000, 600),
 }
 
 
@@ -117,6 +119,18 @@ class Examination:
             sites, plate = model.nodes, structure.plate
             self.point = is_point(guide.nodes.values())
             self.mixed = plate is not None and any(inside(sites[name], plate.name) for name in structure.latents)
+
+    def choose_rows(self, count: int) -> Batch:
+        """A random choice of the data.
+
+        Args:
+            count: number of rows to choose.
+
+        Returns:
+            The rows; all data where there are no more.
+        """
+        with evaluation_context(self.fitted, self.seed) as context:
+            return random_rows(context.batch(self.training if self.of_training else self.data), count)
 
     def require_amortized(self) -> None:
         """Refuse a guide that has parameters for the examined rows alone.

@@ -211,7 +211,10 @@ def _judge_leave_one_out(assessment: Assessment, e: Examination, result: LeaveOn
     share, count = float(result.unreliable.mean()), int(result.unreliable.sum())
     khat = f"a leave-one-out Pareto k-hat above {result.threshold:.2f}"
     assessment.report("loo_high_khat_share", share, math.nan, f"share of {e.noun} with {khat}")
-    if share:
+    if share and (cause := assessment.fault_of_guide()):
+        message = f"leave-one-out cannot be read, {count} of {len(result.khat)} {e.noun} have {khat}, because {cause}"
+        assessment.find("leave-one-out", None, message, "improve the guide first, then look for influential data")
+    elif share:
         message = f"{count} of {len(result.khat)} {e.noun} have {khat}: they influence the posterior strongly"
         remedy = "inspect them, and refit without each to estimate its predictive density"
         assessment.find("influential", None, message, remedy)

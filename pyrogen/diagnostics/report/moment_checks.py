@@ -7,10 +7,12 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.diagnostics.core.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights
+from pyrogen.diagnostics.guide.missed_modes import MissedModes, missed_modes, prior_log_likelihoods
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
@@ -19,13 +21,15 @@ from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, cri
 SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 CORRELATION = Bounds(0.2, 0.5)
 NARROW, WIDE = Bounds(0.8, 0.5, above=False), Bounds(1.25, 2.0)  # guide's standard deviation over the posterior's
-ENOUGH = 0.5
-"""ESS over number of draws above which weighted moments are judged whatever the k-hat."""
-
 RMS_SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
 RMS_WIDTH = Bounds(math.log(1.25), math.log(2.0))
 
 APART = Bounds(0.5, 1.0)  # standard deviations
+
+MISSED = Bounds(0.001, 0.5)  # share of data
+
+_MAX_SEARCHED, _SEARCHED_ROWS = 4, 500
+"""Number of latents of a datum up to which modes are searched by draws from the prior, and least number of data."""
 
 LEVEL = 0.8
 """The level of the central intervals whose coverage is judged."""
@@ -36,6 +40,7 @@ WEIGHT_OR_ENRICH = (
     "use importance-weighted expectations (corrected_expectations) where their k-hat is low, or a richer guide"
 )
 TRAIN_LONGER = "train the guide longer, or enlarge its encoder if it has one"
+OTHER_MODES = "use a guide with several modes, such as a mixture or a flow, or remove the symmetry from the model"
 FLEXIBLE_GUIDE = "use a more flexible guide: a full covariance, or a flow"
 
 
@@ -149,41 +154,88 @@ def _judge_datum_moments(assessment: Assessment, e: Examination, moments: DatumM
         low, high = (float(np.quantile(ratio, q)) for q in (0.1, 0.9))
         message = f"the guide's standard deviations of {names[place]} are {low:.2f} to {high:.2f} times the posterior's"
         assessment.find("wide" if low > 1 else "narrow", bad, f"{message} (80% of the {e.noun})", WEIGHT_OR_ENRICH)
+    if moments.rms_dependence is not None:
+        place, value, error = worst(moments.rms_dependence)
+        about = f"|posterior correlation - guide correlation| of two latents, root mean square over {e.noun}"
+        if bad := assessment.judge("datum_correlation", value, error, CORRELATION, about, k * (k - 1) // 2):
+            pair = " and ".join(names[i] for i in divmod(place, k))
+            message = f"the guide misses correlations by {value:.2g} (root mean square over {e.noun}) for {pair}"
+            assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
+
+
+def _missed_modes(e: Examination) -> MissedModes:
+    if "datum_moments" not in e.results:
+        raise ValueError(f"{e.story.name}: the draws of a datum have no weights of their own")
+    if len(e.results["datum_moments"].names) > _MAX_SEARCHED:
+        raise ValueError(f"draws from the prior of more than {_MAX_SEARCHED} latents rarely fit a datum")
+    rows = e.rows if e.fixed_rows else e.choose_rows(max(_SEARCHED_ROWS, e.budget.rows))
+    weights = importance_weights(e.fitted, rows, e.budget.draws, seed=e.seed)
+    return missed_modes(prior_log_likelihoods(e.fitted, rows, e.budget.draws, seed=e.seed), weights)
+
+
+def _judge_missed_modes(assessment: Assessment, e: Examination, found: MissedModes) -> None:
+    """By the share of data for which draws from the prior find more of p(x) than the guide does."""
+    hits, n = int(found.affected.sum()), int(found.compared.sum())
+    if not n:
+        return
+    error = (hits / n - found.least_share(ALPHA)) / critical()  # so that `critical` of them lead to the exact bound
+    about = f"share of {n} {e.noun} whose p(x) by draws from the prior exceeds that by draws from the guide"
+    bad = assessment.judge("missed_mode_share", hits / n, error, MISSED, about)
+    if bad and not {"narrow", "untrained", "correlations", "shifted"} & {f.kind for f in assessment.findings}:
+        ratio = math.exp(float(np.median(found.excess.value[found.affected])))
+        message = f"for {hits / n:.1%} of the {e.noun} the guide misses a mode of the posterior"
+        assessment.find("modes", bad, f"{message}: p(x) is {ratio:.2g} times what its draws give", OTHER_MODES)
 
 
 def _shared_moments(e: Examination) -> Moments:
-    return shared_moments(e.fitted, e.rows, e.budget.shared_draws, seed=e.seed)
+    draws = {"num_samples": e.budget.shared_draws, "max_samples": e.budget.max_shared_draws}
+    return shared_moments(e.fitted, e.rows, **draws, seed=e.seed)
 
 
 def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
     """By joint importance weights of all latents."""
     weights, k = moments.weights, len(moments.names)
-    khat, draws = float(weights.khat[0]), weights.num_samples
+    draws = weights.num_samples
     assessment.report("elbo", *weights.elbo.sum(), "ELBO of all data, nats")
     about = f"log p(x) of all data, importance-weighted estimate, {draws} draws, nats"
     assessment.report("log_likelihood", *weights.log_likelihood.sum(), about)
     about = "effective sample size (ESS) over number of draws"
     assessment.report("relative_ess", float(weights.ess[0] / draws), math.nan, about)
-    # Its own error, (1 + k) over the root of the tail's size, is reported, but a guide must be below the threshold.
-    error = (1 + khat) / math.sqrt(3 * math.sqrt(draws)) if math.isfinite(khat) else math.nan
-    varying = not weights.negligible[0] and float(weights.typical_ess[0]) <= ENOUGH
-    passes = khat <= weights.threshold or not varying
-    verdict: Verdict = "believe" if passes else "caution" if e.mixed else "do not believe"
-    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {draws} draws"
-    if not varying:
-        about += "; not judged where the ESS is above half of the draws"
-    assessment.metrics["khat"] = Metric(khat, error, weights.threshold, verdict, assessment.part, about)
-    if passes:
+    verdict, before = _judge_joint_khat(assessment, e, weights, k), len(assessment.findings)
+    if verdict == "believe" or not e.mixed:
         _judge_moments(assessment, moments)
-    elif e.mixed:
+    if verdict == "caution" and not e.mixed and len(assessment.findings) == before:
+        khat = (
+            f"a Pareto k-hat of {Estimate(float(weights.khat[0]), float(weights.khat_error[0]))} with {draws:,} draws"
+        )
+        message = (
+            f"it is undecided whether importance weights can be relied on: {khat}, threshold {weights.threshold:.2f}"
+        )
+        remedy = 'use more draws, diagnose(..., budget="thorough"), a richer guide, or MCMC (sample_reference)'
+        assessment.find("undecided", verdict, message, remedy)
+
+
+def _judge_joint_khat(assessment: Assessment, e: Examination, weights: ImportanceWeights, k: int) -> Verdict:
+    """Whether the joint weights of k latents can correct the guide, within the error of k-hat."""
+    khat, error, threshold = float(weights.khat[0]), float(weights.khat_error[0]), weights.threshold
+    undecided = bool(weights.undecided[0])
+    counts = bool(weights.unreliable[0] | undecided) and not weights.sufficient[0]
+    verdict: Verdict = "believe" if not counts else "caution" if undecided or e.mixed else "do not believe"
+    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {weights.num_samples} draws"
+    if weights.negligible[0] or weights.sufficient[0]:
+        about += "; not judged where the ESS is above half of the draws"
+    assessment.metrics["khat"] = Metric(khat, error, threshold, verdict, assessment.part, about)
+    if not counts:
+        return verdict
+    if e.mixed:
         # Of many latents the joint weights fail long before the guide of each does.
         message = f"{k} latents, shared ones and those of each datum, are too many for joint importance weights"
         remedy = "marginalize the latents of each datum, or compare with MCMC (sample_reference)"
-        assessment.find("untested", "caution", f"{message} (Pareto k-hat {khat:.2f})", remedy)
-    else:
+        assessment.find("untested", verdict, f"{message} (Pareto k-hat {khat:.2f})", remedy)
+    elif verdict == "do not believe":
         message = f"the guide misses part of the posterior: with a Pareto k-hat of {khat:.2f} weights cannot correct it"
         assessment.find("narrow", verdict, message, "use a richer guide, or MCMC (sample_reference)")
-        _judge_moments(assessment, moments)
+    return verdict
 
 
 def _judge_moments(assessment: Assessment, moments: Moments) -> None:
@@ -210,19 +262,26 @@ def _starts(e: Examination) -> Starts:
 
 
 def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> None:
-    """By the distance of several fits, in standard deviations of their guides."""
-    far, relabelled = float(starts.distances.max()), float(starts.relabelled.max())
-    about = f"largest distance of the means of two of {len(starts.means)} starts, in standard deviations"
+    """By the distance of several fits in standard deviations; those far below the best do not count."""
+    best, relevant = int(starts.elbo.argmax()), starts.relevant
+    if not relevant[0]:
+        nats = starts.elbo[best] - starts.elbo[0]
+        message = f"start {best + 1} found a better mode: its ELBO is {nats:.3g} nats above that of the first"
+        assessment.find("modes", "do not believe", message, f"use start {best + 1} in place of the first")
+    kept = starts.among(relevant)
+    far, relabelled = float(kept.distances.max()), float(kept.relabelled.max())
+    about = f"largest distance of the means of two of {len(kept.means)} starts, in standard deviations"
+    if dropped := int((~relevant).sum()):
+        about += f"; {dropped} more ended with an ELBO more than 10 nats below the best"
     if relabelled <= APART.caution < far:
         assessment.report("distance_of_starts", far, math.nan, f"{about}; {relabelled:.2g} after relabelling")
-        message = f"the {len(starts.means)} starts differ in the order of their labels alone (label switching)"
+        message = f"the {len(kept.means)} starts differ in the order of their labels alone (label switching)"
         remedy = "what does not depend on the labels can be read; order them in the model for what does"
         assessment.find("label switching", None, message, remedy)
     elif bad := assessment.judge("distance_of_starts", far, math.nan, APART, about):
-        nats = np.ptp(starts.log_joint)
         message = (
-            f"the {len(starts.means)} starts ended in different modes: means of {starts.farthest} are {far:.2g} "
-            f"standard deviations apart, log p(x, z) differs by {nats:.2g} nats"
+            f"the {len(kept.means)} starts ended in different modes: means of {kept.farthest} are {far:.2g} "
+            f"standard deviations apart, log p(x, z) differs by {np.ptp(kept.log_joint):.2g} nats"
         )
         remedy = "one guide does not hold them all: use MCMC with several chains, or remove the symmetry"
         assessment.find("modes", bad, message, remedy)
@@ -230,4 +289,5 @@ def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> Non
 
 STARTS = Check("starts", "guide", ("shared",), _starts, _judge_starts, takes_points=True)
 DATUM_MOMENTS = Check("datum_moments", "guide", ("local",), _datum_moments, _judge_datum_moments)
+MISSED_MODES = Check("missed_modes", "guide", ("local",), _missed_modes, _judge_missed_modes)
 SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)

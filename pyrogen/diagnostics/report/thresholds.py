@@ -130,6 +130,20 @@ class Assessment:
         """
         self.findings.append(Finding(kind, self.part, verdict, message, remedy))
 
+    def fault_of_guide(self) -> str | None:
+        """What was found wrong with the guide so far, on which further weights of its draws depend.
+
+        A guide that is believed for the ESS of its weights can have a high k-hat all the same.
+
+        Returns:
+            The message; None where nothing is known.
+        """
+        faults = [f.message for f in self.findings if f.part == "guide" and f.verdict is not None]
+        khat = self.metrics.get("khat")
+        if not faults and khat is not None and khat.threshold is not None and not khat.value <= khat.threshold:
+            faults = [f"the joint importance weights of the guide have a Pareto k-hat of {khat.value:.2f}"]
+        return faults[0] if faults else None
+
 
 def worst(estimates: Estimates, criterion: Array | None = None) -> tuple[int, float, float]:
     """The estimate with the largest value, nan excluded.

@@ -134,7 +134,7 @@ def check_batch_scale(story: Story, recording: Recording, rows: int | None, what
 
 def _row_latent_problem(story: Story, recording: Recording, site: str, plate: Any) -> str | None:
     """Why an AutoGuide would keep a latent of single rows by its place in the batch, or None, and what to do."""
-    guides = [part for part in _guide_parts(story) if isinstance(part, AutoGuide | AutoMessenger)]
+    guides = [part for part in guide_parts(story) if isinstance(part, AutoGuide | AutoMessenger)]
     if not guides:
         return None
     kind = type(guides[0]).__name__
@@ -193,10 +193,18 @@ def is_auto(story: Story) -> bool:
     Returns:
         True if it is, or holds one.
     """
-    return any(isinstance(part, AutoGuide | AutoMessenger) for part in _guide_parts(story))
+    return any(isinstance(part, AutoGuide | AutoMessenger) for part in guide_parts(story))
 
 
-def _guide_parts(story: Story) -> list[Any]:
+def guide_parts(story: Story) -> list[Any]:
+    """The modules of a story, and the guide of a pair, among them any AutoGuide.
+
+    Args:
+        story: the story.
+
+    Returns:
+        The modules and the function.
+    """
     return [*story.all_modules(), getattr(story, "_programs", {}).get("guide")]
 
 

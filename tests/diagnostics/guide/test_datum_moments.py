@@ -81,3 +81,31 @@ def test_weights_that_hardly_vary_are_reliable_whatever_their_tail():
     assert not weights.unreliable.any()
     heavy = ImportanceWeights(1.5 * np.abs(z))
     assert not heavy.negligible.any()
+
+
+class Sums(Story):
+    """x given z ~ N(z_1 + c z_2, .5) for c of -1 or 1: correlations of -c / 1.25 that a mean-field guide lacks."""
+
+    def model(self, x, c, n):
+        with pyro.plate("data", n):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z[..., 0] + c * z[..., 1], 0.5), obs=x)
+
+    def guide(self, x, c, n):
+        mean = x[:, None] * torch.stack([torch.ones_like(c), c], -1) / 2.25
+        with pyro.plate("data", n):
+            pyro.sample("z", dist.Normal(mean, 0.5).to_event(1))
+
+
+def test_correlations_whose_sign_depends_on_the_datum():
+    torch.manual_seed(0)
+    c = torch.randint(0, 2, (300,)) * 2.0 - 1
+    rows = {"x": Sums().model(None, c, 300), "c": c}
+    moments = datum_moments(Sums(), rows, 4000)
+    assert abs(float(moments.dependence.value[:, 0, 1].mean())) < 0.1
+    assert float(moments.rms_dependence.value[0, 1]) == pytest.approx(0.8, rel=0.15)
+    assert "correlations" in diagnose(Sums(), rows, budget="quick").kinds
+
+
+def test_one_latent_has_no_correlations():
+    assert datum_moments(Conjugate(), data(20), 100).dependence is None

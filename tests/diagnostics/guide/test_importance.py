@@ -17,7 +17,7 @@ from pyrogen.diagnostics import (
     khat_threshold,
     to_datatree,
 )
-from pyrogen.diagnostics.guide.importance import pareto_smooth
+from pyrogen.diagnostics.guide.pareto_smoothing import pareto_smooth
 from pyrogen.models import PPCA
 from tests.helpers.linear_gaussian import chi_square, pareto_k, ppca, scaled
 from tests.helpers.statistics import assert_within
@@ -198,3 +198,21 @@ def test_a_single_draw_has_no_errors():
     assert np.isnan(weights.elbo.error).all()
     assert np.isnan(weights.khat).all()
     np.testing.assert_allclose(weights.log_likelihood.value, weights.elbo.value)
+
+
+@pytest.mark.parametrize("k", [0.3, 0.7, 1.4])
+def test_k_hat_is_undecided_within_two_errors_of_its_threshold(k, seed):
+    """Pareto weights of shape k."""
+    u = np.random.default_rng(seed).uniform(size=(4000, 1))
+    weights = ImportanceWeights(-k * np.log(u))
+    assert float(weights.khat_error[0]) == pytest.approx((1 + weights.khat[0]) / np.sqrt(189), rel=1e-6)
+    assert bool(weights.undecided[0]) == (k == 0.7)
+
+
+def test_k_hat_that_does_not_count_is_not_undecided():
+    """A tail of shape .7 that holds 1 % of all weight."""
+    u = np.random.default_rng(0).uniform(size=(4000, 1))
+    weights = ImportanceWeights(np.log1p(0.01 * (u**-0.7 - 1)))
+    assert abs(weights.khat[0] - 0.7) < 2 * weights.khat_error[0]
+    assert weights.sufficient[0]
+    assert not weights.undecided[0]

@@ -1,5 +1,6 @@
 """Several starts: other modes are seen, labels that switch are told as such."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,7 +9,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal, init_to_val
 
 from pyrogen import fit
 from pyrogen.diagnostics import diagnose
-from pyrogen.diagnostics.guide.starts import compare_starts
+from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.inference import adam, cosine
 
 Y = 1.2 + 0.5 * torch.randn(20, generator=torch.Generator().manual_seed(0))
@@ -73,3 +74,24 @@ def test_runs_of_different_models_are_refused():
         compare_starts(runs, {"y": y})
     with pytest.raises(ValueError, match="at least two runs"):
         compare_starts(runs[:1], {"y": y})
+
+
+def test_a_start_far_below_the_best_does_not_count():
+    means, sds = np.array([[0.0], [0.01], [9.0]]), np.ones((3, 1))
+    near = np.array([[0.0, 0.01, 9.0], [0.01, 0.0, 9.0], [9.0, 9.0, 0.0]])
+    starts = Starts(("t",), means, sds, np.zeros(3), np.array([-5.0, -5.1, -40.0]), near)
+    assert starts.relevant.tolist() == [True, True, False]
+    assert float(starts.among(starts.relevant).distances.max()) < 0.1
+
+
+def test_a_first_start_that_is_not_the_best_is_not_believed():
+    def tilted(y):
+        t = pyro.sample("t", dist.Normal(1.0, 0.4))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(t**2, 0.5), obs=y)
+
+    runs = [trained(tilted, Y, start, "t") for start in (-1.1, 1.1)]
+    diagnosis = diagnose(runs, {"y": Y}, budget="quick")
+    assert diagnosis.verdict_on("guide") == "do not believe"
+    assert any("start 2 found a better mode" in reason for reason in diagnosis.reasons)
+    assert "modes" not in diagnose(runs[::-1], {"y": Y}, budget="quick").kinds

@@ -1,0 +1,1 @@
+"""Posteriors of posteriordb as Pyro programs, with their data and reference draws."""
