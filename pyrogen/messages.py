@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import errno
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 RESUME_COMMAND: ContextVar[str | None] = ContextVar("RESUME_COMMAND", default=None)
 """What resumes the run, where it is the command line that runs."""
@@ -43,11 +43,14 @@ def refuse_masked(what: str, values: object) -> None:
     Raises:
         ValueError: it is one.
     """
+    masked_arrays: Any = sys.modules.get("numpy.ma")  # it takes long to import: without it there are none
+    if masked_arrays is None:
+        return
     if isinstance(values, list | tuple):
         for each in values:
-            if isinstance(each, list | tuple | np.ma.MaskedArray):
+            if isinstance(each, list | tuple | masked_arrays.MaskedArray):
                 refuse_masked(what, each)
-    elif np.ma.is_masked(values):
+    elif masked_arrays.is_masked(values):
         raise ValueError(
             f"{what} is a masked array, whose mask would be lost: fill it (array.filled(value)) and pass ~array.mask "
             "as a column of its own, which the model can give to poutine.mask; or drop these rows"

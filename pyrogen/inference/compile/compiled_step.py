@@ -19,7 +19,7 @@ import pyro
 import torch
 from torch import Tensor, fx, nn
 
-from pyrogen.inference.compile.graph_cleanup import use_native_calls
+from pyrogen.inference.compile.graph_cleanup import as_torch_calls
 from pyrogen.inference.compile.input_signature import InputSignature
 from pyrogen.inference.compile.onednn import onednn_is_faster, use_onednn
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, summarize_error
@@ -54,7 +54,8 @@ def inductor(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
 
     module = copy.deepcopy(module)
     if onednn_is_faster():
-        module = use_onednn(module)
+        use_onednn(module.graph)
+        module.recompile()
     for node in module.graph.nodes:
         node.meta.clear()  # of another tracer
     call: Callable[..., Any]
@@ -73,24 +74,6 @@ def inductor(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
 
 COMPILER: Callable[..., Callable[..., Any]] = inductor
 """The backend: compiles a graph for inputs, as `inductor` does."""
-
-
-def torch_calls(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
-    """A graph as a function that calls its operations one by one, as torch's own functions.
-
-    Large matrix products go to oneDNN where that is faster; all other operations are those of eager steps, to the bit.
-
-    Args:
-        module: the graph; it runs once, so that random state and buffers change.
-        inputs: of that run.
-
-    Returns:
-        A function of such inputs.
-    """
-    if onednn_is_faster():
-        module = use_onednn(copy.deepcopy(module))
-    call: Callable[..., Any] = use_native_calls(module, inputs).forward
-    return call
 
 
 class Compilable(Protocol):
@@ -187,7 +170,7 @@ class RecordedGradients:
         signature: of the inputs.
         graph: the recorded loss and gradients.
         batch: an example.
-        make: from a graph and inputs to a function of such inputs: `torch_calls`, or `compile_graph`.
+        compiled: whether the graph is compiled, or its operations are called one by one.
     """
 
     def __init__(
@@ -196,12 +179,13 @@ class RecordedGradients:
         signature: InputSignature,
         graph: Graph,
         batch: Batch,
-        make: Callable[[fx.GraphModule, list[Tensor]], Callable[..., Any]],
+        compiled: bool,
     ) -> None:
         self.step, self.signature, self.graph = step, signature, graph
         self.parameters = list(step.optimization.parameters.values())
         self.divisor = step.divisor(batch)
-        self.call = make(graph.module, [*signature.tensors(batch), *graph.captured])
+        inputs = [*signature.tensors(batch), *graph.captured]
+        self.call = compile_graph(graph.module, inputs) if compiled else as_torch_calls(graph, inputs).forward
 
     def __call__(self, batch: Batch) -> float:
         """Take a step, unless the loss is not finite.

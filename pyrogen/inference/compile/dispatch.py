@@ -15,9 +15,7 @@ from pyrogen.inference.batching.row_batches import materialize
 from pyrogen.inference.compile.compiled_step import (
     Compilable,
     RecordedGradients,
-    compile_graph,
     preserve_training_state,
-    torch_calls,
 )
 from pyrogen.inference.compile.fused_step import FusedStep, RecordedStep
 from pyrogen.inference.compile.input_signature import Key, SignatureKeys
@@ -209,7 +207,7 @@ class StepCompiler:
         with preserve_training_state(self.step):
             live = torch.get_default_dtype() if self._keys.live_floats else None
             inputs, graph, rows = trace_step(self.step, batch, self._guard, live)
-            entry = _Entry(signature, RecordedGradients(self.step, inputs, graph, rows, torch_calls), TRACED)
+            entry = _Entry(signature, RecordedGradients(self.step, inputs, graph, rows, compiled=False), TRACED)
         self._check(entry, batch)
         self._outcomes[signature] = TRACED
         if self._is_due(signature):
@@ -246,7 +244,7 @@ class StepCompiler:
         with preserve_training_state(self.step):
             rows = batch if traced.signature.gathers_rows else materialize(batch)
             if self.step.optimization.flat is None:
-                return RecordedGradients(self.step, traced.signature, traced.graph, rows, compile_graph)
+                return RecordedGradients(self.step, traced.signature, traced.graph, rows, compiled=True)
             return FusedStep(self.step, traced.signature, traced.graph, rows)
 
     def _check(self, entry: _Entry, batch: Batch) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
+from pyrogen.inference.compile.onednn import onednn_is_faster, use_onednn
 from pyrogen.inference.compile.tracing import Graph, aten
 
 MAX_CONSTANT = 100_000
@@ -43,13 +44,11 @@ def clean(graph: Graph) -> None:
     Args:
         graph: as `trace` returns it; changed in place.
     """
-    module = graph.module
-    _fold_constants(module, graph.written)
-    _remove_copies(module.graph, graph.written)
-    _merge_repetitions(module.graph, graph.written)
-    _separate_outputs(module.graph)
-    _remove_dead_code(module.graph)
-    module.recompile()
+    _fold_constants(graph.graph, graph.owner, graph.written)
+    _remove_copies(graph.graph, graph.written)
+    _merge_repetitions(graph.graph, graph.written)
+    _separate_outputs(graph.graph)
+    _remove_dead_code(graph.graph)
 
 
 def _has_effect(node: fx.Node) -> bool:
@@ -69,13 +68,13 @@ def _is_pure(node: fx.Node, written: set[int]) -> bool:
     return all(layout.storage not in written for layout in layouts)
 
 
-def _fold_constants(module: fx.GraphModule, written: set[int]) -> None:
+def _fold_constants(graph: fx.Graph, owner: nn.Module, written: set[int]) -> None:
     """Compute once what depends on constants alone."""
     values: dict[fx.Node, Tensor] = {}
-    for node in list(module.graph.nodes):
+    for node in list(graph.nodes):
         layout = node.meta.get("layout")
         if node.op == "get_attr" and layout.storage not in written:
-            values[node] = getattr(module, str(node.target))
+            values[node] = getattr(owner, str(node.target))
         elif _is_pure(node, written) and layout is not None and math.prod(layout.shape) <= MAX_CONSTANT:
             known = node.target in _OF_SHAPE_ALONE or all(source in values for source in node.all_input_nodes)
             if not known or node.target is operator.getitem:
@@ -87,9 +86,9 @@ def _fold_constants(module: fx.GraphModule, written: set[int]) -> None:
     for node, value in values.items():
         if node.op == "call_function":
             name = f"folded_{node.name}"
-            module.register_buffer(name, value, persistent=False)
-            with module.graph.inserting_before(node):
-                constant = module.graph.get_attr(name)
+            owner.register_buffer(name, value, persistent=False)
+            with graph.inserting_before(node):
+                constant = graph.get_attr(name)
             constant.meta["layout"] = node.meta["layout"]
             node.replace_all_uses_with(constant)
 
@@ -152,33 +151,35 @@ def _remove_dead_code(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def use_native_calls(module: fx.GraphModule, inputs: Sequence[Tensor]) -> fx.GraphModule:
-    """The same graph with each operation called by torch's own function, where that gives the same bits.
+def as_torch_calls(recorded: Graph, inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """A graph with each operation called by torch's own function, where that gives the same bits.
+
+    Large matrix products go to oneDNN where that is faster; all other operations give the bits of eager steps.
 
     Args:
-        module: a recorded graph; it runs once, so that random state and buffers change.
-        inputs: of that run.
+        recorded: the graph, which stays as it is; it runs once, so that random state and buffers change.
+        inputs: of that run, captured tensors included.
 
     Returns:
-        A new module; `module` stays as it is.
+        A module that runs it.
     """
-    chosen = _Comparison(module)
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(recorded.graph, {}))
+    if onednn_is_faster():
+        use_onednn(graph)
+    chosen = _Comparison(recorded.owner, graph)
     with torch.no_grad():
         chosen.run(*inputs)
-    graph = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
-    result = graph.graph_copy(module.graph, mapping)
-    graph.output(result)
     for node, function in chosen.functions.items():
-        mapping[node].target = function
-    return fx.GraphModule(module, graph)
+        node.target = function
+    return fx.GraphModule(recorded.owner, graph)
 
 
 class _Comparison(fx.Interpreter):
     """Runs a graph, and finds a function of torch's for each operation that gives the same result."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
+    def __init__(self, owner: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(owner, graph=graph)
         self.functions: dict[fx.Node, Callable[..., Any]] = {}
 
     def run_node(self, n: fx.Node) -> Any:

@@ -36,16 +36,12 @@ def onednn_is_faster() -> bool:
     return bool(vendors) and "GenuineIntel" not in vendors[0]
 
 
-def use_onednn(module: fx.GraphModule) -> fx.GraphModule:
+def use_onednn(graph: fx.Graph) -> None:
     """Replace large float32 matrix products on the CPU by calls of oneDNN, in place.
 
     Args:
-        module: a traced graph, whose nodes hold the shapes they were traced with.
-
-    Returns:
-        The same graph.
+        graph: a recorded graph, whose nodes hold the layouts they were recorded with; changed in place.
     """
-    graph = module.graph
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target not in (_ATEN.mm.default, _ATEN.addmm.default):
             continue
@@ -63,8 +59,6 @@ def use_onednn(module: fx.GraphModule) -> fx.GraphModule:
         product.meta = dict(node.meta)
         node.replace_all_uses_with(product)
         graph.erase_node(node)
-    module.recompile()
-    return module
 
 
 def _value(node: Any) -> Any:

@@ -7,6 +7,7 @@ inputs too, so that later changes of them count. Python numbers become constants
 
 from __future__ import annotations
 
+import functools
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -64,14 +65,20 @@ class Graph:
     """A recorded function.
 
     Args:
-        module: the graph; its inputs are those of the function, then `captured`.
+        graph: the operations; the inputs are those of the function, then `captured`.
+        owner: holds the constants.
         captured: the tensors that the function reads besides its inputs.
         written: numbers of the storages that operations write to.
     """
 
-    def __init__(self, module: fx.GraphModule, captured: list[Tensor], written: set[int]) -> None:
-        self.module, self.captured, self.written = module, captured, written
+    def __init__(self, graph: fx.Graph, owner: nn.Module, captured: list[Tensor], written: set[int]) -> None:
+        self.graph, self.owner, self.captured, self.written = graph, owner, captured, written
         self._kinds = list(map(_KIND, captured))
+
+    @functools.cached_property
+    def module(self) -> fx.GraphModule:
+        """The graph as a module that runs it."""
+        return fx.GraphModule(self.owner, self.graph)
 
     def holds(self) -> bool:
         """Look at the captured tensors.
@@ -182,7 +189,7 @@ class _Recorder(TorchDispatchMode):
     def finish(self, outputs: Sequence[Tensor]) -> Graph:
         """The graph, once the function has returned."""
         self.graph.output([self._as_argument(tensor) for tensor in outputs])
-        return Graph(fx.GraphModule(self.owner, self.graph), self.captured, self.written)
+        return Graph(self.graph, self.owner, self.captured, self.written)
 
     def _storage(self, tensor: Tensor) -> int:
         layout: Layout = self._nodes[tensor].meta["layout"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from pyrogen.inference.compile.graph_cleanup import clean, use_native_calls
+from pyrogen.inference.compile.graph_cleanup import as_torch_calls, clean
 from pyrogen.inference.compile.tracing import trace
 
 UNARY = [
@@ -66,10 +66,10 @@ def test_the_bits_of_any_program_stay(steps):
     function = functools.partial(gradients, steps, weight)
     x = torch.linspace(-1, 1, 12).reshape(3, 4)
     graph = trace(function, [x])
-    before = len(graph.module.graph.nodes)
+    before = len(graph.graph.nodes)
     clean(graph)
-    assert len(graph.module.graph.nodes) <= before
-    native = use_native_calls(graph.module, [x, *graph.captured])
+    assert len(graph.graph.nodes) <= before
+    native = as_torch_calls(graph, [x, *graph.captured])
     for seed, given_x in ((1, x), (2, x.flip(0) + 0.1)):
         runs = []
         for call in (function, graph, lambda x: native(x, *graph.captured)):
@@ -80,7 +80,7 @@ def test_the_bits_of_any_program_stay(steps):
 
 
 def count(graph, name):
-    return sum(name in str(node.target) for node in graph.module.graph.nodes)
+    return sum(name in str(node.target) for node in graph.graph.nodes)
 
 
 def test_repetitions_constants_and_copies_go():
