@@ -48,6 +48,10 @@ def diagnose_run(
         Literal["quick", "standard", "thorough"],
         typer.Option(help="How much to compute: seconds, minutes, or longer."),
     ] = "standard",
+    purposes: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="PURPOSE", help="The use to judge, repeatable: samples, likelihood, posterior."),
+    ] = None,
     seed: Seed = 0,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other data, preprocessed as in training; by default the run's.")
@@ -64,19 +68,22 @@ def diagnose_run(
         columns, training = splits.test.batch(), splits.train.batch()
     with _progress() as progress:
         runs = [run, *(load_run(other, story, device) for other in restarts_in(directory))]
-        diagnosis = diagnose(runs, columns, training=training, budget=budget, seed=seed, progress=progress)
+        options: dict[str, Any] = {"budget": budget, "purposes": purposes or (), "seed": seed}
+        diagnosis = diagnose(runs, columns, training=training, progress=progress, **options)
     of_training = diagnosis.protocol["examined"] == "training data"
     pictures = _pictures(run, diagnosis, training)
     _write(folder, {f"{name}.png": png for name, png in pictures.items()})
     refused = _write_posterior(run, training if of_training else columns, of_training, folder / "posterior.nc", seed)
-    protocol = {**diagnosis.protocol, "run": str(directory), "data": splits.name}
-    protocol |= {"split": "train" if of_training else "test"}
-    protocol |= {"binarize": preparation_mode(splits.protocol()), "log_scale": splits.log_scale}
+    split, preparation = "train" if of_training else "test", preparation_mode(splits.protocol())
+    about = {"run": str(directory), "data": splits.name, "split": split, "binarize": preparation}
+    protocol = {**diagnosis.protocol, **about, "log_scale": splits.log_scale}
     diagnosis = replace(diagnosis, protocol=protocol, skipped={**diagnosis.skipped, **refused})
-    about = f"{protocol['n']:,} rows of {splits.name}, {protocol['split']} split, {describe_preparation(splits)}"
+    examined = f"{protocol['n']:,} rows of {splits.name}, {split} split, {describe_preparation(splits)}"
     summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)
     # The summary is last: where this file exists, the others do too.
-    _write(folder, {"report.html": page(diagnosis, pictures, about).encode(), "summary.json": f"{summary}\n".encode()})
+    _write(
+        folder, {"report.html": page(diagnosis, pictures, examined).encode(), "summary.json": f"{summary}\n".encode()}
+    )
     print(printable(f"{diagnosis}\nsaved in {folder}: open {folder / 'report.html'}"))
 
 

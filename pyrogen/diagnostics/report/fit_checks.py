@@ -30,7 +30,7 @@ from pyrogen.story import observed_sites, unwrap_independent
 AUC = Bounds(0.1)  # |area under the ROC curve - 1/2|
 PREDICTIVE = Bounds(0.1)  # standard deviations of the data
 OVERFITTED = Bounds(0.2)  # standard deviations of log p(x) over data
-ACCURACY = Bounds(0.75)  # of a classifier of samples against data
+ACCURACY = Bounds(0.75, 0.98)  # of a classifier of samples against data; above the second it tells every sample
 COPIED = Bounds(0.6)  # probability that a sample is nearer to the training data than a new datum is
 
 _MISFIT_REPLICATIONS, _FEWEST_ROWS, _MOST_COVARIATES = 400, 20, 10
