@@ -17,6 +17,7 @@ from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.row_blocks import random_rows
 from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
 from pyrogen.diagnostics.model_checks.misfit import Misfit, critical_score, misfits
+from pyrogen.diagnostics.model_checks.misfit_statistics import Kind
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, Statistic, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import simulated_data
@@ -130,11 +131,11 @@ def _misfit(e: Examination) -> dict[str, list[Misfit]]:
     return found
 
 
-def _kinds_of_data(e: Examination) -> dict[str, str | None]:
+def _kinds_of_data(e: Examination) -> dict[str, Kind | None]:
     """`real`, `count` or `binary` for each observed site, None for others."""
     with evaluation_context(e.fitted, e.seed) as context:
         sites = observed_sites(poutine.trace(context.program.model).get_trace(e.rows).nodes.values())
-    kinds: dict[str, str | None] = {}
+    kinds: dict[str, Kind | None] = {}
     for name, site in sites.items():
         support = unwrap_independent(site["fn"]).support
         discrete = getattr(support, "is_discrete", False)
