@@ -107,18 +107,33 @@ class Statistic:
             The observed and the expected number, the distance in standard deviations, and the message.
         """
         values = np.asarray(self.of(sets), dtype=np.float64)
-        positive = np.maximum(values, 1e-12)
-        scaled = values if self.power == 1 else np.log(positive) if self.power == 0 else positive**self.power
-        center, spread = scaled[1:].mean(), max(scaled[1:].std(ddof=1), self.least_spread)
-        distance = float(scaled[0] - center)
-        tiny = 1e-9 * (1 + abs(float(center)))
-        score = distance / spread if spread > tiny else 0.0 if abs(distance) <= tiny else math.copysign(99.0, distance)
-        score = min(score, _tail_score(scaled)) if self.extreme else score
+        score = standard_score(values, self.power, self.least_spread, self.extreme)
         shown = values if self.shown is None else self.shown(sets)
         observed, expected = float(shown[0]), float(shown[1:].mean())
         text = self.below if score < 0 and self.below else self.message
         score = max(score, 0.0) if self.only_large else score
         return observed, expected, float(score), text.format(observed=observed, expected=expected)
+
+
+def standard_score(values: Array, power: float = 1.0, least_spread: float = 0.0, extreme: bool = False) -> float:
+    """The distance of the first of some values from the others, in standard deviations of these.
+
+    Args:
+        values: (1 + S,).
+        power: as of `Statistic`; 1 by default.
+        least_spread: as of `Statistic`; 0 by default.
+        extreme: as of `Statistic`; False by default.
+
+    Returns:
+        The distance; 99 at most where the others are all the same.
+    """
+    positive = np.maximum(values, 1e-12)
+    scaled = values if power == 1 else np.log(positive) if power == 0 else positive**power
+    center, spread = float(scaled[1:].mean()), max(float(scaled[1:].std(ddof=1)), least_spread)
+    distance, tiny = float(scaled[0]) - center, 1e-9 * (1 + abs(center))
+    same = 0.0 if abs(distance) <= tiny else math.copysign(99.0, distance)
+    score = distance / spread if spread > tiny else same
+    return min(score, _tail_score(scaled)) if extreme else score
 
 
 def _tail_score(values: Array) -> float:

@@ -33,8 +33,15 @@ def _moment(residuals: Array, order: int) -> Array:
     return np.asarray(((centred / sd) ** order).mean((1, 2)))
 
 
-def _valley(residuals: Array) -> Array:
-    """Depth of the deepest valley in the density of residuals (sets, N, D), (sets,)."""
+def valley(residuals: Array) -> Array:
+    """Depth of the deepest valley in the density of numbers, that of the middle of their range.
+
+    Args:
+        residuals: (sets, N, D).
+
+    Returns:
+        (sets,), on the scale on which counts have the same variance; 0 where there is one peak.
+    """
     # The density is a count of those nearby, and the depth that of its root, whose variance is the same everywhere.
     values = residuals.reshape(len(residuals), -1)
     middle, scale = robust_scale(values)
@@ -106,7 +113,7 @@ _COUNTS = (
 _NUMBERS = (
     Statistic(
         "clusters",
-        lambda s: _valley(s.residuals),
+        lambda s: valley(s.residuals),
         "the residuals fall into clusters, with a gap between them: a group, or a mixture, is missing",
         only_large=True,
         least_spread=0.3,
