@@ -15,7 +15,7 @@ from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
 from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
-from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
+from pyrogen.diagnostics.model_checks.leave_one_out import compare, loo, waic
 from pyrogen.diagnostics.model_checks.misfit import Misfit, misfits
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
@@ -55,7 +55,6 @@ __all__ = [
     "ImportanceWeights",
     "Inception",
     "InferenceGaps",
-    "LeaveOneOut",
     "Memorization",
     "Metric",
     "Misfit",
@@ -73,6 +72,7 @@ __all__ = [
     "against_reference",
     "check_calibration",
     "classifier_two_sample",
+    "compare",
     "compare_starts",
     "corrected_expectations",
     "datum_moments",
@@ -104,4 +104,5 @@ __all__ = [
     "suited_features",
     "to_datatree",
     "to_inference_data",
+    "waic",
 ]
