@@ -1,12 +1,16 @@
 """torch's fused Adam by its kernel alone: the bits of the optimizer's own steps, and no import of torch's compiler."""
 
+import math
 import subprocess
 import sys
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
+from pyrogen import Story, fit
 from pyrogen.inference.optim.adam_kernel import AdamKernel
 from pyrogen.inference.optim.optimizer import Optimization, adam
 
@@ -120,3 +124,30 @@ print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+class Sum(Story):
+    """Two parameters that enter as their sum share one gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+
+    def model(self, x, n):
+        with pyro.plate("data", n):
+            pyro.sample("x", dist.Normal(self.one + self.other, 1.0).to_event(1), obs=x)
+
+    def guide(self, x, n):
+        pass
+
+
+@pytest.mark.parametrize("compile", [False, "auto"])
+def test_a_gradient_of_two_parameters_is_clipped_once(compile):
+    """By plain gradient descent: the step has the length that clipping leaves."""
+    make = lambda named: torch.optim.SGD([p for _, p in named], 1.0)  # noqa: E731
+    x = torch.tensor([[3.0, 4.0, 0.0]]).repeat(80, 1)
+    run = fit(Sum(), x, steps=80, batch_size=1, optimizer=make, clip_norm=1e-3, compile=compile)
+    assert run.mode == ("traced" if compile else "eager")
+    for parameter in (run.story.one, run.story.other):  # each has half of the squared norm
+        expected = 80 * 1e-3 * torch.tensor([0.6, 0.8, 0.0]) / math.sqrt(2)
+        assert torch.allclose(parameter, expected, rtol=1e-3), parameter
