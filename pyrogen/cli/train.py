@@ -123,7 +123,9 @@ def train(
     callbacks = [_strip(_build(entry, settings, raw, seed), splits, out)] if options.pop("strip", False) else []
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks, "validation": splits.validation}
-    run, *others = fit_restarts(_builder(entry, settings, raw, seed), columns, restarts, **options)
+    build = _builder(entry, settings, raw, seed)
+    fits = fit_restarts(build, columns, restarts, **options) if restarts > 1 else [fit(build(), columns, **options)]
+    run, *others = fits
     summarize([run, *others], splits, out, epochs_before)
     _check_divergence(run, columns, options, _builder(entry, settings, raw, seed))
     if epochs_before != len(run.history):
