@@ -145,7 +145,7 @@ def test_compiled_and_ordinary_steps_agree(name, monkeypatch):
 def test_traced_steps_are_eager_ones(name, monkeypatch):
     """To the bit, where both multiply by the same library; sums over enumerated values are taken in another order."""
     monkeypatch.setattr(defaults, "MIN_STEPS_TO_TRACE", 1)
-    monkeypatch.setattr(compiled_step, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr("pyrogen.inference.compile.graph_cleanup.onednn_is_faster", lambda: False)
     runs = []
     for compile in (False, "auto"):
         torch.manual_seed(5)
