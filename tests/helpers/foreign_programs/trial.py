@@ -140,6 +140,7 @@ class Trial:
         expected |= {"posterior_predictive", "prior_predictive"} if observed else set()
         expected |= {"observed_data"} if data else set()
         expected |= {"log_likelihood"} if observed and plate else set()
+        expected |= {"log_prior"} if latents else set()
         expected |= {"sample_stats"} if shared else {"importance", "importance_summary"}
         found = set(tree.children) - {"constant_data"}
         held = sorted(tree["observed_data"].data_vars) if data else []
