@@ -154,12 +154,19 @@ class Trial:
             if name in data:
                 same_tensor(f"observed {name}", _values(tree["observed_data"], name), data[name])
             require(tree["posterior_predictive"][name].shape[:2] == (1, 4), f"draws of {name}")
-        for draw in range(4) if plate and observed else ():
+        for draw in range(4):
             values = {
                 name: _values(tree["posterior"], name)[0, draw].reshape(site["value"].shape)
                 for name, site in latents.items()
                 if name in model.nodes
             }
+            stock = self.stock.model_trace(values)
+            stock.compute_log_prob()  # masks count
+            for name in values:
+                log_prior = stock.nodes[name]["log_prob_sum"]
+                same_tensor(f"log_prior of {name}", _values(tree["log_prior"], name)[0, draw].sum(), log_prior)
+            if not (plate and observed):
+                continue
             likelihood = self._log_likelihood(values)
             names = sorted(tree["log_likelihood"].data_vars)
             require(sorted(likelihood) == names, f"log_likelihood of {names}, expected {sorted(likelihood)}")
