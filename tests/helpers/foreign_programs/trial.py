@@ -12,6 +12,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 from safetensors import safe_open
 from torch import Tensor
 
@@ -161,9 +162,10 @@ class Trial:
                 if name in model.nodes
             }
             stock = self.stock.model_trace(values)
-            stock.compute_log_prob()  # masks count
-            for name in values:
-                log_prior = stock.nodes[name]["log_prob_sum"]
+            stock.compute_log_prob()
+            for name in values:  # masks count, scales do not
+                site = stock.nodes[name]
+                log_prior = scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
                 same_tensor(f"log_prior of {name}", _values(tree["log_prior"], name)[0, draw].sum(), log_prior)
             if not (plate and observed):
                 continue
