@@ -54,6 +54,14 @@ def start(name: str, out: Path, epochs: int, mode: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def started(name: str, out: Path, epochs: int, mode: str) -> subprocess.Popen[str]:
+    """A process whose imports are done, and whose training begins."""
+    process = start(name, out, epochs, mode)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
 def finish(process: subprocess.Popen[str]) -> str:
     """Wait for a run that must succeed; how its steps were taken."""
     output, errors = process.communicate(timeout=600)
@@ -78,14 +86,13 @@ def examine(name: str, kills: int, epochs: int, mode: str, rng: random.Random) -
     """Kill a run so many times, and compare it with one that was left alone."""
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        process = started(name, whole, epochs, mode)
         began = time.monotonic()
-        taken = finish(start(name, whole, epochs, mode))
+        taken = finish(process)
         seconds, done = time.monotonic() - began, 0
         for _ in range(kills):
-            process = start(name, killed, epochs, mode)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, max(0.05, 0.3 * seconds)))
+            process = started(name, killed, epochs, mode)
+            time.sleep(rng.uniform(0, seconds / kills))
             if process.poll() is None:
                 process.kill()
                 done += 1
