@@ -1,5 +1,6 @@
 """Labels as vectors, and their validation."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,3 +46,28 @@ def test_one_label_is_repeated_for_all_rows():
 def test_what_are_no_labels_is_refused(check, message):
     with pytest.raises(ValueError, match=message):
         check()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_array([0, 1, 2], mask=[False, True, False]),
+        np.ma.masked_array([[0], [1], [2]], mask=[[False], [False], [True]]),
+        [0, np.ma.masked, 2],
+        [np.ma.masked_array(0, mask=True), 1, 2],
+    ],
+    ids=["array", "of columns", "constant", "in a list"],
+)
+def test_masked_labels_are_refused(value):
+    with pytest.raises((ValueError, TypeError), match=r"story: .*'y'"):
+        Label(classes=3).checked("story", value, 3)
+
+
+@pytest.mark.parametrize("value", [None, "a", {}, object(), [[0], [1, 2]], "0"])
+def test_what_holds_no_labels_is_refused_in_one_line(value):
+    with pytest.raises(TypeError, match=r"^story: 'y' is a \w+ that holds no labels[^\n]*$"):
+        Label(classes=3).checked("story", value, 3)
+
+
+def test_masks_that_hide_nothing_are_labels():
+    assert Label(classes=3).checked("story", np.ma.masked_array([0, 1, 2], mask=False), 3).tolist() == [0, 1, 2]

@@ -11,6 +11,7 @@ import torch
 from torch.distributions import transform_to
 from torch.distributions.constraints import is_dependent
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks, random_rows
@@ -63,12 +64,12 @@ def inference_gaps(
     fitted: Any,
     data: Any,
     *,
-    rows: int = 200,
-    steps: int = 300,
+    rows: Count = 200,
+    steps: Count = 300,
     rate: float = 0.05,
-    particles: int = 16,
-    num_samples: int = 1000,
-    seed: int = 0,
+    particles: Count = 16,
+    num_samples: Count = 1000,
+    seed: Seed = 0,
 ) -> InferenceGaps:
     """Split log p(x) - ELBO(x) into the gap of the encoder and that of the guide's family.
 
@@ -112,7 +113,7 @@ def inference_gaps(
             family.refine(steps, rate, particles)
             guides = structure.guide, family.guide
             blocks.append(tuple(_log_weights(structure, guide, num_samples) for guide in guides))
-        known = log_likelihood(story, batch, 0, exact=True) if hasattr(story, "log_prob") else None
+        known = log_likelihood(story, batch, 1, exact=True) if hasattr(story, "log_prob") else None
     before, after = (ImportanceWeights(np.concatenate(parts, 1)) for parts in zip(*blocks, strict=True))
     if known is None:
         return InferenceGaps(before.elbo, after.elbo, after.log_likelihood, after.khat, False)

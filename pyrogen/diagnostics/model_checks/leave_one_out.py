@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import UNDIVIDED
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
@@ -58,7 +59,7 @@ class LeaveOneOut:
         return f"elpd {self.elpd} nats ({self.kind}); k-hat above {self.threshold:.2f} for {bad:.1%} of the data"
 
 
-def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = None, seed: int = 0) -> LeaveOneOut:
+def loo(fitted: Any, data: Any, num_samples: Count = 1000, *, kind: str | None = None, seed: Seed = 0) -> LeaveOneOut:
     """Leave-one-out predictive densities, by the method that is right for the story's latents.
 
     Where every latent belongs to a datum, leaving a datum out changes its likelihood by the parameters alone, which are
@@ -122,7 +123,7 @@ def _right_kind(fitted: Any, data: Any) -> str:
 def _marginal(fitted: Any, data: Any, num_samples: int, seed: int) -> LeaveOneOut:
     """Log p(x_i): exact where the story knows it, else from log weights."""
     if hasattr(fitted.story if isinstance(fitted, Fit) else fitted, "log_prob"):
-        exact = log_likelihood(fitted, data, 0, exact=True).value.double().numpy()
+        exact = log_likelihood(fitted, data, 1, exact=True).value.double().numpy()
         return LeaveOneOut(exact, np.full(len(exact), -np.inf), khat_threshold(num_samples), "marginal")
     weights = ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
     return LeaveOneOut(weights.log_likelihood.value, weights.khat, weights.threshold, "marginal")

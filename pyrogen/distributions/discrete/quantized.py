@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import without_autocast
 
@@ -43,8 +44,8 @@ class Codebook(nn.Module):
         arXiv:2005.00341 (dead codes).
     """
 
-    codes: int
-    features: int
+    codes: Count
+    features: Count
     decay: float = 0.99
     dead: float = 0.03
 

@@ -16,6 +16,8 @@ from typing import Any
 from pyrogen.inference.persistence.checkpoint import write_whole
 from pyrogen.messages import writing
 
+_START = b'{"epoch":'
+"""How each line begins."""
 _SHORT = 4096
 """Bytes of a history that a checkpoint holds itself, so that the checkpoint of a short run can restore the file."""
 
@@ -85,6 +87,8 @@ class History:
             FileNotFoundError: the file is missing.
             ValueError: the file is damaged; names the line where it can be told.
         """
+        if not self.path.is_file() and (self.path.exists() or self.path.is_symlink()):
+            raise ValueError(f"{self.path} is damaged: it is no regular file; restore the file, or train again")
         content = self.path.read_bytes() if self.path.is_file() else None
         if mark is None:
             return self._records(content or b"", complete=False)
@@ -92,10 +96,9 @@ class History:
         if content is None and "text" in mark:
             content = mark["text"].encode()
         if content is None:
-            if length:
-                raise FileNotFoundError(f"{self.path} is missing: restore the file, or train again")
-            content = b""
+            raise FileNotFoundError(f"{self.path} is missing: restore the file, or train again")
         records = self._records(content[:length], complete=True)
+        self._records(content[length:], complete=False)  # of later epochs
         if len(content) < length or zlib.crc32(content[:length]) != crc32:
             problem = "is truncated" if len(content) < length else "does not match its checksum"
             raise ValueError(f"{self.path} is damaged: it {problem}; restore the file, or train again")
@@ -130,7 +133,7 @@ class History:
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
-                if last and not complete:
+                if last and not complete and line.startswith(_START[: len(line)]):
                     break
                 raise ValueError(
                     f"{self.path} is damaged: line {number} is no record with an 'epoch'; restore the file, or train "
