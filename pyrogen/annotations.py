@@ -18,7 +18,7 @@ Count = Annotated[int, Ge(1)]
 """Of draws, steps, layers."""
 CountOrZero = Annotated[int, Ge(0)]
 """Of what there may be none of: blocks, labels, symbols."""
-Seed = Annotated[int, Interval(ge=0, lt=2**63)]
+Seed = Annotated[int, Interval(ge=0, lt=2**64)]
 """Of random numbers."""
 
 _UNIONS = (Union, UnionType)

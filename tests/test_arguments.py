@@ -87,7 +87,7 @@ def test_classes_and_functions_of_a_package_are_checked_and_abstract_ones_are_no
     refuses(lambda: namespace["grown"](None), "grown: size")
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(value=NO_NUMBERS | st.sampled_from([math.nan, -1, 1.5, True, int, -(10**30), b"x", torch.zeros(2)]))
 @pytest.mark.parametrize(
     ("build", "name"),

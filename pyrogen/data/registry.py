@@ -163,11 +163,12 @@ def _printable_errors() -> Iterator[None]:
     """Let errors that hold names of files be one line without control characters."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FileNotFoundError) as error:
         text = printable(str(error)).replace("\n", "\\n")
         if text == str(error):
             raise
-        raise type(error)(text) from error
+        kinds: tuple[type[Exception], ...] = (UsageError, ValueError, TypeError, FileNotFoundError)
+        raise next(kind for kind in kinds if isinstance(error, kind))(text) from error
 
 
 def _read_path(name: str, path: Path) -> Splits:

@@ -83,7 +83,7 @@ def fit_restarts(
         elif starts:
             _start_at(story, data, starts[number])
         folder = None if out is None else restart_folder(out, number)
-        fits.append(fit(story, data, seed=seed + number, out=folder, **options))
+        fits.append(fit(story, data, seed=(seed + number) % 2**64, out=folder, **options))
     return fits
 
 

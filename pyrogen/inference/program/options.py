@@ -145,8 +145,8 @@ class Options:
                 raise TypeError(f"{name} must be {what}, got {_shown(getattr(self, name))}")
             if isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be {what}, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, got {self.seed}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be a whole number from 0 to 2^64 - 1, got {self.seed}")
         names: tuple[Any, ...] = tuple(self.freeze)
         strange = next((each for each in names if not isinstance(each, str)), None)
         if strange is not None:
