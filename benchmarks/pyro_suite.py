@@ -77,7 +77,8 @@ def render(rows: list[dict[str, Any]]) -> str:
     lost = sum(len(r["lost"]) for r in rows)
     intro = (
         "# Pyro's own tests with the drop-in\n\nPyro's tests that use SVI (release 1.9.1, run by Pyro "
-        f"{rows[0]['versions']['pyro-ppl']}), with `pyrogen.inference.SVI` in place of `pyro.infer.SVI`; lost: tests "
+        f"{rows[0]['versions']['pyro-ppl']}), with `pyrogen.inference.SVI` in place of `pyro.infer.SVI`, its steps "
+        "traced from the second one on; lost: tests "
         f"that pass with stock SVI and not with the drop-in, {lost} in all. Made by `python benchmarks/pyro_suite.py`."
     )
     return f"{intro}\n\n{table(rows, columns)}"

@@ -48,6 +48,10 @@ def diagnose_run(
         Literal["quick", "standard", "thorough"],
         typer.Option(help="How much to compute: seconds, minutes, or longer."),
     ] = "standard",
+    purposes: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="PURPOSE", help="The use to judge, repeatable: samples, likelihood, posterior."),
+    ] = None,
     seed: Seed = 0,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other data, preprocessed as in training; by default the run's.")
@@ -62,22 +66,27 @@ def diagnose_run(
     splits = reload_data(run.story, run.config, data, data_dir)
     with seeded(splits.seed):
         columns, training = splits.test.batch(), splits.train.batch()
+    runs = [run, *(load_run(other, story, device) for other in restarts_in(directory))]
+    options: dict[str, Any] = {"budget": budget, "purposes": purposes or (), "seed": seed}
     with _progress() as progress:
-        runs = [run, *(load_run(other, story, device) for other in restarts_in(directory))]
-        diagnosis = diagnose(runs, columns, training=training, budget=budget, seed=seed, progress=progress)
+        diagnosis = diagnose(runs, columns, training=training, progress=progress, **options)
     of_training = diagnosis.protocol["examined"] == "training data"
-    pictures = _pictures(run, diagnosis, training)
-    _write(folder, {f"{name}.png": png for name, png in pictures.items()})
+    pictures = _pictures(run, diagnosis, training, folder)
     refused = _write_posterior(run, training if of_training else columns, of_training, folder / "posterior.nc", seed)
-    protocol = {**diagnosis.protocol, "run": str(directory), "data": splits.name}
-    protocol |= {"split": "train" if of_training else "test"}
-    protocol |= {"binarize": preparation_mode(splits.protocol()), "log_scale": splits.log_scale}
+    split, preparation = "train" if of_training else "test", preparation_mode(splits.protocol())
+    about = {"run": str(directory), "data": splits.name, "split": split, "binarize": preparation}
+    protocol = {**diagnosis.protocol, **about, "log_scale": splits.log_scale}
     diagnosis = replace(diagnosis, protocol=protocol, skipped={**diagnosis.skipped, **refused})
-    about = f"{protocol['n']:,} rows of {splits.name}, {protocol['split']} split, {describe_preparation(splits)}"
-    summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)
-    # The summary is last: where this file exists, the others do too.
-    _write(folder, {"report.html": page(diagnosis, pictures, about).encode(), "summary.json": f"{summary}\n".encode()})
+    examined = f"{protocol['n']:,} rows of {splits.name}, {split} split, {describe_preparation(splits)}"
+    _write_report(folder, diagnosis, pictures, examined)
     print(printable(f"{diagnosis}\nsaved in {folder}: open {folder / 'report.html'}"))
+
+
+def _write_report(folder: Path, diagnosis: Diagnosis, pictures: dict[str, bytes], examined: str) -> None:
+    """Write page and summary, the summary last: where this file exists, the others do too."""
+    summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)
+    files = {"report.html": page(diagnosis, pictures, examined), "summary.json": f"{summary}\n"}
+    _write(folder, {name: text.encode() for name, text in files.items()})
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
@@ -105,8 +114,8 @@ def _progress() -> Iterator[Any]:
         yield lambda name, done, of: bar.update(task, description=name, completed=done, total=of)
 
 
-def _pictures(run: Fit, diagnosis: Diagnosis, training: dict[str, Tensor]) -> dict[str, bytes]:
-    """PNG files by name: of the checks, of the least probable images, and of training."""
+def _pictures(run: Fit, diagnosis: Diagnosis, training: dict[str, Tensor], folder: Path) -> dict[str, bytes]:
+    """Write PNG files into a folder, and return them by name: checks, the least probable images, training."""
     pictures: dict[str, Any] = dict(plots.diagnostic_figures(diagnosis))
     comparison, x = diagnosis.results.get("sample_quality"), diagnosis.columns.get("x")
     if comparison is not None and is_image(comparison.samples):
@@ -117,7 +126,9 @@ def _pictures(run: Fit, diagnosis: Diagnosis, training: dict[str, Tensor]) -> di
     if run.history:
         with plots.transparent_theme():
             pictures["training"] = plots.training_curve(run)
-    return {name: _png(picture) for name, picture in pictures.items()}
+    files = {name: _png(picture) for name, picture in pictures.items()}
+    _write(folder, {f"{name}.png": png for name, png in files.items()})
+    return files
 
 
 def _png(picture: Any) -> bytes:

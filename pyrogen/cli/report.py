@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pyrogen.diagnostics import Diagnosis, Estimate, Metric
-from pyrogen.diagnostics.report.diagnosis import PARTS
+from pyrogen.diagnostics.report.diagnosis import PARTS, PURPOSES
 from pyrogen.messages import printable
 
 CAPTIONS = {
@@ -64,7 +64,13 @@ def page(diagnosis: Diagnosis, pictures: Mapping[str, bytes], data: str) -> str:
         "words": lambda name: name.replace("_", " "),
     }
     template = environment.get_template("report.html.j2")
-    words: dict[str, Any] = {"parts": PARTS, "questions": _QUESTIONS, "captions": CAPTIONS, "colours": _COLOURS}
+    words: dict[str, Any] = {
+        "parts": PARTS,
+        "uses": PURPOSES,
+        "questions": _QUESTIONS,
+        "captions": CAPTIONS,
+        "colours": _COLOURS,
+    }
     return template.render(diagnosis=diagnosis, pictures=pictures, data=data, **words)
 
 

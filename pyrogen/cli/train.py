@@ -116,19 +116,19 @@ def train(
     given: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "ema": ema}
     given |= {"patience": patience, "clip_norm": clip_norm, "precision": precision, "strip": strip or None}
     options = _given(given, objective)
-    entry, settings = find(name), parse_pairs("--set", setting or [])
-    raw = _read(data, data_dir, download, device)
+    entry, settings, raw = find(name), parse_pairs("--set", setting or []), _read(data, data_dir, download, device)
     splits = _prepare(entry, settings, raw, binarize, seed, options)
     columns = Columns(splits.train, splits.train.transform, build_protocol(splits, data, data_dir))
     epochs_before = _epochs_of_finished(RunDirectory(out)) if resume else None
     callbacks = [_strip(_build(entry, settings, raw, seed), splits, out)] if options.pop("strip", False) else []
     options = _fit_options(entry, options) | {"out": out, "resume": resume, "seed": seed, "device": device}
     options |= {"progress": not no_progress, "callbacks": callbacks, "validation": splits.validation}
-    run, *others = fit_restarts(_builder(entry, settings, raw, seed), columns, restarts, **options)
-    summarize([run, *others], splits, out, epochs_before)
-    _check_divergence(run, columns, options, _builder(entry, settings, raw, seed))
-    if epochs_before != len(run.history):
-        say_what_is_next(run, splits, out, name, from_file=not is_known(data))
+    build, several = _builder(entry, settings, raw, seed), restarts > 1
+    fits = fit_restarts(build, columns, restarts, **options) if several else [fit(build(), columns, **options)]
+    summarize(fits, splits, out, epochs_before)
+    _check_divergence(fits[0], columns, options, _builder(entry, settings, raw, seed))
+    if epochs_before != len(fits[0].history):
+        say_what_is_next(fits[0], splits, out, name, from_file=not is_known(data))
 
 
 def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold
 from pyrogen.diagnostics.guide.reference_distance import ReferenceDistance, against_reference
 from pyrogen.diagnostics.guide.reference_mcmc import Reference, sample_reference
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
-from pyrogen.diagnostics.model_checks.leave_one_out import LeaveOneOut, loo
+from pyrogen.diagnostics.model_checks.leave_one_out import compare, loo, waic
 from pyrogen.diagnostics.model_checks.misfit import Misfit, misfits
 from pyrogen.diagnostics.model_checks.outliers import OutlierScores, outlier_scores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, predictive_check
@@ -56,7 +56,6 @@ __all__ = [
     "ImportanceWeights",
     "Inception",
     "InferenceGaps",
-    "LeaveOneOut",
     "Memorization",
     "Metric",
     "Misfit",
@@ -74,6 +73,7 @@ __all__ = [
     "against_reference",
     "check_calibration",
     "classifier_two_sample",
+    "compare",
     "compare_starts",
     "corrected_expectations",
     "datum_moments",
@@ -105,6 +105,7 @@ __all__ = [
     "suited_features",
     "to_datatree",
     "to_inference_data",
+    "waic",
 ]
 
 check_public(globals(), classes=False)

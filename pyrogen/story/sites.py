@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro.distributions import Delta
+from pyro.distributions.util import broadcast_shape
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import Independent
@@ -120,10 +121,10 @@ def full_value(site: Site) -> Tensor:
         The value, expanded.
 
     Raises:
-        RuntimeError: the two shapes do not agree.
+        ValueError: the two shapes do not agree.
     """
     value, fn = torch.as_tensor(site["value"]), site["fn"]
-    return value.expand(torch.broadcast_shapes(value.shape, (*fn.batch_shape, *fn.event_shape)))
+    return value.expand(broadcast_shape(value.shape, (*fn.batch_shape, *fn.event_shape)))
 
 
 def enumerated(site: Site) -> bool:

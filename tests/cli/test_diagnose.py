@@ -98,21 +98,29 @@ def test_an_exact_likelihood(call, classes, own, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "remark"), [("gan", "only its samples are checked"), ("autoencoder", "likelihood to check")]
+    ("name", "verdict", "remark"),
+    [
+        ("gan", "do not believe", "only its samples are checked"),  # of three steps
+        ("autoencoder", "caution", "likelihood to check"),
+    ],
 )
-def test_without_a_density(call, name, remark, tmp_path):
+def test_without_a_density(call, name, verdict, remark, tmp_path):
     out = tmp_path / "run"
     assert call("train", name, "--data", "digits", "--steps", 3, "--out", out).status == 0
     called = call("diagnose", out, "--budget", "quick")
     assert called.status == 0, called.err
     summary, parsed = read(out / "diagnosis")
-    assert summary["verdict"] == "caution"
+    assert summary["verdict"] == summary["purposes"]["samples"]["verdict"] == verdict
+    assert list(summary["purposes"]) == ["samples"]
     assert any(remark in text for text in (*summary["reasons"], *summary["remarks"]))
     assert remark in parsed.text
 
 
 def test_wrong_usage_is_one_line(call, vae, tmp_path):
     assert call("diagnose", vae, "--budget", "brief").status == 2
+    wrong = call("diagnose", vae, "--for", "samplse")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "did you mean 'samples'?" in wrong.err
     missing = call("diagnose", tmp_path / "nowhere")
     assert missing.status == 1
     assert "nowhere" in missing.line

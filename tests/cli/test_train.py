@@ -37,7 +37,7 @@ def test_a_run_is_kept_and_summed_up(call, vae, tmp_path):
     assert output[1] == f"trained VAE, {parameters:,} parameters, on 1,257 rows of digits"
     history = load(out).history
     best = max(record["validation_elbo"] for record in history)
-    why = "a run of less than 20,000 steps does not earn back the compiler's time"
+    why = "a run of less than 60 steps does not earn back the time of tracing"
     assert f"2 epochs, 20 steps (eager: {why}; first after " in output[2]
     assert f"best validation ELBO {best:.2f} nats, at epoch 2" in output[2]
     assert re.fullmatch(

@@ -20,6 +20,7 @@ GROUPS = (
     "posterior",
     "posterior_predictive",
     "log_likelihood",
+    "log_prior",
     "sample_stats",
     "prior",
     "prior_predictive",
@@ -34,7 +35,9 @@ _WITHOUT_DRAWS = ("observed_data", "constant_data", "importance_summary")
 _NOTES = {
     "log_likelihood": "log p(x_i given the latents of the draw), nats, by observed site and pyro.factor in the data "
     "plate, whose sum belongs to the datum. With latents of each datum, loo on it is a "
-    "harmonic mean: see importance_summary. With shared latents, loo_approximate_posterior takes lp and log_q along.",
+    "harmonic mean: see importance_summary. With shared latents, loo_approximate_posterior takes lp and log_q along; "
+    "loo and compare assume draws of the posterior, to_datatree(..., resample=True).",
+    "log_prior": "log p(z) of each latent site given those before it, nats, summed over all but the data plate",
     "sample_stats": "lp: log p(x, z), log_q: log density of the guide at z, nats",
     "importance": "by datum, nats, unscaled by any plate: log_weight = log p(x, z) - log q(z given x)",
     "importance_summary": "by datum, nats: ELBO and importance-weighted log p(x), with Monte Carlo errors; ess of the "
@@ -129,6 +132,26 @@ class DrawArrays:
             if filled != self.num_draws:
                 shape = self.groups[group][name].values.shape[2:]
                 raise ValueError(_CHANGES.format(name, filled, "none", shape))
+
+    def take_draws(self, chosen: Array, groups: Collection[str]) -> None:
+        """Keep some draws in place of all.
+
+        Args:
+            chosen: their numbers; they may repeat.
+            groups: the groups of which they are kept.
+        """
+        for group in groups:
+            for variable in self.groups.get(group, {}).values():
+                variable.values = variable.values[:, chosen]
+
+    def drop(self, group: str, name: str) -> None:
+        """Leave a variable out.
+
+        Args:
+            group: name of the group.
+            name: name of the variable.
+        """
+        del self.groups[group][name], self._filled[group, name]
 
     def concatenate_rows(self, other: DrawArrays) -> None:
         """Append the same draws of further data.

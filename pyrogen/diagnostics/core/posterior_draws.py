@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrogen.diagnostics.core.datatree import DrawArrays
 from pyrogen.diagnostics.core.estimates import Array
-from pyrogen.diagnostics.core.log_densities import LogDensities
+from pyrogen.diagnostics.core.log_densities import LogDensities, log_prob_by_row
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
 from pyrogen.diagnostics.core.site_values import deterministic_sites
@@ -89,7 +89,7 @@ def _draw_block(story: Story, structure: ProgramStructure, arrays: DrawArrays) -
     if structure.guide_is_complete:
         parts[("posterior",)] = _add_posterior
         if structure.has_densities:
-            parts[("log_likelihood", "importance", "sample_stats")] = _add_log_densities
+            parts[("log_likelihood", "log_prior", "importance", "sample_stats")] = _add_log_densities
     if "sample" not in story.unsupported:
         if structure.guide_is_complete:
             parts[("posterior_predictive",)] = _add_predictive
@@ -133,6 +133,13 @@ def _add_log_densities(arrays: DrawArrays, structure: ProgramStructure, start: i
     dims: list[str | None] = [] if plate is None else [plate.name]
     for name, value in (densities.log_likelihood if structure.undivided is None else {}).items():
         arrays.add_draws("log_likelihood", name, start, structure.split_draws(value, dims), dims)
+    for name in (name for name in structure.latents if name in model.nodes):  # sites may come and go
+        site = model.nodes[name]
+        if plate is not None and inside(site, plate.name):
+            value = structure.split_draws(log_prob_by_row(site["log_prob"], plate), dims)
+            arrays.add_draws("log_prior", name, start, value, dims)
+        else:
+            arrays.add_draws("log_prior", name, start, torch.as_tensor(site["log_prob"]).sum()[None], [])
     if structure.local:
         # Each row has its share of a factor outside the plate.
         log_p = densities.log_p + densities.shared_log_p / plate.size

@@ -16,6 +16,8 @@ from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
+from pyrogen.diagnostics.model_checks.misfit import Misfit
+from pyrogen.diagnostics.model_checks.misfit_statistics import standard_score
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.prediction.encode_decode import one_or_all
 
@@ -45,6 +47,26 @@ class PredictiveCheck:
         """2 min(p, 1 - p)."""
         p = self.p_value.value
         return np.asarray(2 * np.minimum(p, 1 - p))
+
+    def misfits(self, name: str) -> list[Misfit]:
+        """Each number of the statistic among those of the replications, as of a misfit.
+
+        Args:
+            name: of the statistic.
+
+        Returns:
+            One for each number; the score allows for an exponential tail on either side, and replications that are few.
+        """
+        found = []
+        for place in np.ndindex(self.observed.shape):
+            values = np.r_[float(self.observed[place]), self.replicated[(slice(None), *place)].astype(np.float64)]
+            score = min(standard_score(values, extreme=True), 99.0)
+            below = min(standard_score(-values, extreme=True), 99.0)
+            label = name if not place else f"{name}[{', '.join(map(str, place))}]"
+            observed, expected, spread = values[0], values[1:].mean(), values[1:].std()
+            message = f"{label} is {observed:.3g}, and the model expects {expected:.3g} (sd {spread:.2g})"
+            found.append(Misfit(label, observed, expected, score if score > 0 else -below, message))
+        return found
 
     def __str__(self) -> str:
         replicated = f"{self.replicated.mean():.4g} (sd {self.replicated.std(0).mean():.2g})"

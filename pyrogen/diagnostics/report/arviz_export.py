@@ -13,6 +13,7 @@ from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import GROUPS, build_datatree
 from pyrogen.diagnostics.core.posterior_draws import collect_draws
 from pyrogen.diagnostics.guide.importance import summarize_log_weights
+from pyrogen.diagnostics.model_checks.resampling import resample_draws
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.persistence.config import describe_story, versions
 from pyrogen.inference.training.result import Fit
@@ -32,6 +33,7 @@ def to_datatree(
     groups: Iterable[str] | None = None,
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Iterable[str]] | None = None,
+    resample: bool = False,
 ) -> xarray.DataTree:
     """Draws and log densities of a trained story on data, in the groups of ArviZ's schema.
 
@@ -42,6 +44,7 @@ def to_datatree(
     - `posterior`: latents from the guide, and `pyro.deterministic` sites. `prior`: the same from the model.
     - `posterior_predictive`, `prior_predictive`: new draws of the observed sites.
     - `log_likelihood`: log p(x_i given the latents of the draw), (chain, draw, data), by observed site.
+    - `log_prior`: log p(z) by latent site, which `arviz_stats.psense_summary` takes.
     - `importance`: `log_p`, `log_q`, `log_weight` of each datum, where every latent sits in the data plate;
       `importance_summary`: `elbo`, `log_likelihood`, their Monte Carlo errors, `ess` and `khat` by datum (and chain,
       where there are several), as `ImportanceWeights` defines them.
@@ -61,13 +64,17 @@ def to_datatree(
             restored.
         groups: the groups wanted, of `GROUPS`; None (the default): all.
         coords: labels by dimension, such as {"data": school_names}; None (the default): numbers.
+        resample: whether to draw among the guide's draws by their importance weights, so that `posterior` holds draws
+            of the posterior, as `arviz_stats.loo`, `compare` and `psense_summary` assume them, and
+            `sample_stats` no `log_q`; for latents that data share. False by default.
         dims: names of a site's event dimensions, such as {"z": ["theme"]}; None (the default): `z_dim_0`, ...
 
     Returns:
         An `xarray.DataTree` with a node for each group.
 
     Raises:
-        ValueError: unknown groups, coordinates that do not fit, `num_samples` below 1, an empty list, a program that
+        ValueError: `resample` where no weights of all latents together exist, or where they are unreliable;
+            unknown groups, coordinates that do not fit, `num_samples` below 1, an empty list, a program that
             chooses its own rows or whose sites change from draw to draw, fits of different programs, a pair that was
             not trained, or data that the story cannot take.
 
@@ -92,7 +99,10 @@ def to_datatree(
     for chain, run in enumerate(fitted if isinstance(fitted, list) else [fitted]):
         with evaluation_context(run, seed + chain) as context:
             story = context.story
-            chains.append(collect_draws(story, context.batch(data, True), asked, num_samples, True))
+            also = {*asked, "sample_stats"} if resample else asked
+            chains.append(collect_draws(story, context.batch(data, True), also, num_samples, True))
+            if resample:
+                resample_draws(chains[-1], story.name, seed + chain)
     if not chains:
         raise ValueError("fitted: expected a story, a pair or a Fit, or a list of them, got an empty list")
     arrays = chains[0]
@@ -101,6 +111,7 @@ def to_datatree(
         arrays.groups["importance_summary"] = summarize_log_weights(arrays.groups["importance"]["log_weight"])
     arrays.groups = {group: arrays.groups[group] for group in wanted if group in arrays.groups}
     attributes = _attributes(run, story, seed, num_samples, len(chains))
+    attributes["draws_of"] = "posterior, by importance resampling" if resample else "guide"
     return build_datatree(arrays, attributes, coords or {}, dims or {})
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from pyrogen.diagnostics.model_checks.predictive_checks import Statistic
 from pyrogen.diagnostics.report import fit_checks as fit
 from pyrogen.diagnostics.report import guide_checks as guide
 from pyrogen.diagnostics.report import latent_checks as latents
+from pyrogen.diagnostics.report import misfit_checks as misfit
 from pyrogen.diagnostics.report import moment_checks as moments
-from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, by_severity
-from pyrogen.diagnostics.report.examination import BUDGETS, Budget, Check, Examination
+from pyrogen.diagnostics.report import prior_checks as prior_predictive
+from pyrogen.diagnostics.report.diagnosis import PURPOSES, Diagnosis, Finding, Purpose, by_severity
+from pyrogen.diagnostics.report.examination import BUDGETS, Budget, Check, Examination, Kind
 from pyrogen.diagnostics.report.thresholds import Assessment
+from pyrogen.messages import UsageError, did_you_mean
 
 CHECKS: tuple[Check, ...] = (
     guide.IMPORTANCE_WEIGHTS,
@@ -31,9 +35,12 @@ CHECKS: tuple[Check, ...] = (
     latents.ELBO_DECOMPOSITION,
     fit.TYPICALITY,
     fit.PREDICTIVE_CHECK,
-    fit.MISFIT,
+    misfit.MISFIT,
+    prior_predictive.LATENT_SHAPE,
     fit.OVERFITTING,
-    fit.LEAVE_ONE_OUT,
+    misfit.LEAVE_ONE_OUT,
+    prior_predictive.SENSITIVITY,
+    prior_predictive.PRIOR_PREDICTIVE,
     fit.SAMPLE_QUALITY,
 )
 """In the order in which they run, a check after those whose results it uses, and are judged."""
@@ -47,6 +54,9 @@ def diagnose(
     *,
     training: Any = None,
     budget: Literal["quick", "standard", "thorough"] | Budget = "standard",
+    purposes: Sequence[Purpose] = (),
+    statistics: Mapping[str, Statistic] | None = None,
+    prior: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Diagnosis:
@@ -67,6 +77,11 @@ def diagnose(
             the training data: `training`, or `data` if it is None.
         training: the training columns, for overfitting and memorization; None by default, which skips both.
         budget: `quick`, `standard` (the default; minutes), `thorough`, or a `Budget`.
+        purposes: what the story is to be used for: `samples`, `likelihood`, `posterior`; the verdict is the worst of
+            theirs. All that the story has by default.
+        statistics: further statistics of a whole data set, by name, as `predictive_check` takes them; none by default.
+        prior: whether to check the prior of a story that need not be trained, by its replications of the data, and
+            nothing else; False by default.
         seed: of all draws; 0 by default.
         progress: called before each check with its name, its index, and the number of checks, and with `"done"` at the
             end; None by default.
@@ -75,7 +90,7 @@ def diagnose(
         The verdict, its reasons, all metrics, and what each check computed.
 
     Raises:
-        ValueError: there is no such budget.
+        ValueError: there is no such budget, or the story has none of these purposes.
 
     Example:
         >>> from pyrogen.models import PPCA
@@ -89,7 +104,9 @@ def diagnose(
     if isinstance(budget, str) and budget not in BUDGETS:
         raise ValueError(f"budget: expected {', '.join(BUDGETS)} or a Budget, got '{budget}'")
     start = time.perf_counter()
-    examination = Examination(fitted, data, training, BUDGETS[budget] if isinstance(budget, str) else budget, seed)
+    allowed = BUDGETS[budget] if isinstance(budget, str) else budget
+    examination = Examination(fitted, data, training, allowed, seed, statistics, prior)
+    uses = _uses(examination, purposes)
     skipped, seconds = _run(examination, progress or (lambda name, done, of: None))
     assessment = Assessment("guide")
     for check in CHECKS:
@@ -106,7 +123,22 @@ def diagnose(
         skipped=skipped,
         protocol={**protocol, "seconds": {**seconds, "total": round(time.perf_counter() - start, 2)}},
         columns=examination.rows.columns,
+        uses=uses,
     )
+
+
+def _uses(examination: Examination, asked: Sequence[Purpose]) -> tuple[Purpose, ...]:
+    """The purposes that a story has, those that are asked for if some are."""
+    by_kind: dict[Kind, tuple[Purpose, ...]] = {"exact": ("samples", "likelihood")}
+    by_kind |= dict.fromkeys(("samples", "nothing", "prior"), ("samples",))
+    has = by_kind.get(examination.kind, tuple(PURPOSES))
+    if "sample" in examination.story.unsupported and len(has) > 1:
+        has = tuple(use for use in has if use != "samples")
+    unknown = [use for use in asked if use not in has]
+    if unknown:
+        hint = "" if unknown[0] in PURPOSES else did_you_mean(unknown[0], PURPOSES)
+        raise UsageError(f"purposes: {examination.story.name} has no '{unknown[0]}'{hint} (it has: {', '.join(has)})")
+    return tuple(use for use in has if use in asked or not asked)
 
 
 def _run(examination: Examination, progress: Progress) -> tuple[dict[str, str], dict[str, float]]:

@@ -15,6 +15,20 @@ _ORDER: tuple[Verdict, ...] = ("believe", "caution", "do not believe")
 PARTS: dict[Part, str] = {"guide": "guide", "latents": "use of latents", "fit": "fit to the data"}
 """The parts of a diagnosis, each judged separately, with their titles."""
 
+Purpose = Literal["samples", "likelihood", "posterior"]
+PURPOSES: dict[Purpose, str] = {
+    "samples": "samples from the model, used as data like those observed",
+    "likelihood": "the estimated likelihood, as a figure of the model",
+    "posterior": "codes, latents and intervals, read as what the data say",
+}
+"""What a trained story is used for, in words."""
+_BEARING: dict[Purpose, tuple[Part, ...]] = {
+    "samples": ("fit",),
+    "likelihood": ("guide",),
+    "posterior": ("guide", "fit"),
+}
+"""The parts of a diagnosis that bear on each purpose."""
+
 _CAUSES = ("untested", "untrained", "correlations", "shifted", "narrow", "wide")
 """Kinds of findings that explain others, which come after them."""
 
@@ -72,6 +86,25 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """Whether a story may be used for a purpose.
+
+    Args:
+        purpose: `samples`, `likelihood` or `posterior`.
+        verdict: on that use.
+        findings: that decided it, the most severe first.
+    """
+
+    purpose: Purpose
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        reason = self.findings[0].message if self.findings else "no check found a problem"
+        return f"{self.purpose}: {self.verdict} ({reason})"
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """The diagnosis of a trained story.
 
@@ -83,6 +116,7 @@ class Diagnosis:
         skipped: the reason for each check that could not be run, by name of the check.
         protocol: data, numbers of rows and draws, seed, versions, seconds.
         columns: the examined data, by column.
+        uses: the purposes that the story has and that were asked for; all of them by default.
 
     Example:
         >>> from pyrogen.diagnostics import diagnose
@@ -100,11 +134,29 @@ class Diagnosis:
     skipped: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str | int, Any] = field(default_factory=dict)
+    uses: tuple[Purpose, ...] = tuple(PURPOSES)
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the guide; a bad fit lowers it to `caution` at most: a wrong model has a posterior too."""
-        return _worst([self.verdict_on("guide"), min(self.verdict_on("fit"), "caution", key=_ORDER.index)])
+        """The worst verdict among the purposes."""
+        return _worst([headline.verdict for headline in self.purposes.values()])
+
+    @property
+    def purposes(self) -> dict[Purpose, Headline]:
+        """Whether the story may be used for each purpose.
+
+        Samples depend on the fit to the data; the likelihood on the guide, by which it is estimated; the posterior on
+        the guide, and on the fit, which lowers it to `caution` at most: a wrong model has a posterior too.
+        """
+        return {use: self._headline(use) for use in self.uses}
+
+    def _headline(self, use: Purpose) -> Headline:
+        parts = _BEARING[use]
+        verdicts = {part: self.verdict_on(part) for part in parts}
+        if use == "posterior":
+            verdicts["fit"] = min(verdicts["fit"], "caution", key=_ORDER.index)
+        problems = [f for f in self.findings if f.part in parts and f.verdict is not None]
+        return Headline(use, _worst(verdicts.values()), tuple(problems))
 
     @property
     def reasons(self) -> list[str]:
@@ -134,19 +186,22 @@ class Diagnosis:
 
     @property
     def sentence(self) -> str:
-        """The verdict in a sentence, with its first reason."""
+        """The verdict in a sentence, with the first reason that concerns a purpose."""
         verdict = f"{self.verdict[0].upper()}{self.verdict[1:]}"
-        return f"{verdict}: {self.reasons[0] if self.reasons else 'no check found a problem'}"
+        concerned = [f for f in self.findings if any(f in headline.findings for headline in self.purposes.values())]
+        return f"{verdict}: {concerned[0] if concerned else 'no check found a problem'}"
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `summary.json`.
 
         Returns:
-            A dict with the keys `verdict`, `reasons`, `figures`, `sentence`, `parts`, `remarks`, `skipped`, `protocol`.
+            A dict with the keys `verdict`, `purposes`, `reasons`, `figures`, `sentence`, `parts`, `remarks`, `skipped`,
+            `protocol`.
         """
         parts = {item.part for item in self._items()}
         return {
             "verdict": self.verdict,
+            "purposes": {use: {"verdict": h.verdict, "sentence": str(h)} for use, h in self.purposes.items()},
             "reasons": self.reasons,
             "figures": {name: metric.to_dict() for name, metric in self.figures.items()},
             "sentence": self.sentence,
@@ -157,8 +212,9 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        others = [f"- {text}" for text in (*self.reasons[1:], *self.remarks)]
-        return "\n".join([f"{self.sentence}.", *others])
+        shown = self.sentence.partition(": ")[2]
+        others = [f"- {text}" for text in (*self.reasons, *self.remarks) if text != shown]
+        return "\n".join([f"{self.sentence}.", *(f"  {headline}" for headline in self.purposes.values()), *others])
 
     def _items(self) -> list[Metric | Finding]:
         return [*self.figures.values(), *self.findings]

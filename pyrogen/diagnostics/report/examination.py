@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,11 +17,12 @@ from pyrogen.inference.persistence.config import versions
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.story import Batch, inside, is_point
 
-Kind = Literal["local", "shared", "exact", "samples", "nothing"]
+Kind = Literal["local", "shared", "exact", "samples", "nothing", "prior"]
 """Which posterior there is to check.
 
 `local`: of latents of each datum. `shared`: of latents that data share. `exact`: none, since there are no latents or
-they are summed out. `samples`: none, since there is no density. `nothing`: neither density nor samples.
+they are summed out. `samples`: none, since there is no density. `nothing`: neither density nor samples. `prior`: it is
+not asked for, and the prior is examined.
 """
 
 
@@ -70,6 +71,8 @@ class Examination:
         training: the training columns, or None.
         budget: how much the checks may compute.
         seed: of all draws.
+        statistics: further statistics of a data set, by name; none by default.
+        prior: whether the prior is examined, of a story that need not be trained; False by default.
 
     Attributes:
         kind: which posterior there is to check.
@@ -84,18 +87,28 @@ class Examination:
         results: what each check computed, by name of the check.
     """
 
-    def __init__(self, fitted: Any, data: Any, training: Any, budget: Budget, seed: int) -> None:
+    def __init__(
+        self,
+        fitted: Any,
+        data: Any,
+        training: Any,
+        budget: Budget,
+        seed: int,
+        statistics: Mapping[str, Callable[[Any], Any]] | None = None,
+        prior: bool = False,
+    ) -> None:
         self.starts = list(fitted) if isinstance(fitted, list) and len(fitted) > 1 else []
         fitted = fitted[0] if isinstance(fitted, list) and fitted else fitted
         self.fitted, self.data, self.training, self.budget, self.seed = fitted, data, training, budget, seed
         self.results: dict[str, Any] = {}
+        self.statistics = dict(statistics or {})
         with evaluation_context(fitted, seed) as context:
             story = context.story
             self.story = story
             # The posterior that an AutoGuide approximates is that of the training data, row by row.
             self.of_training = is_auto(story) and training is not None
             rows = context.batch(training if self.of_training else data)
-            self._classify(rows)
+            self._classify(rows, prior)
             if self.kind == "shared" and training is not None and not self.of_training:
                 rows, self.of_training = context.batch(training), True
             self.fixed_rows = self.kind == "local" and not accepts_any_rows(story, rows.rows(0, 2), 2)
@@ -103,11 +116,15 @@ class Examination:
             self.rows = rows if whole else random_rows(rows, budget.rows)
         self.noun = "images" if any(map(is_image, rows.columns.values())) else "data"
 
-    def _classify(self, rows: Batch) -> None:
+    def _classify(self, rows: Batch, prior: bool) -> None:
         """Set `kind`, `observed`, `mixed` and `point`."""
         self.observed: tuple[str, ...] = ()
         self.kind: Kind = "exact"
         self.mixed, self.point, unsupported = False, False, self.story.unsupported
+        if prior:
+            self.story.require("sample")
+            self.kind, self.observed = "prior", analyze_program(self.story, rows).observed
+            return
         if "density" in unsupported:
             self.kind = "nothing" if "sample" in unsupported else "samples"
             return

@@ -163,6 +163,11 @@ class _Recorder(TorchDispatchMode):
         for position, tensor in enumerate(inputs):
             self._placeholder(f"input_{position}", tensor)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch shields the method below from its compiler, whose import takes a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _FROM_PYTHON and args[0] not in self._nodes:

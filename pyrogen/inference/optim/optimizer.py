@@ -11,7 +11,9 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
+from pyrogen.inference.optim.adam_kernel import AdamKernel, without_compiler_import
 from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS, FlatParameters, average_weight
+from pyrogen.inference.optim.gradients import set_gradients
 
 MAX_FLATTENINGS = 4
 """Times that parameters are flattened, where the caller gives them other storage again and again."""
@@ -61,6 +63,7 @@ class Optimization:
         self.num_steps = 0
         self.flat: FlatParameters | None = None
         self._num_unflattened = 0
+        self._kernel: AdamKernel | None = None
 
     def add_parameters(self, parameters: dict[str, Tensor]) -> None:
         """Train parameters; those that were added before stay as they are.
@@ -75,7 +78,8 @@ class Optimization:
         new = {name: p for name, p in parameters.items() if name not in self.parameters}
         self.parameters.update(new)
         if self.optimizer is None:
-            self.optimizer = _checked(self.make_optimizer(list(new.items())))
+            with without_compiler_import():
+                self.optimizer = _checked(self.make_optimizer(list(new.items())))
             self.schedule = self.make_schedule(self.optimizer) if self.make_schedule is not None else None
             if isinstance(self.schedule, ReduceLROnPlateau):
                 raise ValueError(
@@ -115,8 +119,7 @@ class Optimization:
                 f"{check}: parameter '{unused[0]}' receives no gradient from the objective ({len(unused)} of "
                 f"{len(tensors)} do not): use it in model or guide, remove it, or name it in freeze="
             )
-        for parameter, gradient in zip(tensors, gradients, strict=True):
-            parameter.grad = gradient
+        set_gradients(tensors, gradients)
 
     def step(self, divisor: float) -> None:
         """Update parameters by their gradients, then averages, schedule and step count.
@@ -128,7 +131,11 @@ class Optimization:
         self._write_step_count()
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip_norm * divisor)
-        self.optimizer.step()
+        if self._kernel is None or not self._kernel.is_current():
+            self._kernel = AdamKernel(self.optimizer) if AdamKernel.suits(self.optimizer) else None
+        # torch's schedules want to see the optimizer's own first step.
+        if (self.schedule is not None and self.num_steps == 0) or self._kernel is None or not self._kernel.step():
+            self.optimizer.step()
         self.count_step()
         if self.averages is not None and self.decay is not None:
             values = [self.parameters[name].detach() for name in self.averages]
@@ -186,8 +193,10 @@ class Optimization:
             The state, for a checkpoint.
         """
         self._write_step_count()
+        with without_compiler_import():
+            optimizer = self.optimizer.state_dict() if self.optimizer is not None else None
         return {
-            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+            "optimizer": optimizer,
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,
             "averages": self.averages,
             "num_steps": self.num_steps,
@@ -200,7 +209,8 @@ class Optimization:
             state: what `state()` returned.
         """
         if self.optimizer is not None and state["optimizer"] is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+            with without_compiler_import():
+                self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         if self.averages is not None:

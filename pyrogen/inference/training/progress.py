@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from pyrogen.inference.program.rng import preserve_random_state
 
@@ -18,32 +19,21 @@ class ProgressBar:
     """
 
     def __init__(self, total: int | None, done: int, shown: bool, bound: bool = True) -> None:
-        # Imported here: they would be a fifth of `import pyrogen`. Importing them draws from Python's generator.
-        with preserve_random_state():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
         self.bound = bound
         self.steps = self.start = done
         self.elbo: float | None = None
-        columns = (
-            TextColumn("{task.fields[what]}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[elbo]}"),
-        )
-        console = Console(file=sys.stderr)
-        self.bar = Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
-        self.task = self.bar.add_task("", total=total, completed=done, what="training", rate="", elbo="")
+        self._bar = _bar() if shown and sys.stderr.isatty() else None
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=total, completed=done, what="training", rate="", elbo="")
 
     def __enter__(self) -> ProgressBar:
-        self.bar.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def advance(self, epoch: int, elbo: float) -> None:
         """Count one step.
@@ -54,8 +44,25 @@ class ProgressBar:
         """
         self.steps += 1
         self.elbo = elbo if self.elbo is None else 0.95 * self.elbo + 0.05 * elbo
-        if not self.bar.disable:
-            speed = self.bar.tasks[self.task].speed
+        if self._bar is not None:
+            speed = self._bar.tasks[self._task].speed
             rate = f"{speed:.0f}/s" if speed else ""
             text = f"ELBO {self.elbo:.2f} nats" if self.bound else f"loss {-self.elbo:.3f}"
-            self.bar.update(self.task, completed=self.steps, what=f"epoch {epoch}", rate=rate, elbo=text)
+            self._bar.update(self._task, completed=self.steps, what=f"epoch {epoch}", rate=rate, elbo=text)
+
+
+def _bar() -> Any:
+    """The bar itself."""
+    # Imported here: they would be a fifth of `import pyrogen`. Importing them draws from Python's generator.
+    with preserve_random_state():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    columns = (
+        TextColumn("{task.fields[what]}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[elbo]}"),
+    )
+    return Progress(*columns, console=Console(file=sys.stderr), transient=True)

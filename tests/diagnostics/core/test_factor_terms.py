@@ -61,7 +61,7 @@ def test_factors_of_rows_are_terms_of_the_log_likelihood(where, plate, n):
 def test_leaving_out_counts_them():
     """The two ways to write one likelihood give one result."""
     columns = data()
-    inside, alone = (loo(trained(where, columns), columns, 200).pointwise for where in ("inside", "alone"))
+    inside, alone = (loo(trained(where, columns), columns, 200).elpd_i.values for where in ("inside", "alone"))
     assert inside == pytest.approx(alone, rel=1e-4)
 
 
@@ -88,7 +88,7 @@ def test_a_term_of_the_prior_is_none_of_the_rows_and_said():
     assert "not included: penalty" in tree["log_likelihood"].attrs["about"]
     prior = dist.Gamma(2.0, 1.0).log_prob(rate) - rate.square()
     torch.testing.assert_close(torch.tensor(tree["sample_stats"]["lp"].values[0]), prior + log_p_x.sum(1))
-    assert len(loo(run, columns, 100).pointwise) == 20
+    assert len(loo(run, columns, 100).elpd_i) == 20
 
 
 class Tilted(Story):

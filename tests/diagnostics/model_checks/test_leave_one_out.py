@@ -29,17 +29,20 @@ def test_draws_of_shared_latents_are_weighted(c, seed):
     x, samples = torch.randn(40), 1000
     run, exact = location(x, c), exact_loo(x)
     found = loo(run, x, samples, seed=seed)
-    assert found.kind == "approximate posterior"
-    assert not found.unreliable.any()
-    assert abs(found.elpd.value - exact.sum()) < 0.1
-    np.testing.assert_allclose(found.pointwise, exact, atol=0.02)
-    assert found.elpd.error == pytest.approx(found.pointwise.std(ddof=1) * math.sqrt(40))
+    assert isinstance(found, arviz_stats.ELPDData)
+    assert (found.kind, found.approx_posterior, found.warning) == ("loo", True, False)
+    assert abs(found.elpd - exact.sum()) < 0.1
+    np.testing.assert_allclose(found.elpd_i, exact, atol=0.02)
+    posterior = dist.Normal(x.sum() / 40.01, math.sqrt(1 + 1 / 40.01))
+    assert found.p == pytest.approx(float(posterior.log_prob(x).sum()) - exact.sum(), abs=0.1)
+    assert found.se == pytest.approx(float(found.elpd_i.std()) * math.sqrt(40))
     tree = to_datatree(run, x, samples, seed=seed, groups=["posterior", "log_likelihood", "sample_stats"])
     stats = tree["sample_stats"]
     if c == 2.0:
         theirs = arviz_stats.loo_approximate_posterior(tree, stats["lp"], stats["log_q"], pointwise=True)
-        np.testing.assert_allclose(found.pointwise, theirs.elpd_i.values, atol=1e-4)
-        np.testing.assert_allclose(found.khat, theirs.pareto_k.values, atol=0.02)
+        np.testing.assert_allclose(found.elpd_i, theirs.elpd_i.values, atol=1e-4)
+        np.testing.assert_allclose(found.pareto_k, theirs.pareto_k.values, atol=0.02)
+        assert (found.good_k, found.n_samples) == (pytest.approx(theirs.good_k), theirs.n_samples)
         plain = arviz_stats.loo(tree, pointwise=True)
         assert plain.pareto_k.max() < 0.5  # which looks good
         assert plain.elpd < exact.sum() - 1  # and is wrong
@@ -62,10 +65,11 @@ def test_the_conditional_one_would_be_wrong_and_is_refused(seed):
     assert harmonic.sum() > exact.sum() + 20
     assert "harmonic mean" in tree["log_likelihood"].attrs["about"]
     found = loo(story, x, seed=seed)
-    assert found.kind == "marginal"
-    np.testing.assert_allclose(found.pointwise, exact, atol=1e-10)
-    assert np.isneginf(found.khat).all()
-    assert "nats (marginal); k-hat above 0.67 for 0.0% of the data" in str(found)
+    assert not found.approx_posterior
+    np.testing.assert_allclose(found.elpd_i, exact, atol=1e-10)
+    assert np.isneginf(found.pareto_k).all()
+    assert not found.warning
+    assert "elpd_loo" in str(found)
 
 
 def test_without_an_exact_likelihood_the_marginal_one_is_weighted(monkeypatch, seed):
@@ -74,9 +78,9 @@ def test_without_an_exact_likelihood_the_marginal_one_is_weighted(monkeypatch, s
     exact = story.log_prob(x).detach()
     monkeypatch.delattr(type(story), "log_prob")
     found = loo(story, x, 2000, seed=seed)
-    assert_within(found.pointwise.mean(), exact.mean(), 0.02 / 4.27)
-    assert found.khat.shape == (30,)
-    assert np.isfinite(found.khat).all()
+    assert_within(float(found.elpd_i.mean()), exact.mean(), 0.02 / 4.27)
+    assert found.pareto_k.shape == (30,)
+    assert np.isfinite(found.pareto_k).all()
 
 
 def test_latents_shared_and_not_leave_nothing_out():
@@ -98,4 +102,4 @@ def test_a_coin_is_left_out_in_one_line(seed):
     run = fit((coin_model, coin_guide), {"flips": flips}, steps=1, progress=False)
     found = loo(run, flips, 500, seed=seed)
     exact = np.log(np.where(flips.numpy() == 1, 7 / 13, 5 / 13))
-    np.testing.assert_allclose(found.pointwise, exact, atol=0.05)
+    np.testing.assert_allclose(found.elpd_i, exact, atol=0.05)

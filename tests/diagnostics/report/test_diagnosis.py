@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -18,15 +19,35 @@ def finding(kind, verdict, part="guide"):
     return Finding(kind, part, verdict, f"it is {kind}", f"mend {kind}")
 
 
-def test_the_verdict_is_that_on_the_guide_and_a_bad_fit_lowers_it_to_caution():
-    def verdict(**parts):
-        return Diagnosis("Story", {part: metric(v, part) for part, v in parts.items()}, ()).verdict
+ORDER = ["believe", "caution", "do not believe"]
 
-    assert verdict(guide="believe", fit="believe") == "believe"
-    assert verdict(guide="do not believe", fit="believe") == "do not believe"
-    assert verdict(guide="believe", fit="do not believe") == "caution"
-    assert verdict(guide="believe", latents="do not believe") == "believe"
-    assert Diagnosis("Story", {}, (finding("untested", "caution"),)).verdict == "caution"
+
+@pytest.mark.parametrize("guide", ORDER)
+@pytest.mark.parametrize("fit", ORDER)
+def test_each_purpose_is_judged_by_what_bears_on_it(guide, fit):
+    """A wrong model has a posterior too: its fit lowers the verdict on it to caution at most."""
+    figures = {"a": metric(guide), "b": metric(fit, "fit"), "c": metric("do not believe", "latents")}
+    diagnosis = Diagnosis("Story", figures, (finding("odd", fit, "fit"), finding("narrow", guide)))
+    verdicts = {use: headline.verdict for use, headline in diagnosis.purposes.items()}
+    capped = min(fit, "caution", key=ORDER.index)
+    assert verdicts == {"samples": fit, "likelihood": guide, "posterior": max(guide, capped, key=ORDER.index)}
+    assert diagnosis.verdict == max(verdicts.values(), key=ORDER.index)
+    assert [f.kind for f in diagnosis.purposes["samples"].findings] == ["odd"]
+    assert str(diagnosis.purposes["likelihood"]) == f"likelihood: {guide} (it is narrow)"
+    for use, verdict in verdicts.items():
+        assert replace(diagnosis, uses=(use,)).verdict == verdict
+        assert list(replace(diagnosis, uses=(use,)).to_dict()["purposes"]) == [use]
+
+
+def test_the_sentence_has_a_reason_that_concerns_the_purpose():
+    findings = by_severity([finding("odd", "do not believe", "fit"), finding("narrow", "caution")])
+    diagnosis = Diagnosis("Story", {}, findings, uses=("likelihood",))
+    assert (diagnosis.verdict, diagnosis.sentence) == ("caution", "Caution: it is narrow; mend narrow")
+    assert str(diagnosis).splitlines() == [
+        "Caution: it is narrow; mend narrow.",
+        "  likelihood: caution (it is narrow)",
+        "- it is odd; mend odd",
+    ]
 
 
 def test_sentence_reasons_and_remarks():
@@ -50,7 +71,7 @@ def test_findings_that_explain_others_come_first():
 def test_what_is_not_finite_is_null_in_json():
     figures = {"a": metric("caution", value=math.inf), "b": Metric(-math.inf, 0.0, None, None, "fit", "")}
     summary = json.loads(json.dumps(Diagnosis("Story", figures, (), protocol={"seed": 0}).to_dict(), allow_nan=False))
-    assert list(summary)[:3] == ["verdict", "reasons", "figures"]
+    assert list(summary)[:4] == ["verdict", "purposes", "reasons", "figures"]
     assert summary["figures"]["a"] == {"value": None, "error": None, "threshold": 0.5, "verdict": "caution"}
     assert summary["parts"] == {"guide": "caution", "fit": "believe"}
     assert summary["protocol"] == {"seed": 0}

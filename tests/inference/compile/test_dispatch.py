@@ -9,6 +9,7 @@ from pyro.infer import TraceGraph_ELBO
 from pyrogen import load
 from pyrogen.data import Columns
 from pyrogen.inference.compile import compiled_step, dispatch
+from pyrogen.models import VAE
 from tests.helpers.compiled_runs import agree, counts, run
 from tests.helpers.stories import Topics
 
@@ -139,3 +140,14 @@ def test_a_run_directory_holds_the_mode_of_its_steps(tmp_path):
     assert load(tmp_path, into=Topics()).mode == "compiled"
     again = run(Topics, counts, True, out=tmp_path, resume=True)  # it is finished: no step is taken
     assert (again.mode, load(tmp_path, into=again.story).mode) == ("compiled", "compiled")
+
+
+@pytest.mark.parametrize("make", [Topics, lambda: VAE((10,), 2, hidden=(4,))], ids=["user's", "pyrogen's"])
+def test_checkpoints_and_validation_do_not_record_steps_anew(make, monkeypatch, tmp_path):
+    """What `fit` writes to a story on the way is no state that the program reads."""
+    monkeypatch.setattr("pyrogen.inference.training.loop.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    recorded, trace_step = [], dispatch.trace_step
+    monkeypatch.setattr(dispatch, "trace_step", lambda *args: recorded.append(1) or trace_step(*args))
+    x = (counts() > 1).float()
+    run(make, lambda: x, "auto", steps=None, epochs=40, validation=x, out=tmp_path, callbacks=[lambda *_: None])
+    assert len(recorded) == 1

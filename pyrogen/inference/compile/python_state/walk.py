@@ -33,6 +33,8 @@ _LIBRARIES = {"torch", "pyro", "pyroapi", "numpy", "scipy", "pyrogen", "opt_eins
 _DYNAMIC = {"getattr", "attrgetter", "vars", "__dict__", "__getattribute__"}
 """Names in code that may read an attribute by a name that it computes: then all attributes are followed."""
 _OF_EVERY_CLASS = {"__dict__", "__doc__", "__module__", "__weakref__", "__qualname__", "__init__", "__slots__"}
+_BOOKKEEPING = {"training_spec"}
+"""Attributes that `fit` itself writes to a story."""
 _MODULE_DICTS = ("_modules", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks", "_pyro_params")
 
 
@@ -246,6 +248,8 @@ class _Walk:
 
     def _follows(self, key: Any, of_class: bool) -> bool:
         """Whether code may read an attribute: by name, by a name that it computes, or as an operator's method."""
+        if key in _BOOKKEEPING:
+            return False
         if of_class:
             return key in self._followed or (key.startswith("__") and key not in _OF_EVERY_CLASS)
         return key in self._followed or not self._followed.isdisjoint(_DYNAMIC)
@@ -267,7 +271,7 @@ def _is_setting(name: str, value: Any) -> bool:
     """Whether an attribute of a library's object is a setting, and nothing that it keeps of its own runs."""
     if isinstance(value, IMMUTABLE):
         return True
-    kept = isinstance(value, type | dict | set) or name.startswith("_")
+    kept = isinstance(value, type | dict | set) or name.startswith("_") or name in _BOOKKEEPING
     parts = (Tensor, nn.Module, Distribution, tuple, list, np.ndarray)
     return not kept and (
         isinstance(value, parts) or type(value).__module__.startswith("pyrogen.") or not is_library(value)
