@@ -97,6 +97,7 @@ def run(name: str, world: World, state: State, seed: int, span: range, show: boo
             state.write()
             _forget(world)
     state.write()
+    _forget(world)
 
 
 def _forget(world: World) -> None:

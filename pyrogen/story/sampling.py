@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from keyword import iskeyword
 from typing import Any, Protocol
@@ -248,9 +249,11 @@ def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any
 
 def _plate_rows(story: _Story, spec: TrainingSpec, n: int) -> int:
     """Rows that the model draws when it is asked for n: another number where its plate subsamples by itself."""
-    try:
-        nodes: Any = _trace_unobserved(story, spec, spec.placeholder(n, 1)).nodes
-    except Exception:  # the refusal that is being written says why
+    for rows in (n, spec.n):  # a plate may take more rows by subsample_size than n
+        with suppress(Exception):  # the refusal that is being written says why
+            nodes: Any = _trace_unobserved(story, spec, spec.placeholder(rows, 1)).nodes
+            break
+    else:
         return n
     frames = [_frame(nodes[name], spec.plate) for name in spec.sites if name in nodes]
     return next((int(frame.size) for frame in frames if frame is not None), n)

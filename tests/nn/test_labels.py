@@ -40,7 +40,10 @@ def test_one_label_is_repeated_for_all_rows():
         (lambda: Label(3).checked("A", [0, 3, 4], 3), "^A: 2 of 3 labels 'y' are none of 0 to 2, such as 3$"),
         (lambda: Label(3).checked("A", [0, -1], 2), r"such as -1: missing labels \(-1\) need a SemiSupervisedVAE"),
         (lambda: Label(3, missing=True).checked("A", -2, 1), "none of 0 to 2 or -1 where it is not known, such as -2$"),
-        (lambda: Label(3).checked("A", [0, 1], 3), "^A: 2 labels for 3 rows, expected one for each, or one for all$"),
+        (
+            lambda: Label(3).checked("A", [0, 1], 3),
+            "^A: 2 labels 'y' for 3 rows, expected one for each, or one for all$",
+        ),
     ],
 )
 def test_what_are_no_labels_is_refused(check, message):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -151,7 +151,7 @@ class Quantized(ExpandableDistribution):
     has_rsample = False
     batched = {"symbols": 0}
 
-    def __init__(self, codebook: Codebook, symbols: TorchDistribution, validate_args: bool | None = None) -> None:
+    def __init__(self, codebook: Codebook, symbols: TorchDistributionMixin, validate_args: bool | None = None) -> None:
         self.codebook, self.symbols = codebook, symbols
         event_shape = (*symbols.event_shape, codebook.features)
         super().__init__(symbols.batch_shape, torch.Size(event_shape), validate_args=validate_args)

@@ -123,7 +123,8 @@ class History:
         self._crc32 = zlib.crc32(lines, self._crc32)
 
     def _records(self, content: bytes, complete: bool) -> list[dict[str, Any]]:
-        records, lines = [], content.split(b"\n")
+        # A file system may leave zeros where a write was cut short.
+        records, lines = [], (content if complete else content.rstrip(b"\0")).split(b"\n")
         for number, line in enumerate(lines, start=1):
             last = number == len(lines)
             if last and not line:

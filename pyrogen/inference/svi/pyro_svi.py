@@ -53,6 +53,7 @@ class SVI(pyro.infer.SVI):
         kwargs: as Pyro takes them.
 
     Raises:
+        TypeError: an argument is of another kind, such as an optimizer that is none of Pyro's.
         ValueError: `compile` is none of the three.
 
     Example:

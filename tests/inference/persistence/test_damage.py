@@ -24,11 +24,25 @@ def run(folder, epochs=3, **options):
     return fit(PPCA(5, 2), X, epochs=epochs, out=folder, progress=False, **options)
 
 
+class Kept(dict):
+    def __repr__(self):  # hypothesis prints it where a test fails
+        return "kept"
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "run"
     run(folder)
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return Kept({name: (folder / name).read_bytes() for name in FILES})
+
+
+@pytest.mark.parametrize("place", range(len("pyrogen.models.PPCA")))
+def test_a_changed_class_is_a_damaged_configuration_and_no_foreign_story(kept, tmp_path, place):
+    config = bytearray(kept["config.json"])
+    config[config.index(b"pyrogen.models.PPCA") + place] ^= 1
+    put(tmp_path, {**kept, "config.json": bytes(config)})
+    refuses(lambda: load(tmp_path), "config.json")
+    refuses(lambda: load(tmp_path, into=PPCA(5, 2)), "config.json")
 
 
 def put(folder, files):
