@@ -19,8 +19,8 @@ _PACKAGES = {"adversarial": adversarial, "autoregressive": autoregressive, "dist
 _PACKAGES |= {"models": models, "nn": nn}
 
 
-class _ForeignStoryError(ValueError):
-    """A run of a story that is not pyrogen's own."""
+class ForeignStoryError(ValueError):
+    """The run of a story that is not pyrogen's own, or has parts that are not."""
 
 
 class _ForeignError(Exception):
@@ -41,6 +41,7 @@ def load(directory: str | Path, into: Any = None, arguments: Mapping[str, Any] |
         The run.
 
     Raises:
+        ForeignStoryError: the story is not pyrogen's own, and `into` is not given.
         ValueError: `into` is another story than the saved one, or one of `arguments` is missing or another one.
     """
     files = RunDirectory(directory)
@@ -48,7 +49,7 @@ def load(directory: str | Path, into: Any = None, arguments: Mapping[str, Any] |
     saved, _ = _class_and_arguments(description, _field(files.path))
     try:
         story = rebuild(description, files.path) if into is None else as_story(into)
-    except _ForeignStoryError:
+    except ForeignStoryError:
         _check_config(files.path)  # perhaps it is no foreign class, but a damaged name
         raise
     actual = describe_story(story)["class"]
@@ -69,14 +70,15 @@ def rebuild(description: Any, path: Path) -> Story:
         The story, with weights as its constructor draws them.
 
     Raises:
-        ValueError: the description is damaged, or it or one of its arguments is not pyrogen's.
+        ForeignStoryError: it or one of its arguments is not pyrogen's.
+        ValueError: the description is damaged.
     """
     name, _ = _class_and_arguments(description, _field(path))
     try:
         with damaged_fields(path / "config.json"):
             story = _decode(description, _field(path))
     except _ForeignError as error:
-        raise _ForeignStoryError(
+        raise ForeignStoryError(
             f"{path} is a run of {name}, which needs {error}, no part of pyrogen: pass the class as "
             "--story path/to/file.py:Class, or an instance as load(dir, into=story)"
         ) from None
