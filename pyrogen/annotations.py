@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from inspect import Parameter, isclass
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import IO, Annotated, Any, BinaryIO, Literal, TextIO, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen
 
@@ -71,6 +71,8 @@ def _is_of_type(hint: Any, value: Any) -> bool:
         number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
         return number and (hint is int or abs(value) <= sys.float_info.max)
     kind = NoneType if hint is None else origin or hint
+    if kind in (IO, BinaryIO, TextIO):
+        return hasattr(value, "read") or hasattr(value, "write")
     try:
         is_path = isclass(kind) and issubclass(kind, PurePath)
         return kind in (Any, Parameter.empty) or isinstance(value, (str, kind) if is_path else kind)

@@ -16,7 +16,8 @@ from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_we
 from pyrogen.diagnostics.core.program_structure import analyze_program
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
-from pyrogen.inference import evaluation_context, log_likelihood, log_weights
+from pyrogen.inference import evaluation_context, log_weights
+from pyrogen.inference.likelihood.marginal_likelihood import exact_log_likelihood
 from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside
 
@@ -227,7 +228,7 @@ def _right_kind(fitted: Any, data: Any) -> str:
 def _marginal(fitted: Any, data: Any, num_samples: int, seed: int) -> _Densities:
     """Log p(x_i): exact where the story knows it, else from log weights."""
     if hasattr(fitted.story if isinstance(fitted, Fit) else fitted, "log_prob"):
-        exact = log_likelihood(fitted, data, 1, exact=True).value.double().numpy()
+        exact = exact_log_likelihood(fitted, data).double().cpu().numpy()
         return _Densities(exact[None], np.zeros((1, 1)), np.full(len(exact), -np.inf), num_samples)
     weights = ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
     return _Densities(weights.log_likelihood.value[None], np.zeros((1, 1)), weights.khat, num_samples)

@@ -156,10 +156,10 @@ def as_columns(
     if isinstance(data, Mapping):
         columns: Columns = dict(data)
         keys: list[Any] = list(columns)
-        strange = next((key for key in keys if not isinstance(key, str)), None)
+        strange = next((key for key in keys if not isinstance(key, str | int)), None)
         if strange is not None:
-            kind = f"{strange!r}, a {type(strange).__name__}" if isinstance(strange, int) else type(strange).__name__
-            raise TypeError(f"data: a column is called by {kind}; expected a string such as 'x'")
+            kind = type(strange).__name__
+            raise TypeError(f"data: a column is called by a {kind}; expected a string such as 'x', or its position")
     elif isinstance(data, tuple):
         columns = dict(enumerate(data))
     elif isinstance(data, Tensor | np.ndarray | list):

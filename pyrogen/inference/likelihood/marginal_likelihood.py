@@ -182,6 +182,20 @@ def _finite_reference(max_log: Tensor) -> Tensor:
     return torch.where(max_log == -math.inf, 0.0, max_log)
 
 
+def exact_log_likelihood(story: Any, data: Any) -> Tensor:
+    """Log p(x) of each datum by the story's own `log_prob`, in chunks of rows.
+
+    Args:
+        story: a `Fit` or a story that has one.
+        data: N rows, as columns that `fit` takes.
+
+    Returns:
+        (N,), nats.
+    """
+    with _density_context(story, data, None) as (program, batch):
+        return _exact_log_prob(program.story, batch)
+
+
 def _exact_log_prob(story: Any, batch: Batch) -> Tensor:
     """The story's own log p(x) of each row, (N,), in bounded memory."""
     signature = Signature(story.log_prob, f"{story.name}.log_prob")

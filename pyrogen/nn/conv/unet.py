@@ -67,7 +67,7 @@ class UNet(nn.Module):
     channels: Sequence[int] = (32, 64)
     blocks: CountOrZero = 1
     labels: CountOrZero = 0
-    heads: Count = 4
+    heads: CountOrZero = 4
     width: Count = 128
 
     def __post_init__(self) -> None:

@@ -171,7 +171,7 @@ def test_options_that_make_no_sense():
 
 def test_data_of_another_kind():
     refused("data is a str, expected a tensor", Topics(), "digits", error=TypeError)
-    refused("column 'x' is no array of numbers", Topics(), {"x": ["a", "b"]}, error=TypeError)
+    refused("column 'x' is a list, and no array of numbers of equal rows", Topics(), {"x": ["a", "b"]}, error=TypeError)
     refused("gave no batch", Topics(), DataLoader(torch.ones(3, 10), batch_size=8, drop_last=True))
 
 
