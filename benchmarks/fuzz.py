@@ -1,6 +1,7 @@
 """Command lines, calls and damaged run folders that are right or wrong in a known way: each has its right outcome.
 
     python benchmarks/fuzz.py --keep                   # recorded in results/; some 40 minutes; goes on where it stopped
+    python benchmarks/fuzz.py --again                  # what showed a fault, after it was mended
     python benchmarks/fuzz.py --only damaged --from 120 --to 121 --show
 
 An input is determined by the seed, its family and its number; `fuzz/` makes them. A fault is a traceback, a call that
@@ -18,7 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ class State:
         temporary.replace(self.path)
 
 
-def run(name: str, world: World, state: State, seed: int, span: range, show: bool, here: bool) -> None:
+def run(name: str, world: World, state: State, seed: int, span: Iterable[int], show: bool, here: bool) -> None:
     """Examine inputs of a family, and keep their faults."""
     family, kept = FAMILIES[name], state.of(name)
     _forget(world)
@@ -85,14 +86,14 @@ def run(name: str, world: World, state: State, seed: int, span: range, show: boo
         for apart in (False, True) if not here and family.apart and index % family.apart == 0 else (False,):
             case = family.make(world, random.Random(f"{seed}/{name}/{index}"))
             kind, what = examine(case, apart and not callable(case.run))
-            kept["apart"] += apart and not callable(case.run)
+            kept["apart"] += apart and not callable(case.run) and index >= kept["done"]
             if show:
                 print(f"{name} {index}: {case.text}: {kind or 'right'} {what}\n    {case.run}", flush=True)
             if kind:
                 line = case.run if isinstance(case.run, list) else []
                 kept["faults"].append({"index": index, "kind": kind, "input": case.text, "what": what, "line": line})
                 print(f"{name} {index}: {case.text[:80]!r}: {kind}: {what[:300]}", flush=True)
-        kept["done"] = index + 1
+        kept["done"] = max(kept["done"], index + 1)
         if index % 50 == 49:
             state.write()
             _forget(world)
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="first", type=int, help="number of the first input; by default where it stopped")
     parser.add_argument("--to", type=int, help="number behind the last one; by default all of them")
+    parser.add_argument("--again", action="store_true", help="only the inputs that showed a fault")
     parser.add_argument("--show", action="store_true", help="print each input and what came of it")
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "pyrogen_fuzz", help="folder of the runs"
@@ -151,7 +153,11 @@ def main() -> None:
     calls.use(world)
     os.chdir(world.folder)
     state = State((options.state or options.work / "state.json").resolve())
-    for name in options.only:
+    for name in options.only if options.again else ():
+        numbers = sorted({fault["index"] for fault in state.of(name)["faults"]})
+        state.of(name)["faults"] = []
+        run(name, world, state, options.seed, numbers, options.show, options.here)
+    for name in () if options.again else options.only:
         begin = state.of(name)["done"] if options.first is None else options.first
         run(
             name,

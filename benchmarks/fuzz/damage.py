@@ -27,7 +27,9 @@ def damaged(world: World, rng: random.Random) -> Case:
     kept, run = world.runs[kind], world.fresh()
     shutil.copytree(kept, run)
     how = rng.choice([each for each in _DAMAGES if each not in _OF_JSON or name == "config.json"])
-    if not (run / name).exists() or (not (run / name).stat().st_size and how in ("cut", "flipped", "longer")):
+    if not (run / name).exists() or (
+        not (run / name).stat().st_size and how in ("cut", "flipped", "longer", "emptied")
+    ):
         name = "config.json"
     if how == "swapped" and not (run / name).stat().st_size:
         how = "noise"  # records of later epochs than the weights may follow, and here there are none before

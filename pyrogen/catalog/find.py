@@ -76,7 +76,7 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (SyntaxError, ValueError) as error:
         if "null bytes" in str(error):
-            raise UsageError(f"story file '{path}' is no text: it has null bytes") from error
+            raise ValueError(f"story file '{path}' is no text: it has null bytes") from error
         raise
     finally:
         sys.path.pop(0)

@@ -222,8 +222,9 @@ class RunDirectory:
 
     def _run_beside(self) -> Any:
         """The run that config.json names; None where it does not, as it is written anew."""
+        path = self.path / "config.json"
         try:
-            return json.loads((self.path / "config.json").read_bytes())["run"]
+            return json.loads(path.read_bytes())["run"] if path.is_file() else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

@@ -258,8 +258,8 @@ class Trainer:
         if not directory.can_resume:
             if (directory.path / "weights.safetensors").exists():
                 raise ValueError(
-                    f"{directory.path} holds weights and no checkpoint to continue from, as Fit.save leaves it: load "
-                    "it, and fit its story into another folder"
+                    f"{directory.path} holds weights and no checkpoint (resume.safetensors) to continue from, as "
+                    "Fit.save leaves it: load it, and fit its story into another folder"
                 )
             return None
         state, config = directory.checkpoint()

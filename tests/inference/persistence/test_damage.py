@@ -1,6 +1,7 @@
 """A file of a run directory that is damaged is refused by name and field, and nothing is written from it."""
 
 import json
+import os
 import struct
 import zlib
 
@@ -319,3 +320,15 @@ def test_a_checkpoint_and_a_configuration_of_two_runs_are_refused_on_resume(kept
     run(tmp_path / "other", epochs)
     put(tmp_path / "run", {**kept, name: (tmp_path / "other" / name).read_bytes()})
     refuses(lambda: run(tmp_path / "run", 6, resume=True), "another run")
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.jsonl", "resume.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_makes_nothing_wait(kept, tmp_path, name):
+    put(tmp_path, kept)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    if name == "config.json":
+        assert len(run(tmp_path, 6, resume=True).history) == 6  # written anew from the checkpoint
+    else:
+        with pytest.raises((ValueError, FileNotFoundError), match=name):
+            run(tmp_path, 6, resume=True)
