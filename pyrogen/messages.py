@@ -148,8 +148,11 @@ def as_path(text: str | Path, what: str) -> Path:
         The path.
 
     Raises:
+        TypeError: it is neither text nor a path.
         ValueError: it is empty, cannot be a path in UTF-8, or names the home of a user that does not exist.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise TypeError(f"{what} is {text!r}, a {type(text).__name__}: expected a path, such as runs/first")
     if not str(text).strip() or "\0" in str(text):
         raise ValueError(f"{what} is {str(text)!r}: expected a path, such as runs/first")
     if any("\ud800" <= character <= "\udfff" for character in str(text)):

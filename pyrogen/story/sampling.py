@@ -86,6 +86,11 @@ def _draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
         frame = data_plate(trace.nodes.values(), n)
         plate = frame.name if frame is not None else _common_plate(trace, model.columns, n)
     observed = _observed_names(story, trace)
+    if given and observed and all(trace.nodes[name]["is_observed"] for name in observed):
+        raise ValueError(
+            f"{story.name}.sample draws '{observed[0]}', which was given ({', '.join(given)}): leave it out; "
+            "reconstruct and impute take data"
+        )
     global_latents = [name for name in outside(latent_sites(trace.nodes.values()), plate) if name not in observed]
     if global_latents:
         trace = _trace_model(story, batch, _draw_global_latents(story, global_latents))

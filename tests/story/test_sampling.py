@@ -270,3 +270,14 @@ def test_a_number_of_rows_of_another_type_is_refused(n):
 def test_more_rows_than_the_memory_holds_are_refused(n):
     with pytest.raises(ValueError, match="do not fit in memory"):
         MultivariateGaussian(4).sample(n)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("story", [PPCA(4, 2), MultivariateGaussian(4)], ids=lambda story: story.name)
+def test_what_is_drawn_cannot_be_given(story, trained):
+    x = torch.randn(12, 4)
+    if trained:
+        fit(story, x, progress=False, **({} if "steps" in story.unsupported else {"steps": 2}))
+    with pytest.raises(ValueError, match=r"sample draws 'x', which was given \(x\): leave it out"):
+        story.sample(3, x=x[:3])
+    assert story.sample(3).shape == (3, 4)

@@ -270,3 +270,9 @@ def test_a_pair_that_takes_no_placeholders_is_refused_with_a_way_to_load_it(loc,
         load(tmp_path / "run", into=make())
     loaded = load(tmp_path / "run", into=fit(make(), x, steps=1).story)
     assert torch.equal(posterior(run, x, 5, seed=1)["mu"], posterior(loaded, x, 5, seed=1)["mu"])
+
+
+@pytest.mark.parametrize("directory", [3, None, b"runs", ["runs"], 1.5])
+def test_a_folder_that_is_no_path_is_refused_in_one_line(directory):
+    with pytest.raises(TypeError, match=r"^the run directory is .*: expected a path, such as runs/first$"):
+        load(directory)
