@@ -81,10 +81,14 @@ def _guarded(call: Callable[..., Any], owner: str, hints: Callable[[], dict[str,
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return call(*args, **kwargs)  # Python says which name is missing or unknown
-        problems = []
+        problems, wrong = [], []
         for name, value in list(bound.arguments.items())[skip:]:
             bound.arguments[name] = value = value.item() if isinstance(value, np.generic) else value
-            problems += _problems(owner, signature.parameters[name], evaluated().get(name, Any), value)
+            found = _problems(owner, signature.parameters[name], evaluated().get(name, Any), value)
+            problems += found
+            wrong += [name] if found else []
+        if any(isinstance(bound.arguments[name], float) for name in wrong):
+            raise problems[0]  # as of inf draws, which would never end
         with _of_sizes(owner) if skip and not problems else nullcontext():
             try:
                 result = call(*bound.args, **bound.kwargs)
@@ -109,7 +113,7 @@ def _problems(owner: str, parameter: inspect.Parameter, hint: Any, value: Any) -
         words = words.replace(json, python)
     out_of_range = isinstance(value, int | float | str) and type(value) in _types(hint)
     kind = ValueError if out_of_range else TypeError
-    return [kind(f"{owner}: {parameter.name} takes {words}, got {_shown(value)}")]
+    return [kind(f"{owner}: {parameter.name} takes {words}, got {shown(value)}")]
 
 
 def _types(hint: Any) -> set[type]:
@@ -120,7 +124,7 @@ def _types(hint: Any) -> set[type]:
     return {hint} if hint in (int, float, str) else set().union(*map(_types, inner))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in one short line; a tensor or an array by type and shape."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"

@@ -212,9 +212,12 @@ def _link(path: Path, file: Path) -> tuple[str, ...]:
 
 
 def _bomb(path: Path, file: Path) -> tuple[str, ...]:
-    """A header of 60,000 x 60,000 pixels and nothing behind it."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)))
+    """A header of 60,000 x 60,000 pixels and none behind it."""
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    for kind, data in {b"IHDR": header, b"IDAT": zlib.compress(b"")}.items():
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    file.write_bytes(content)
     return ("pixels",)
 
 
