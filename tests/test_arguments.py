@@ -141,3 +141,15 @@ STORY = models.PPCA(4, 2)
 )  # fmt: skip
 def test_numbers_of_draws_and_seeds_are_refused_by_name(call, name, value):
     refuses(lambda: call(value), name)
+
+
+@pytest.mark.parametrize("count", [math.inf, 1e30, math.nan, 2.5])
+def test_a_number_of_draws_that_is_not_whole_starts_nothing(count):
+    started = []
+
+    @checked
+    def draws(n: Count) -> None:
+        started.append(n)
+
+    refuses(lambda: draws(count), "draws: n takes a whole number")
+    assert not started

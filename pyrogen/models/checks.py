@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pyrogen.arguments import shown
+
 
 def check_latent(story: str, latent: int, features: int) -> None:
     """Refuse more latents than features in a linear story.
