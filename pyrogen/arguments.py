@@ -87,7 +87,7 @@ def _guarded(call: Callable[..., Any], owner: str, hints: Callable[[], dict[str,
             found = _problems(owner, signature.parameters[name], evaluated().get(name, Any), value)
             problems += found
             wrong += [name] if found else []
-        if any(isinstance(bound.arguments[name], float) for name in wrong):
+        if not skip and any(isinstance(bound.arguments[name], float) for name in wrong):
             raise problems[0]  # as of inf draws, which would never end
         with _of_sizes(owner) if skip and not problems else nullcontext():
             try:
