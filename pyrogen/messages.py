@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 RESUME_COMMAND: ContextVar[str | None] = ContextVar("RESUME_COMMAND", default=None)
 """What resumes the run, where it is the command line that runs."""
+
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class UsageError(ValueError):
@@ -31,6 +38,29 @@ class Terminated(SystemExit):
     def __init__(self, received: signal.Signals, position: str) -> None:
         super().__init__(128 + received)
         self.message = f"{received.name}: {position}"
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether a `raise` of pyrogen's made the error, rather than Python, a library, or a user's file.
+
+    Args:
+        error: the error, with its traceback.
+
+    Returns:
+        True where it did, or explains an error of a user's.
+    """
+    place, cause = _innermost(error), _innermost(error.__cause__ or error.__context__)
+    if place is None or place is cause:  # an explanation of a user's error, which has its traceback
+        return True
+    code = place.tb_frame.f_code
+    return code.co_filename.startswith(_PACKAGE) and code.co_code[place.tb_lasti] == _RAISE
+
+
+def _innermost(error: BaseException | None) -> TracebackType | None:
+    place = None if error is None else error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place
 
 
 def refuse_masked(what: str, values: object) -> None:
@@ -118,8 +148,11 @@ def as_path(text: str | Path, what: str) -> Path:
         The path.
 
     Raises:
+        TypeError: it is neither text nor a path.
         ValueError: it is empty, cannot be a path in UTF-8, or names the home of a user that does not exist.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise TypeError(f"{what} is {text!r}, a {type(text).__name__}: expected a path, such as runs/first")
     if not str(text).strip() or "\0" in str(text):
         raise ValueError(f"{what} is {str(text)!r}: expected a path, such as runs/first")
     if any("\ud800" <= character <= "\udfff" for character in str(text)):

@@ -18,17 +18,19 @@ PACKAGE = Path(pyrogen.__file__).parent
 # Each file or folder of pyrogen/, and what it may import from pyrogen. The lower ones come first.
 LADDER = {
     "messages": "",
+    "annotations": "",
+    "arguments": "annotations messages",
     "story": "messages",
-    "data": "messages",
-    "nn": "messages",
-    "distributions": "messages nn",
-    "autoregressive": "messages story nn distributions",
-    "models": "messages story nn distributions autoregressive",
-    "inference": "messages story data",
-    "diagnostics": "messages story data nn inference",
-    "adversarial": "messages story data nn distributions inference",
-    "plots": "messages story data inference diagnostics",
-    "catalog": "messages story data nn distributions models autoregressive inference adversarial",
+    "data": "messages annotations arguments",
+    "nn": "messages annotations arguments",
+    "distributions": "messages annotations arguments nn",
+    "autoregressive": "messages annotations arguments story nn distributions",
+    "models": "messages annotations arguments story nn distributions autoregressive",
+    "inference": "messages annotations arguments story data",
+    "diagnostics": "messages annotations arguments story data nn inference",
+    "adversarial": "messages annotations arguments story data nn distributions inference",
+    "plots": "messages annotations arguments story data inference diagnostics",
+    "catalog": "messages annotations arguments story data nn distributions models autoregressive inference adversarial",
 }
 EVERYTHING = " ".join(LADDER)
 LADDER |= {"cli": f"{EVERYTHING} __init__", "__init__": EVERYTHING, "__main__": "cli"}

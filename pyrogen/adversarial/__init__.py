@@ -7,6 +7,7 @@ from pyrogen.adversarial.losses import AdversarialLoss, Hinge, NonSaturating, Wa
 from pyrogen.adversarial.steps import AdversarialSteps
 from pyrogen.adversarial.story import BETAS, EMA, RATE, Adversarial
 from pyrogen.adversarial.vae_gan import VAEGAN
+from pyrogen.arguments import check_public
 
 __all__ = [
     "BETAS",
@@ -25,3 +26,5 @@ __all__ = [
     "diversity",
     "effective_number",
 ]
+
+check_public(globals())

@@ -4,7 +4,10 @@ Their networks are in `pyrogen.nn`, and their distribution, which is also a like
 `pyrogen.distributions`.
 """
 
+from pyrogen.arguments import check_public
 from pyrogen.autoregressive.language import LanguageModel
 from pyrogen.autoregressive.model import AutoregressiveModel, ConditionalAutoregressiveModel
 
 __all__ = ["AutoregressiveModel", "ConditionalAutoregressiveModel", "LanguageModel"]
+
+check_public(globals())

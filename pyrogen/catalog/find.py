@@ -74,6 +74,10 @@ def _import(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
+    except (SyntaxError, ValueError) as error:
+        if "null bytes" in str(error):
+            raise ValueError(f"story file '{path}' is no text: it has null bytes") from error
+        raise
     finally:
         sys.path.pop(0)
     return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyrogen.catalog.annotations import describe as describe_type
+from pyrogen.annotations import describe as describe_type
 from pyrogen.catalog.find import CATALOG
 from pyrogen.catalog.settings import format_value
 from pyrogen.data import describe as describe_data

@@ -19,6 +19,10 @@ _PACKAGES = {"adversarial": adversarial, "autoregressive": autoregressive, "dist
 _PACKAGES |= {"models": models, "nn": nn}
 
 
+class ForeignStoryError(ValueError):
+    """The run of a story that is not pyrogen's own, or has parts that are not."""
+
+
 class _ForeignError(Exception):
     """A class that is not pyrogen's own, by its name."""
 
@@ -37,14 +41,20 @@ def load(directory: str | Path, into: Any = None, arguments: Mapping[str, Any] |
         The run.
 
     Raises:
+        ForeignStoryError: the story is not pyrogen's own, and `into` is not given.
         ValueError: `into` is another story than the saved one, or one of `arguments` is missing or another one.
     """
     files = RunDirectory(directory)
     description = files.config().get("story")
     saved, _ = _class_and_arguments(description, _field(files.path))
-    story = rebuild(description, files.path) if into is None else as_story(into)
+    try:
+        story = rebuild(description, files.path) if into is None else as_story(into)
+    except ForeignStoryError:
+        _check_config(files.path)  # perhaps it is no foreign class, but a damaged name
+        raise
     actual = describe_story(story)["class"]
     if actual.split(".")[-1] != saved.split(".")[-1]:
+        _check_config(files.path)
         raise ValueError(f"{files.path} is a run of {saved}, and into= is {actual}")
     return Fit.read(files, story, arguments)
 
@@ -60,14 +70,15 @@ def rebuild(description: Any, path: Path) -> Story:
         The story, with weights as its constructor draws them.
 
     Raises:
-        ValueError: the description is damaged, or it or one of its arguments is not pyrogen's.
+        ForeignStoryError: it or one of its arguments is not pyrogen's.
+        ValueError: the description is damaged.
     """
     name, _ = _class_and_arguments(description, _field(path))
     try:
         with damaged_fields(path / "config.json"):
             story = _decode(description, _field(path))
     except _ForeignError as error:
-        raise ValueError(
+        raise ForeignStoryError(
             f"{path} is a run of {name}, which needs {error}, no part of pyrogen: pass the class as "
             "--story path/to/file.py:Class, or an instance as load(dir, into=story)"
         ) from None
@@ -102,6 +113,12 @@ def rebuild_as(entry: Entry, description: Any, path: Path) -> Story:
             "Python and pass it as load(dir, into=story)"
         ) from None
     return story
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a config.json that has changed, before its class is said to be another."""
+    files = RunDirectory(path)
+    files.check_config(files.config())
 
 
 def _field(path: Path) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
 
-from pyrogen.catalog.annotations import accepts, choices, describe
+from pyrogen.annotations import accepts, choices, describe, type_hints
 from pyrogen.messages import UsageError, did_you_mean
 
 _WIDTH = 60
@@ -145,28 +145,13 @@ def settings_of(build: Callable[..., Any]) -> dict[str, Setting]:
     Returns:
         The settings by name, in their order.
     """
-    hints = _type_hints(build)
+    hints = type_hints(build)
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         name: Setting(name, hints.get(name, Any), parameter.default)
         for name, parameter in inspect.signature(build).parameters.items()
         if parameter.kind in by_name
     }
-
-
-def _type_hints(build: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations, evaluated; without those that name what is imported for type checkers alone."""
-    annotated: Any = build.__init__ if inspect.isclass(build) and not is_dataclass(build) else build
-    try:
-        return get_type_hints(annotated, include_extras=True)
-    except Exception:
-        namespace, hints = getattr(inspect.unwrap(annotated), "__globals__", {}), {}
-    for name, hint in inspect.get_annotations(inspect.unwrap(annotated)).items():
-        try:
-            hints[name] = eval(hint, namespace) if isinstance(hint, str) else hint
-        except Exception:
-            continue
-    return hints
 
 
 def check_settings(

@@ -40,6 +40,30 @@ LISTING = Path(__file__).parents[1] / "catalog" / "listing.txt"
 OPTIONS: Any = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
+class Command(typer.core.TyperCommand):
+    """A command whose options have one value each, but for those that are repeatable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments.
+
+        Args:
+            ctx: of the call.
+            args: the arguments.
+
+        Returns:
+            Those that are left.
+
+        Raises:
+            typer.BadParameter: an option is given twice.
+        """
+        order: list[Any] = self.make_parser(ctx).parse_args(list(args))[2]
+        for parameter in order:
+            single = parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False)
+            if single and not parameter.multiple and order.count(parameter) > 1:
+                raise typer.BadParameter("it is given twice: leave one out", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
 class CommandGroup(typer.core.TyperGroup):
     """The commands, each imported when it is used.
 
@@ -65,7 +89,9 @@ class CommandGroup(typer.core.TyperGroup):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         single = typer.Typer(**OPTIONS)
-        single.command(cmd_name)(getattr(importlib.import_module(f"pyrogen.cli.{cmd_name}"), COMMANDS[cmd_name][0]))
+        single.command(cmd_name, cls=Command)(
+            getattr(importlib.import_module(f"pyrogen.cli.{cmd_name}"), COMMANDS[cmd_name][0])
+        )
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
@@ -15,7 +16,7 @@ from torch.distributions import constraints
 from pyrogen.catalog import CATALOG, Entry
 from pyrogen.catalog.settings import settings_of
 from pyrogen.data import Columns, Splits, data_root, describe
-from pyrogen.data.registry import read
+from pyrogen.data.registry import needs_root, read
 from pyrogen.data.texts import encoded_as
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
@@ -25,6 +26,23 @@ DEQUANTIZED = "dequantized"
 """The mode of preparation beside those of `Splits.binarized`."""
 _MAX_LABEL = 10_000
 """Columns of whole numbers up to here are labels, whose frequencies are kept."""
+
+
+def check_data_dir(source: str, root: Path | None) -> None:
+    """Refuse a directory of data sets where the data are not looked for in it.
+
+    Args:
+        source: the data.
+        root: the option `--data-dir`; None: not given.
+
+    Raises:
+        typer.BadParameter: it has no effect.
+    """
+    if root is not None and not needs_root(source):
+        raise typer.BadParameter(
+            f"it has no effect with --data {source}, which is not looked for there: leave it out",
+            param_hint="'--data-dir'",
+        )
 
 
 def check_columns_of(entry: Entry, settings: Mapping[str, Any], raw: Splits) -> None:
@@ -240,6 +258,7 @@ def reload_data(story: Story, config: Mapping[str, Any], source: str | None, roo
     name = source or protocol.get("source") or protocol.get("data")
     if name is None:
         raise ValueError("config.json does not name the data that the run was trained on: pass --data")
+    check_data_dir(name, root)
     splits = read(name, data_root(root, protocol.get("root")))
     if source is not None:
         print_notes(splits)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dis
 import os
 import sysconfig
 import traceback
 from pathlib import Path
-from types import TracebackType
 
 import typer
 
 import pyrogen
-from pyrogen.messages import did_you_mean, remedy
+from pyrogen.messages import did_you_mean, is_own, remedy
 
 ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for wrong usage. Typer has it from Click, newer versions from a Click of their own."""
@@ -21,7 +19,6 @@ _READABLE = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
 """Types of pyrogen's own errors, whose text is written for users."""
 _PACKAGE = str(Path(pyrogen.__file__).parent) + os.sep
 _LIBRARIES = (_PACKAGE, "<", *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")})
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def one_line(error: BaseException) -> str:
@@ -36,7 +33,7 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         name = "standard output" if error.filename is None else " ".join(str(error.filename).split())
-        return f"{name}: {error.strerror}{'' if _is_own(error) else f'; {remedy(error)}'}"
+        return f"{name}: {error.strerror}{'' if is_own(error) else f'; {remedy(error)}'}"
     if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
         return f"out of memory{_place(error)}: take fewer rows (--batch-size) or draws (-k, -n), or a smaller story"
     if isinstance(error, SystemExit):
@@ -45,26 +42,10 @@ def one_line(error: BaseException) -> str:
         return (
             f"something is nested too deeply, or calls itself without end{_place(error)} (--debug shows the traceback)"
         )
-    if _is_own(error) and isinstance(error, _READABLE) and text:
+    if is_own(error) and isinstance(error, _READABLE) and text:
         return text
     kind = type(error).__name__
     return f"{kind}{': ' if text else ''}{text}{_place(error)} (--debug shows the traceback)"
-
-
-def _is_own(error: BaseException) -> bool:
-    """Whether a `raise` of pyrogen's made the error, rather than Python, a library, or a user's file."""
-    place, cause = _innermost(error), _innermost(error.__cause__ or error.__context__)
-    if place is None or place is cause:  # an explanation of a user's error, which has its traceback
-        return True
-    code = place.tb_frame.f_code
-    return code.co_filename.startswith(_PACKAGE) and code.co_code[place.tb_lasti] == _RAISE
-
-
-def _innermost(error: BaseException | None) -> TracebackType | None:
-    place = None if error is None else error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place
 
 
 def _place(error: BaseException) -> str:

@@ -83,6 +83,8 @@ def _report(
     estimates["k"] = 0
     if "density" not in story.unsupported:
         estimates |= _estimates(story, columns, k, seed)
+    else:
+        getattr(story, "check", lambda _: None)(columns)
     for name in ("log_likelihood", "elbo"):
         if estimates[name] is not None:
             estimates[name] -= splits.log_scale

@@ -18,6 +18,7 @@ from pyrogen.cli.convergence import check_divergence
 from pyrogen.cli.data_protocol import (
     build_protocol,
     check_columns_of,
+    check_data_dir,
     describe_preparation,
     prepare,
     print_notes,
@@ -143,6 +144,7 @@ def _read(data: str, data_dir: Path | None, download: bool, device: str) -> Spli
         raise typer.BadParameter(
             f"it has no effect with --data {data}, which is not downloaded: leave it out", param_hint="'--download'"
         )
+    check_data_dir(data, data_dir)
     return read(data, data_dir, download)
 
 

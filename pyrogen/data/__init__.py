@@ -4,6 +4,7 @@ Data is a set of named columns with a common first dimension (`x`, `y`, ...). `l
 `Splits` holds the protocol of their preparation, and `check_columns` validates them.
 """
 
+from pyrogen.arguments import check_public
 from pyrogen.data.columns import RESERVED, Columns, Transform, check_columns
 from pyrogen.data.registry import data_root, describe, load, user_cache
 from pyrogen.data.splits import Splits, Truth
@@ -30,3 +31,5 @@ __all__ = [
     "load",
     "user_cache",
 ]
+
+check_public(globals(), classes=False)

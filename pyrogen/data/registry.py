@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from pyrogen.data.folders import read_folder
 from pyrogen.data.splits import Splits, check_mode
 from pyrogen.data.tables import read_csv
 from pyrogen.data.texts import read_text
-from pyrogen.messages import UsageError, did_you_mean
+from pyrogen.messages import UsageError, did_you_mean, printable
 
 
 class _Source(NamedTuple):
@@ -153,7 +154,24 @@ def read(name: str, root: str | os.PathLike[str] | None = None, download: bool =
     known = {_canonical(key): source for key, source in _SOURCES.items()}
     if _canonical(name) in known:
         return known[_canonical(name)].read(data_root(root), download)
-    path = _find(name, root)
+    with _printable_errors():
+        return _read_path(name, _find(name, root))
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Let errors that hold names of files be one line without control characters."""
+    try:
+        yield
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        text = printable(str(error)).replace("\n", "\\n")
+        if text == str(error):
+            raise
+        kinds: tuple[type[Exception], ...] = (UsageError, ValueError, TypeError, FileNotFoundError)
+        raise next(kind for kind in kinds if isinstance(error, kind))(text) from error
+
+
+def _read_path(name: str, path: Path) -> Splits:
     if path.is_dir():
         return read_folder(path, name)
     if path.suffix.lower() not in _READERS:
@@ -185,6 +203,25 @@ def is_downloadable(name: str) -> bool:
         True for the data sets that are kept on servers.
     """
     return _canonical(name) in _DOWNLOADED
+
+
+def needs_root(name: str) -> bool:
+    """Whether data are looked for in the folder of the data sets.
+
+    Args:
+        name: as in `load`.
+
+    Returns:
+        True for data sets that are files there, and for paths that lead to nothing from here.
+    """
+    return is_downloadable(name) or not (is_known(name) or _is_there(Path(name).expanduser()))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or no path
+        return False
 
 
 def _find(name: str, root: str | os.PathLike[str] | None) -> Path:

@@ -21,6 +21,10 @@ _LIKE_LABELS = ("labels", "class", "classes", "target", "targets", "category", "
 _COORDINATES = {"x", "y", "z"}
 _NAMES = {"\t": "tabs", r"\s+": "spaces"}
 _YEARS = range(1500, 2200)
+_AS_DECIMALS = (
+    "if the commas are decimal ones, write the table anew by pandas.read_csv(FILE, sep=';', decimal=',')"
+    ".to_csv(FILE, index=False)"
+)
 _ROWS_COMPARED = 100
 """Rows with which a first line is compared that may be a header."""
 
@@ -120,6 +124,7 @@ def _header(file: Path, name: str, notes: list[str]) -> list[str] | None:
                 "no numbers, or numbers alone: write them as c1, c2, ...; or, if the line holds data, as "
                 f"{first[0].strip()}.0, ..."
             )
+        _check_commas([first, *_some_rows(file)], name, notes)
         return None
     header = [cell.strip() for cell in first]
     if "" in header:
@@ -134,6 +139,16 @@ def _header(file: Path, name: str, notes: list[str]) -> list[str] | None:
     if numbers:
         notes.append(f"the first line, {_shortened(header)}, is taken for a header")
     return header
+
+
+def _check_commas(rows: Sequence[Sequence[str]], name: str, notes: list[str]) -> None:
+    """Two columns of whole numbers may be one with decimal commas: refused where zeros lead in the second, or said."""
+    if not all(len(row) == 2 and _is_whole(row[0]) and row[1].strip().isdigit() for row in rows):
+        return
+    written = next((row for row in rows if re.fullmatch(r"0\d+", row[1].strip())), None)
+    if written is not None:
+        raise ValueError(f"{name}: {','.join(written)} may be two numbers or one; {_AS_DECIMALS}")
+    notes.append(f"lines such as {','.join(rows[0])} are taken for two columns; {_AS_DECIMALS}")
 
 
 def _some_rows(file: Path) -> list[list[str]]:
@@ -198,13 +213,18 @@ def _first_fault(file: Path, header: list[str] | None) -> str | None:
         if started and (habit := _habit(row)):
             return f"line {reader.line_num}: {habit}"
         if started and len(row) != len(names):
-            return f"line {reader.line_num} has {len(row)} cells, expected {len(names)}: complete it"
+            commas = f"; {_AS_DECIMALS}" if all(map(_is_whole, row)) else ""
+            return f"line {reader.line_num} has {len(row)} cells, expected {len(names)}: complete it{commas}"
         bad = next((k for k, cell in enumerate(row) if _number(cell) is None), None)
         if started and bad is not None:
             where = f"line {reader.line_num}, column {names[bad]!r}"
             return f"{where}: {row[bad]!r} is no number; expected numbers separated by commas: encode or drop it"
         started = True
     return None
+
+
+def _is_whole(cell: str) -> bool:
+    return re.fullmatch(r"\s*[-+]?\d+\s*", cell) is not None
 
 
 def _habit(row: Sequence[str]) -> str | None:

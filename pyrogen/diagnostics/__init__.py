@@ -1,5 +1,6 @@
 """Diagnostics of posteriors, models and samples, a verdict on them, and export to ArviZ's data format."""
 
+from pyrogen.arguments import check_public
 from pyrogen.diagnostics.core.datatree import GROUPS
 from pyrogen.diagnostics.core.estimates import Estimate, Estimates
 from pyrogen.diagnostics.elbo.convergence import Trend, elbo_trend
@@ -106,3 +107,5 @@ __all__ = [
     "to_inference_data",
     "waic",
 ]
+
+check_public(globals(), classes=False)

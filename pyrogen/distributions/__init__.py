@@ -7,6 +7,7 @@ for kernel density estimates. A `NormalizingFlow` transforms a base distribution
 them.
 """
 
+from pyrogen.arguments import check_public
 from pyrogen.distributions.autoregressive import AutoregressiveDistribution
 from pyrogen.distributions.autoregressive_likelihood import AutoregressiveLikelihood, check_outputs
 from pyrogen.distributions.bandwidths import Bandwidth, LeaveOneOutBandwidth, Scott, Silverman, squared_distances
@@ -103,3 +104,5 @@ __all__ = [
     "stacked_shape",
     "unstack",
 ]
+
+check_public(globals(), functions=False)

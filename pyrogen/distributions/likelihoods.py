@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.family import Family, check_positive, unstack
 from pyrogen.nn import Shape, as_shape
 
@@ -159,7 +160,7 @@ class Categorical(Family):
         torch.Size([5])
     """
 
-    count: int
+    count: Count
     integer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.family import Family, check_positive
 from pyrogen.nn import Shape, as_shape
 
@@ -115,7 +116,7 @@ class NormalMixture(nn.Module, Prior):
     """
 
     latent: Shape
-    components: int = 50
+    components: Count = 50
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -167,7 +168,7 @@ class VampPrior(nn.Module, Prior):
     """
 
     event_shape: Shape
-    components: int = 500
+    components: Count = 500
 
     def __post_init__(self) -> None:
         super().__init__()

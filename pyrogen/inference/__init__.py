@@ -1,5 +1,6 @@
 """Inference on stories: SVI, objectives, prediction, likelihood."""
 
+from pyrogen.arguments import check_public
 from pyrogen.inference.fit import fit
 from pyrogen.inference.likelihood.bayes_rule import Classification, classify, conditional_likelihood
 from pyrogen.inference.likelihood.held_out import held_out_elbo
@@ -54,3 +55,5 @@ __all__ = [
     "prior_predictive",
     "reconstruct",
 ]
+
+check_public(globals(), classes=False, but=("fit",))

@@ -109,7 +109,7 @@ def fit(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
-    given = {**locals(), "device": resolve_device(device), "arguments": arguments or {}}
+    given = {**locals(), "device": resolve_device(device), "arguments": {} if arguments is None else arguments}
     _require_main_thread()
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__})
     options.check(validated=validation is not None)

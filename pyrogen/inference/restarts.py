@@ -16,6 +16,7 @@ from pyro.infer.autoguide import AutoContinuous, AutoNormal
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.fit import fit
 from pyrogen.inference.persistence.run_directory import RunDirectory
 from pyrogen.inference.program.evaluation_context import evaluation_context
@@ -35,9 +36,9 @@ _CENTRAL = 0.1
 def fit_restarts(
     build: Callable[[], Any],
     data: Any,
-    restarts: int = 4,
+    restarts: Count = 4,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     out: str | Path | None = None,
     **options: Any,
 ) -> list[Fit]:
@@ -82,7 +83,7 @@ def fit_restarts(
         elif starts:
             _start_at(story, data, starts[number])
         folder = None if out is None else restart_folder(out, number)
-        fits.append(fit(story, data, seed=seed + number, out=folder, **options))
+        fits.append(fit(story, data, seed=(seed + number) % 2**64, out=folder, **options))
     return fits
 
 

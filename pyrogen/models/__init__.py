@@ -1,5 +1,6 @@
 """Generative stories, one in each file."""
 
+from pyrogen.arguments import check_public
 from pyrogen.models.autoencoder import Autoencoder
 from pyrogen.models.bayesian_ppca import BayesianPPCA
 from pyrogen.models.classifier import Classifier
@@ -47,3 +48,5 @@ __all__ = [
     "SequenceAutoencoder",
     "SequenceVAE",
 ]
+
+check_public(globals())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pyrogen.arguments import shown
+
 
 def check_latent(story: str, latent: int, features: int) -> None:
     """Refuse more latents than features in a linear story.
@@ -51,12 +53,12 @@ def check_timesteps(num_timesteps: int, timesteps_per_datum: int | None, simple_
             set for the full chain.
     """
     if not is_number_between(num_timesteps, 3, math.inf, int):
-        raise ValueError(f"num_timesteps is a whole number of at least 3, got num_timesteps={num_timesteps!r}")
+        raise ValueError(f"num_timesteps is a whole number of at least 3, got num_timesteps={shown(num_timesteps)}")
     most = num_timesteps - 2
     if timesteps_per_datum is not None and not is_number_between(timesteps_per_datum, 1, most, int):
         raise ValueError(
             f"timesteps_per_datum is a whole number from 1 to {most}, or None for the full chain of all "
-            f"{num_timesteps}, got timesteps_per_datum={timesteps_per_datum!r}"
+            f"{num_timesteps}, got timesteps_per_datum={shown(timesteps_per_datum)}"
         )
     if simple_loss and timesteps_per_datum is None:
         raise ValueError(

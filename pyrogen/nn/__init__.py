@@ -1,5 +1,6 @@
 """Neural networks, independent of Pyro and of stories; most accept any number of batch dimensions."""
 
+from pyrogen.arguments import check_public
 from pyrogen.nn.conv.blocks import ResidualBlock
 from pyrogen.nn.conv.conv import ConvDecoder, ConvEncoder, ConvNetwork
 from pyrogen.nn.conv.critics import Critic
@@ -67,3 +68,5 @@ __all__ = [
     "flatten_batch",
     "without_padding",
 ]
+
+check_public(globals())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrogen.messages import refuse_masked
 from pyrogen.nn.shapes import Shape, as_shape, flatten
 
 
@@ -79,12 +80,20 @@ class Label(nn.Module):
             The labels, shape (n,) or (n, *condition).
 
         Raises:
+            TypeError: the value is no number and holds none.
             ValueError: the number of labels is neither 1 nor `n`, or they are no labels (see `check`).
         """
-        y = torch.as_tensor(value)
+        refuse_masked(f"{name}: the labels 'y'", value)
+        try:
+            y = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"{name}: 'y' is a {type(value).__name__} that holds no labels: expected one label, or one for each row"
+            ) from None
         y = y.expand(n, *self.shape) if tuple(y.shape) == self.shape else y
-        if len(y) != n:
-            raise ValueError(f"{name}: {len(y)} labels for {n} rows, expected one for each, or one for all")
+        if y.dim() == 0 or len(y) != n:
+            count = len(y) if y.dim() else 1
+            raise ValueError(f"{name}: {count} labels 'y' for {n} rows, expected one for each, or one for all")
         self._check(name, y)
         return y
 

@@ -28,9 +28,14 @@ def as_shape(value: Shape) -> tuple[int, ...]:
         ((784,), (1, 28, 28))
     """
     sizes: object = (value,) if isinstance(value, int) else value
-    if isinstance(sizes, Sequence) and all(type(size) is int and size > 0 for size in sizes):
+    if (
+        isinstance(sizes, Sequence)
+        and not isinstance(sizes, str | bytes)
+        and all(type(size) is int and size > 0 for size in sizes)
+    ):
         return tuple(sizes)
-    raise ValueError(f"a shape is a positive whole number or a tuple of them, such as (1, 28, 28); got {value!r}")
+    shown = f"a {type(value).__name__}" if hasattr(value, "dtype") else repr(value)
+    raise ValueError(f"a shape is a positive whole number or a tuple of them, such as (1, 28, 28); got {shown}")
 
 
 def image_shape(value: Shape, name: str, remedy: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Pictures of data, reconstructions, training and diagnostics; Matplotlib is loaded when one is made."""
 
+from pyrogen.arguments import check_public
 from pyrogen.plots.diagnostics import DIAGNOSTIC_PLOTS, diagnostic_figures
 from pyrogen.plots.images import image_grid, reconstructions, save_image_grid, save_picture
 from pyrogen.plots.latents import latent_planes
@@ -21,3 +22,5 @@ __all__ = [
     "training_curve",
     "transparent_theme",
 ]
+
+check_public(globals(), classes=False)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrogen.annotations import Count
 from pyrogen.inference import posterior_predictive
 from pyrogen.messages import writing
 from pyrogen.story import Story
@@ -24,7 +25,7 @@ GAP, _GAP_SHADE = 2, 0.25
 _DRAWS = 32
 
 
-def image_grid(images: Any, columns: int | None = None) -> Picture:
+def image_grid(images: Any, columns: Count | None = None) -> Picture:
     """A grid of images with thin gaps; small images are enlarged without smoothing.
 
     Args:
@@ -78,7 +79,7 @@ def save_picture(path: str | Path | BinaryIO, picture: Picture) -> None:
         imsave(str(path), picture)
 
 
-def save_image_grid(path: str | Path, images: Any, columns: int | None = None) -> None:
+def save_image_grid(path: str | Path, images: Any, columns: Count | None = None) -> None:
     """Write `image_grid(images, columns)` to an image file.
 
     Args:
@@ -89,7 +90,7 @@ def save_image_grid(path: str | Path, images: Any, columns: int | None = None) -
     save_picture(path, image_grid(images, columns))
 
 
-def reconstructions(story: Story, x: Tensor, columns: int = 16) -> Picture:
+def reconstructions(story: Story, x: Tensor, columns: Count = 16) -> Picture:
     """Images, and below each its reconstruction: the mean of p(x | z) for z from the guide.
 
     The reconstruction is the story's own method `reconstruct(x)`, if it has one; otherwise the mean of 32 draws from

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count
 from pyrogen.diagnostics import Features, Pixels, nearest_neighbours
 from pyrogen.plots.images import Picture, image_grid
 
 
-def sample_neighbours(samples: Tensor, training: Tensor, features: Features | None = None, count: int = 7) -> Picture:
+def sample_neighbours(samples: Tensor, training: Tensor, features: Features | None = None, count: Count = 7) -> Picture:
     """A row for each sample: the sample, then its nearest training images, nearest first.
 
     A memorized sample stands beside a training image that looks the same.

@@ -10,6 +10,7 @@ import numpy as np
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference import Fit
 from pyrogen.inference.prediction.latent_points import mean_of
 from pyrogen.inference.program.rng import seeded
@@ -45,9 +46,9 @@ class SampleStrip:
         path: str | Path,
         n: int = 10,
         *,
-        every: int = 1,
+        every: Count = 1,
         given: Mapping[str, Tensor] | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.path, self.n, self.every, self.given, self.seed = Path(path), n, every, dict(given or {}), seed
         self.picture: Picture | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from keyword import iskeyword
 from typing import Any, Protocol
@@ -13,9 +14,9 @@ from pyro import poutine
 from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
-from pyrogen.messages import refuse_masked
 from pyrogen.story.arguments import Batch, Signature
 from pyrogen.story.observations import Unobserved, name_of
+from pyrogen.story.sampling_checks import as_column, checked_rows, within_memory
 from pyrogen.story.sites import data_plate, latent_sites, outside
 from pyrogen.story.training_spec import TrainingSpec
 
@@ -40,6 +41,9 @@ class _Story(Protocol):
 def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     """Draw new data from a story that is in evaluation mode: the work of `Story.sample`.
 
+    A number of rows that is none or does not fit in memory, a column that the model lacks, and a model that draws
+    another number of rows are refused with a ValueError or TypeError.
+
     Args:
         story: the story, within its `predicting` context.
         n: number of data to draw, at least 1.
@@ -47,19 +51,20 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
 
     Returns:
         The observed site's draws (n, ...), or a dict of them by site where several are observed.
-
-    Raises:
-        ValueError: `n` is below 1, the model has no such column, or it draws another number of rows.
     """
-    if n < 1:
-        raise ValueError(f"sample needs at least 1 row, got n={n}")
+    n = checked_rows(n)
+    with within_memory(story.name, n):
+        return _draw(story, n, given)
+
+
+def _draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
     spec, model = story.training_spec, story.signatures()[0]
     if spec is not None and not spec.sites and not model.columns:
         raise ValueError(f"{story.name}.model observes no data, and none can be drawn: use posterior(run, None)")
     unknown = [key for key in given if not model.accepts(key)]
     if unknown:
         raise ValueError(f"{story.name}.model has no column '{unknown[0]}' (it has: {', '.join(model.columns)})")
-    columns: dict[str | int, Any] = {key: _as_column(value, n, key) for key, value in given.items()}
+    columns: dict[str | int, Any] = {key: as_column(value, n, key) for key, value in given.items()}
     total = spec.total if spec is not None and spec.total is not None else n
     extra = spec.extra if spec is not None else {}
     # A parameter with a default that the training data had no column for keeps its default.
@@ -81,20 +86,15 @@ def draw(story: _Story, n: int, given: Mapping[str, Any]) -> Any:
         frame = data_plate(trace.nodes.values(), n)
         plate = frame.name if frame is not None else _common_plate(trace, model.columns, n)
     observed = _observed_names(story, trace)
+    if given and observed and all(trace.nodes[name]["is_observed"] for name in observed):
+        raise ValueError(
+            f"{story.name}.sample draws '{observed[0]}', which was given ({', '.join(given)}): leave it out; "
+            "reconstruct and impute take data"
+        )
     global_latents = [name for name in outside(latent_sites(trace.nodes.values()), plate) if name not in observed]
     if global_latents:
         trace = _trace_model(story, batch, _draw_global_latents(story, global_latents))
     return _observed_values(story, trace, plate, n)
-
-
-def _as_column(value: Any, n: int, key: str) -> Tensor:
-    refuse_masked(f"column '{key}'", value)
-    tensor = torch.as_tensor(value)
-    if tensor.dim() == 0:
-        return tensor.expand(n)
-    if tensor.shape[0] != n:
-        raise ValueError(f"column '{key}' has {tensor.shape[0]} rows, expected n={n} (or one value for all)")
-    return tensor
 
 
 def _trace_model(story: _Story, batch: Batch, latents: Mapping[str, Tensor]) -> Any:
@@ -213,7 +213,7 @@ def _trace_on_placeholders(
     first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
     message = (
         f"{story.name}.model cannot draw from x=None ({first_line}), and its draws depend on the values of "
-        f"placeholders for the data: {_conditions(story, spec, columns)}"
+        f"placeholders for the data: {_conditions(story, spec, columns, n)}"
     )
     by_position = {name_of(key, story.signatures()[0]): key for key in spec.columns}
     columns = {by_position.get(str(key), key): column for key, column in columns.items()}
@@ -236,16 +236,32 @@ def _trace_on_placeholders(
     return traces[1]
 
 
-def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any]) -> str:
+def _conditions(story: _Story, spec: TrainingSpec, given: Mapping[str | int, Any], n: int) -> str:
     """What to type where draws depend on columns that were not given."""
     model = story.signatures()[0]
     observed = _observed_columns(story, spec)
     names = [name_of(key, model) for key in spec.columns if model.accepts(key) and key not in observed]
     missing = [name for name in names if name not in given]
     if missing and all(name.isidentifier() and not iskeyword(name) and name not in ("n", "self") for name in missing):
-        return f"pass the columns that it conditions on, as in sample(n, {', '.join(f'{m}=...' for m in missing)})"
+        drawn = _plate_rows(story, spec, n)
+        rows = "n" if drawn == n else f"{drawn}"
+        only = "" if drawn == n else f", with {drawn} rows each: plate '{spec.plate}' takes that many by subsample_size"
+        columns = ", ".join(f"{m}=..." for m in missing)
+        return f"pass the columns that it conditions on, as in sample({rows}, {columns}){only}"
     columns = ", ".join(repr(name_of(key, model)) for key in spec.columns)
     return f"use posterior_predictive(run, data), with data of the columns {columns}"
+
+
+def _plate_rows(story: _Story, spec: TrainingSpec, n: int) -> int:
+    """Rows that the model draws when it is asked for n: another number where its plate subsamples by itself."""
+    for rows in (n, spec.n):  # a plate may take more rows by subsample_size than n
+        with suppress(Exception):  # the refusal that is being written says why
+            nodes: Any = _trace_unobserved(story, spec, spec.placeholder(rows, 1)).nodes
+            break
+    else:
+        return n
+    frames = [_frame(nodes[name], spec.plate) for name in spec.sites if name in nodes]
+    return next((int(frame.size) for frame in frames if frame is not None), n)
 
 
 def _observed_columns(story: _Story, spec: TrainingSpec) -> list[str | int]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyrogen.annotations import choices
 from pyrogen.catalog import CATALOG
-from pyrogen.catalog.annotations import choices
 from pyrogen.catalog.settings import Setting, settings_of
 from pyrogen.inference.persistence.config import describe_story
 from pyrogen.messages import UsageError

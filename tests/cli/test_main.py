@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -232,3 +233,57 @@ def test_a_reader_who_leaves_early_is_no_matter():
     command = f"{sys.executable} -m pyrogen list | true"
     ended = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--seed", "--device", "--data", "--out"])
+@pytest.mark.parametrize("values", [("1", "2"), ("1", "1")])
+def test_an_option_that_is_given_twice_is_wrong_usage(call, tmp_path, option, values):
+    given = [part for value in values for part in (option, value)]
+    others = {"--data": "digits", "--out": tmp_path / "run"}
+    line = [part for name, value in others.items() if name != option for part in (name, value)]
+    called = call("train", "ppca", *line, *given)
+    assert called.status == 2
+    assert option in called.line
+    assert "twice" in called.line
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_and_settings_may_be_repeated(call, tmp_path):
+    settings = ["--set", "latent=2", "--set", "guide=meanfield", "--no-progress", "--no-progress"]
+    assert call("train", "ppca", "--data", "ring", "--out", tmp_path / "run", "--steps", 1, *settings).status == 0
+
+
+@pytest.mark.parametrize("data", ["digits", "ring", "linear-gaussian", "file"])
+def test_a_directory_of_data_sets_that_is_not_looked_in_is_refused(call, tmp_path, data):
+    if data == "file":
+        data = tmp_path / "own.csv"
+        data.write_text("1.5,2.5\n" * 10)
+    line = ["train", "gaussian", "--data", data, "--out", tmp_path / "run"]
+    called = call(*line, "--data-dir", tmp_path)
+    assert called.status == 2
+    assert "'--data-dir': it has no effect" in called.line
+    assert call(*line, "--set", "floor=0.1").status == 0
+    for command in (["evaluate"], ["diagnose", "--budget", "quick"]):
+        called = call(command[0], tmp_path / "run", *command[1:], "--data-dir", tmp_path)
+        assert called.status == 2
+        assert "--data-dir" in called.line
+
+
+@pytest.mark.parametrize("large", [2**32, 2**40 + 5, 2**63 - 1])
+def test_large_seeds_are_seeds(call, tmp_path, large):
+    run, draws = tmp_path / "run", tmp_path / "x.npz"
+    options = ("--out", run, "--set", "latent=1", "--steps", 2, "--seed", large)
+    assert call("train", "ppca", "--data", "ring", *options).status == 0
+    drawn = []
+    for number in (large, large, large - 1):
+        assert call("sample", run, "-n", 3, "--out", draws, "--seed", number).status == 0
+        drawn.append(np.load(draws)["x"].tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+def test_the_device_without_values_is_wrong_usage(call, tmp_path, command):
+    run, out = tmp_path / "run", tmp_path / "out.npz"
+    call("train", "gaussian", "--data", "ring", "--out", run)
+    rest = {"train": ["gaussian", "--data", "ring", "--out", out], "sample": [run, "--out", out], "evaluate": [run]}
+    assert call(command, *rest[command], "--device", "meta").status == 2

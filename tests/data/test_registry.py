@@ -90,3 +90,11 @@ def test_heavy_libraries_load_only_when_used():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["a\nb.csv", "\x1b[31mred.csv", "a\tb.txt"])
+def test_names_of_files_do_not_break_the_one_line_of_a_refusal(tmp_path, name):
+    (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match="empty") as caught:
+        load(tmp_path / name)
+    assert str(caught.value).isprintable()

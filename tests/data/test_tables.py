@@ -163,3 +163,30 @@ def test_comments_are_left_out(tmp_path):
 def test_a_first_row_with_a_hole_is_no_header(tmp_path):
     with pytest.raises(ValueError, match="line 1, column '1': 'NA' is no number"):
         load(write(tmp_path, "NA,2.5\n3,4\n5,6\n7,8\n"))
+
+
+@pytest.mark.parametrize("header", ["value", "größe", '"c 1"'])
+@pytest.mark.parametrize("cells", [["1,5", "2,25"], ["-0,123", "12,5"], ["0,05", "3,0"]])
+def test_decimal_commas_in_one_column_are_refused_with_the_command_that_mends_them(tmp_path, header, cells):
+    path = write(tmp_path, "\n".join([header, *cells * 6]) + "\n")
+    with pytest.raises(ValueError, match=r"line 2 has 2 cells, expected 1.*decimal=','"):
+        load(path)
+
+
+@pytest.mark.parametrize("cell", ["2,05", "-3,007", "0,00"])
+def test_a_leading_zero_betrays_decimal_commas_without_a_header(tmp_path, cell):
+    with pytest.raises(ValueError, match=rf"{cell} may be two numbers or one.*decimal=','"):
+        load(write(tmp_path, "\n".join(["1,5", "2,25"] * 6 + [cell]) + "\n"))
+
+
+@pytest.mark.parametrize("rows", [["1,5", "2,25"], ["-7,3", "8,4"], ["10,20", "30,40"]])
+def test_two_columns_of_whole_numbers_are_read_and_said(tmp_path, rows):
+    splits = load(write(tmp_path, "\n".join(rows * 6) + "\n"))
+    assert splits.event_shape == (2,)
+    assert any("two columns" in note and "decimal" in note for note in splits.notes)
+
+
+@pytest.mark.parametrize("rows", [["1.5,2", "2,25"], ["1,2,3", "4,5,6"], ["a,b", "1,5", "2,7"]])
+def test_other_tables_are_read_without_that_note(tmp_path, rows):
+    splits = load(write(tmp_path, "\n".join([rows[0], *rows[1:] * 8]) + "\n"))
+    assert not any("two columns" in note for note in splits.notes)

@@ -423,7 +423,7 @@ def test_refuses_what_does_not_fit() -> None:
     story = ConditionalDiffusion((1, 3, 4), 3, 9, likelihood=DiscretizedCategorical(5), hidden=(4,))
     with pytest.raises(ValueError, match=r"none of 0 to 2, such as 3"):
         story.check({"x": torch.zeros(2, 1, 3, 4), "y": torch.tensor([0, 3])})
-    with pytest.raises(ValueError, match=r"2 labels for 4 rows"):
+    with pytest.raises(ValueError, match="2 labels 'y' for 4 rows"):
         story.draw(4, y=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"^a diffusion of 9 timesteps takes steps from 1 to 8, got steps=9$"):
         story.draw(4, y=0, steps=9)

@@ -265,7 +265,7 @@ def test_log_prob_takes_one_label_for_all_rows_and_refuses_what_is_none() -> Non
     torch.testing.assert_close(told.log_prob(x, [1.0, 2.0]), told.log_prob(x, torch.tensor([1.0, 2.0]).expand(5, 2)))
     with pytest.raises(ValueError, match="5 of 5 labels 'y' are none of 0 to 2, such as 7"):
         story.log_prob(x, torch.full((5,), 7))
-    with pytest.raises(ValueError, match="1 labels for 5 rows, expected one for each, or one for all"):
+    with pytest.raises(ValueError, match="1 labels 'y' for 5 rows, expected one for each, or one for all"):
         story.log_prob(x, torch.tensor([1]))
     with pytest.raises(ValueError, match=r"ConditionalFlow takes a column 'x' of shape \(n, 2\), got \(5, 3\)"):
         story.log_prob(torch.randn(5, 3), 1)

@@ -1,5 +1,6 @@
 """Labels as vectors, and their validation."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,9 +40,37 @@ def test_one_label_is_repeated_for_all_rows():
         (lambda: Label(3).checked("A", [0, 3, 4], 3), "^A: 2 of 3 labels 'y' are none of 0 to 2, such as 3$"),
         (lambda: Label(3).checked("A", [0, -1], 2), r"such as -1: missing labels \(-1\) need a SemiSupervisedVAE"),
         (lambda: Label(3, missing=True).checked("A", -2, 1), "none of 0 to 2 or -1 where it is not known, such as -2$"),
-        (lambda: Label(3).checked("A", [0, 1], 3), "^A: 2 labels for 3 rows, expected one for each, or one for all$"),
+        (
+            lambda: Label(3).checked("A", [0, 1], 3),
+            "^A: 2 labels 'y' for 3 rows, expected one for each, or one for all$",
+        ),
     ],
 )
 def test_what_are_no_labels_is_refused(check, message):
     with pytest.raises(ValueError, match=message):
         check()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_array([0, 1, 2], mask=[False, True, False]),
+        np.ma.masked_array([[0], [1], [2]], mask=[[False], [False], [True]]),
+        [0, np.ma.masked, 2],
+        [np.ma.masked_array(0, mask=True), 1, 2],
+    ],
+    ids=["array", "of columns", "constant", "in a list"],
+)
+def test_masked_labels_are_refused(value):
+    with pytest.raises((ValueError, TypeError), match=r"story: .*'y'"):
+        Label(classes=3).checked("story", value, 3)
+
+
+@pytest.mark.parametrize("value", [None, "a", {}, object(), [[0], [1, 2]], "0"])
+def test_what_holds_no_labels_is_refused_in_one_line(value):
+    with pytest.raises(TypeError, match=r"^story: 'y' is a \w+ that holds no labels[^\n]*$"):
+        Label(classes=3).checked("story", value, 3)
+
+
+def test_masks_that_hide_nothing_are_labels():
+    assert Label(classes=3).checked("story", np.ma.masked_array([0, 1, 2], mask=False), 3).tolist() == [0, 1, 2]

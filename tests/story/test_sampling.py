@@ -10,6 +10,7 @@ from torch import nn
 
 from pyrogen import Story, fit
 from pyrogen.inference import adam
+from pyrogen.models import PPCA, MultivariateGaussian
 from pyrogen.story import Unobserved
 from tests.helpers.stories import Location, Mixture, Topics
 
@@ -242,3 +243,41 @@ class TestHints:
         with pytest.raises(ValueError, match=r"posterior_predictive\(run, data\), with data of the columns") as caught:
             story.sample(2)
         assert f"{name}=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("n", [2, 7, 20])
+def test_the_hint_of_a_plate_that_subsamples_by_itself_is_not_refused_again(size, n):
+    def model(x, y):
+        slope = pyro.param("slope", torch.zeros(()))
+        with pyro.plate("data", len(x), subsample_size=size) as index:
+            pyro.sample("obs", dist.Normal(slope * x[index], 1.0), obs=y[index])
+
+    x = torch.randn(20)
+    run = fit((model, lambda x, y: None), {"x": x, "y": x}, steps=2, progress=False)
+    with pytest.raises(ValueError, match=rf"sample\({size}, x=\.\.\.\), with {size} rows each"):
+        run.story.sample(n)
+    assert run.story.sample(size, x=x[:size]).shape == (size,)
+
+
+@pytest.mark.parametrize("n", ["3", None, 1.5, True, [3], torch.zeros(2, 2), float("nan")])
+def test_a_number_of_rows_of_another_type_is_refused(n):
+    with pytest.raises(TypeError, match=r"^sample takes a whole number n of rows, got [^\n]+$"):
+        PPCA(4, 2).sample(n)
+
+
+@pytest.mark.parametrize("n", [10**14, 10**18])
+def test_more_rows_than_the_memory_holds_are_refused(n):
+    with pytest.raises(ValueError, match="do not fit in memory"):
+        MultivariateGaussian(4).sample(n)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("story", [PPCA(4, 2), MultivariateGaussian(4)], ids=lambda story: story.name)
+def test_what_is_drawn_cannot_be_given(story, trained):
+    x = torch.randn(12, 4)
+    if trained:
+        fit(story, x, progress=False, **({} if "steps" in story.unsupported else {"steps": 2}))
+    with pytest.raises(ValueError, match=r"sample draws 'x', which was given \(x\): leave it out"):
+        story.sample(3, x=x[:3])
+    assert story.sample(3).shape == (3, 4)

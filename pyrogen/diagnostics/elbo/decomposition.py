@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
@@ -42,7 +43,7 @@ class Decomposition:
         return f"ELBO {self.elbo.mean()} = reconstruction {reconstruction} - KL {kl or 0} nats per datum"
 
 
-def decompose(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Decomposition:
+def decompose(fitted: Any, data: Any, num_samples: Count = 100, *, seed: Seed = 0) -> Decomposition:
     """Decompose the ELBO of each datum by site, and by dimension of each latent.
 
     A program is refused where no datum has an ELBO of its own: a latent is shared by data, summed out, or not drawn by

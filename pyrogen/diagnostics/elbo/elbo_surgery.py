@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
 from pyrogen.diagnostics.core.program_structure import ProgramStructure, analyze_program
@@ -51,7 +52,7 @@ class ELBOSurgery:
         )
 
 
-def elbo_surgery(fitted: Any, data: Any, *, rows: int = 500, num_samples: int = 1, seed: int = 0) -> ELBOSurgery:
+def elbo_surgery(fitted: Any, data: Any, *, rows: Count = 500, num_samples: Count = 1, seed: Seed = 0) -> ELBOSurgery:
     """Split the mean KL of guide and prior into mutual information and the KL of the aggregate posterior.
 
     Every draw is scored under the posterior of every datum, so that the guide runs on rows^2 pairs for each draw. The

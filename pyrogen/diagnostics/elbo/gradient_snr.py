@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.batching.row_batches import materialize
@@ -53,11 +54,11 @@ class GradientNoise:
 def gradient_noise(
     fitted: Any,
     data: Any,
-    num_samples: int = 100,
+    num_samples: Count = 100,
     *,
     objective: Any = None,
     batch_size: int | None = 128,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> GradientNoise:
     """Signal and noise of the objective's gradient at the current parameters, without a step.
 

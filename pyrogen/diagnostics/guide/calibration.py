@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.program_structure import ProgramStructure, analyze_program
 from pyrogen.diagnostics.core.row_blocks import accepts_any_rows, analyze_row_blocks, select_rows
@@ -129,7 +130,7 @@ class Calibration:
 
 
 def check_calibration(
-    fitted: Any, data: Any, *, simulations: int = 1000, draws: int = 99, seed: int = 0
+    fitted: Any, data: Any, *, simulations: Count = 1000, draws: Count = 99, seed: Seed = 0
 ) -> Calibration:
     """Simulate latents and data, z, x ~ p(z) p(x | z), and rank z among draws from q(z | x).
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import draw_row_blocks
 from pyrogen.diagnostics.core.shared_draws import SharedDraws, SharedSampler
@@ -82,7 +83,7 @@ class Moments:
 
 
 def shared_moments(
-    fitted: Any, data: Any, num_samples: int = 4000, *, max_samples: int | None = None, seed: int = 0
+    fitted: Any, data: Any, num_samples: Count = 4000, *, max_samples: Count | None = None, seed: Seed = 0
 ) -> Moments:
     """Compare the guide's moments with those under Pareto smoothed weights p(x, z) / q(z) of its draws.
 
@@ -180,7 +181,7 @@ class Expectation:
 
 
 def corrected_expectations(
-    fitted: Any, data: Any, functions: Functions | None = None, num_samples: int = 1000, *, seed: int = 0
+    fitted: Any, data: Any, functions: Functions | None = None, num_samples: Count = 1000, *, seed: Seed = 0
 ) -> dict[str, Expectation]:
     r"""$E_{p(z|x)} f(z) \approx \sum_s \bar w_s f(z_s)$, with Pareto smoothed weights of draws from the guide.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import DrawArrays
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.posterior_draws import draw_row_blocks
@@ -56,7 +57,7 @@ class DatumMoments:
         return f"means off by {shift:.2g} sd, sds by {width:.0%} (root mean square over {len(self.shift.value)} data)"
 
 
-def datum_moments(fitted: Any, data: Any, num_samples: int = 1000, *, seed: int = 0) -> DatumMoments:
+def datum_moments(fitted: Any, data: Any, num_samples: Count = 1000, *, seed: Seed = 0) -> DatumMoments:
     """Compare the guide's moments of each datum's latents with those under Pareto smoothed weights of its draws.
 
     Errors whose sign varies by datum, which cancel in ranks that are pooled over data, are seen here.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import Variable
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.shared_draws import SharedSampler
@@ -35,7 +36,7 @@ _CHUNK = 2**22
 """Weights that are smoothed at once."""
 
 
-def importance_weights(fitted: Any, data: Any, num_samples: int = 1000, *, seed: int = 0) -> ImportanceWeights:
+def importance_weights(fitted: Any, data: Any, num_samples: Count = 1000, *, seed: Seed = 0) -> ImportanceWeights:
     r"""Draw $z_s \sim q(z|x)$ for each datum, and weigh them by $w_s = p(x, z_s) / q(z_s|x)$.
 
     Where data share latents there is one posterior for all of them, and N is 1: weights, bounds and k-hat are of all

@@ -11,13 +11,14 @@ import torch
 from torch.distributions import transform_to
 from torch.distributions.constraints import is_dependent
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks, random_rows
 from pyrogen.diagnostics.elbo.decomposition import require_local_latents
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.inference import evaluation_context
-from pyrogen.inference.likelihood.marginal_likelihood import log_likelihood
+from pyrogen.inference.likelihood.marginal_likelihood import exact_log_likelihood
 from pyrogen.inference.program.row_log_weights import row_log_weights
 from pyrogen.story import Batch, Story, latent_sites, unwrap_independent
 
@@ -63,12 +64,12 @@ def inference_gaps(
     fitted: Any,
     data: Any,
     *,
-    rows: int = 200,
-    steps: int = 300,
+    rows: Count = 200,
+    steps: Count = 300,
     rate: float = 0.05,
-    particles: int = 16,
-    num_samples: int = 1000,
-    seed: int = 0,
+    particles: Count = 16,
+    num_samples: Count = 1000,
+    seed: Seed = 0,
 ) -> InferenceGaps:
     """Split log p(x) - ELBO(x) into the gap of the encoder and that of the guide's family.
 
@@ -112,11 +113,11 @@ def inference_gaps(
             family.refine(steps, rate, particles)
             guides = structure.guide, family.guide
             blocks.append(tuple(_log_weights(structure, guide, num_samples) for guide in guides))
-        known = log_likelihood(story, batch, 0, exact=True) if hasattr(story, "log_prob") else None
+        known = exact_log_likelihood(story, batch) if hasattr(story, "log_prob") else None
     before, after = (ImportanceWeights(np.concatenate(parts, 1)) for parts in zip(*blocks, strict=True))
     if known is None:
         return InferenceGaps(before.elbo, after.elbo, after.log_likelihood, after.khat, False)
-    exact = Estimates(known.value.double().numpy(), known.error.double().numpy())
+    exact = Estimates(known.double().cpu().numpy(), np.zeros(len(known)))
     return InferenceGaps(before.elbo, after.elbo, exact, np.full_like(exact.value, -np.inf), True)
 
 

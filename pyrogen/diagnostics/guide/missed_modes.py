@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pyro import poutine
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.log_densities import compute_unscaled_log_prob, log_prob_by_row
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
@@ -68,7 +69,7 @@ class MissedModes:
         return f"{int(self.affected.sum())} of {int(self.compared.sum())} data have a mode that the guide misses"
 
 
-def prior_log_likelihoods(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Array:
+def prior_log_likelihoods(fitted: Any, data: Any, num_samples: Count = 100, *, seed: Seed = 0) -> Array:
     """Log p(x | z) for z from the prior, by datum.
 
     Latents that are shared by data, summed out or not drawn by the guide are refused.

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 
+from pyrogen.annotations import Count
 from pyrogen.diagnostics.core.estimates import Array
 
 MIN_DRAWS = 25
 """Draws from which there are the five largest weights that a Pareto tail is fitted to."""
 
 
-def khat_threshold(num_samples: int) -> float:
+def khat_threshold(num_samples: Count) -> float:
     """The k-hat above which importance weights are unreliable: min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024).
 
     Args:

@@ -14,6 +14,7 @@ import torch
 from pyro import poutine
 from pyro.infer import MCMC, NUTS
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.row_blocks import require_training_rows
 from pyrogen.inference import evaluation_context
@@ -58,12 +59,12 @@ class Reference:
 def sample_reference(
     fitted: Any,
     data: Any,
-    num_samples: int = 500,
+    num_samples: Count = 500,
     *,
     warmup: int = 300,
-    chains: int = 2,
+    chains: Count = 2,
     jit: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Reference:
     """Draw latents from p(z | x) by the No-U-Turn sampler, parameters as they are; the guide is not used.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.shared_draws import SharedDraws, SharedSampler
 from pyrogen.inference import evaluation_context
@@ -72,7 +73,7 @@ class Starts:
         return f"{len(self.means)} starts; means up to {self.distances.max():.2g} sd apart, {self.farthest} the most"
 
 
-def compare_starts(runs: Sequence[Any], data: Any, num_samples: int = 1000, *, seed: int = 0) -> Starts:
+def compare_starts(runs: Sequence[Any], data: Any, num_samples: Count = 1000, *, seed: Seed = 0) -> Starts:
     """Compare the guides of several fits of one model with shared latents, such as from several initial values.
 
     Args:

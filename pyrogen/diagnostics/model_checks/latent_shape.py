@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.program_structure import ProgramStructure, analyze_program
 from pyrogen.diagnostics.core.row_blocks import accepts_any_rows, random_rows
@@ -45,7 +46,7 @@ class LatentShape:
     reference: str
 
 
-def latent_shape(fitted: Any, data: Any, *, rows: int = 1000, seconds: float = 20.0, seed: int = 0) -> LatentShape:
+def latent_shape(fitted: Any, data: Any, *, rows: Count = 1000, seconds: float = 20.0, seed: Seed = 0) -> LatentShape:
     """Hold the latents of all data together, the aggregate posterior, against those of data simulated from the model.
 
     Under a right model both have the same distribution: with an amortized guide the posterior means of simulated data

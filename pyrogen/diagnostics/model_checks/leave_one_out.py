@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import UNDIVIDED
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
 from pyrogen.diagnostics.core.program_structure import analyze_program
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
-from pyrogen.inference import evaluation_context, log_likelihood, log_weights
+from pyrogen.inference import evaluation_context, log_weights
+from pyrogen.inference.likelihood.marginal_likelihood import exact_log_likelihood
 from pyrogen.inference.training.result import Fit
 from pyrogen.story import inside
 
@@ -51,7 +53,7 @@ class _Densities:
     num_samples: int = 1
 
 
-def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = None, seed: int = 0) -> ELPDData:
+def loo(fitted: Any, data: Any, num_samples: Count = 1000, *, kind: str | None = None, seed: Seed = 0) -> ELPDData:
     """Leave-one-out predictive densities, by the method that is right for the story's latents.
 
     Where every latent belongs to a datum, leaving a datum out changes its likelihood by the parameters alone, which are
@@ -91,7 +93,7 @@ def loo(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = N
     return _elpd_data("loo", elpd_i, _lppd(found), khat, len(found.log_p), True)
 
 
-def waic(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = None, seed: int = 0) -> ELPDData:
+def waic(fitted: Any, data: Any, num_samples: Count = 1000, *, kind: str | None = None, seed: Seed = 0) -> ELPDData:
     r"""The widely applicable information criterion, as an expected log predictive density.
 
     $\log E p(x_i | z) - Var \log p(x_i | z)$ under the posterior, by draws of the guide weighted by p(z | x) / q(z).
@@ -125,7 +127,7 @@ def waic(fitted: Any, data: Any, num_samples: int = 1000, *, kind: str | None = 
     return _elpd_data("waic", lppd - variance, lppd, khat, len(weights), True, warned)
 
 
-def compare(fits: Mapping[str, Any], data: Any, num_samples: int = 1000, *, seed: int = 0) -> pandas.DataFrame:
+def compare(fits: Mapping[str, Any], data: Any, num_samples: Count = 1000, *, seed: Seed = 0) -> pandas.DataFrame:
     """Compare models by `loo`, with the standard errors of paired differences.
 
     Models whose latents belong to the data are compared by log p(x_i), for which the data must be held out from
@@ -226,7 +228,7 @@ def _right_kind(fitted: Any, data: Any) -> str:
 def _marginal(fitted: Any, data: Any, num_samples: int, seed: int) -> _Densities:
     """Log p(x_i): exact where the story knows it, else from log weights."""
     if hasattr(fitted.story if isinstance(fitted, Fit) else fitted, "log_prob"):
-        exact = log_likelihood(fitted, data, 0, exact=True).value.double().numpy()
+        exact = exact_log_likelihood(fitted, data).double().cpu().numpy()
         return _Densities(exact[None], np.zeros((1, 1)), np.full(len(exact), -np.inf), num_samples)
     weights = ImportanceWeights(log_weights(fitted, data, num_samples, seed=seed).numpy())
     return _Densities(weights.log_likelihood.value[None], np.zeros((1, 1)), weights.khat, num_samples)

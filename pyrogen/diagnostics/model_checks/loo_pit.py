@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array
 from pyrogen.diagnostics.core.posterior_draws import collect_draws, joint_log_weights
 from pyrogen.diagnostics.guide.pareto_smoothing import khat_threshold, pareto_smooth
@@ -18,7 +19,7 @@ _CELLS = 200
 """Cells of equal size in which transforms are counted."""
 
 
-def loo_pit(fitted: Any, data: Any, num_samples: int = 1000, *, seed: int = 0) -> dict[str, Array]:
+def loo_pit(fitted: Any, data: Any, num_samples: Count = 1000, *, seed: Seed = 0) -> dict[str, Array]:
     """P(y_i' < y_i given the other data), ties in part, of each datum: uniform under a right model.
 
     Draws of the guide are weighted by p(z | x) / q(z) and by 1 / p(x_i | z), as in `loo`. Of a discrete site a random

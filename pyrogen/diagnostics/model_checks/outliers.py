@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.inference import log_likelihood
 
@@ -49,7 +50,7 @@ class OutlierScores:
 
 
 def outlier_scores(
-    fitted: Any, data: Any, reference: Any, num_samples: int = 100, *, seed: int = 0, exact: bool | None = None
+    fitted: Any, data: Any, reference: Any, num_samples: Count = 100, *, seed: Seed = 0, exact: bool | None = None
 ) -> OutlierScores:
     """Outlier scores by log p(x), exact or importance-weighted, against data like those of training.
 

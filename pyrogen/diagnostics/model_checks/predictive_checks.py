@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Array, Estimates
 from pyrogen.diagnostics.core.program_structure import ProgramStructure
 from pyrogen.diagnostics.core.row_blocks import analyze_row_blocks
@@ -76,10 +77,10 @@ def predictive_check(
     fitted: Any,
     data: Any,
     statistics: Mapping[str, Statistic],
-    num_samples: int = 200,
+    num_samples: Count = 200,
     *,
     under: Literal["posterior", "prior"] = "posterior",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> dict[str, PredictiveCheck]:
     """Compare statistics of the data with those of replicated data sets of the same size.
 

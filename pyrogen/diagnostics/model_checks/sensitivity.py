@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import DrawArrays, build_datatree
 from pyrogen.diagnostics.core.posterior_draws import collect_draws
 from pyrogen.diagnostics.model_checks.resampling import resample_draws
@@ -61,7 +62,7 @@ class Sensitivity:
         return "nothing needs to be done"
 
 
-def sensitivity(fitted: Any, data: Any, num_samples: int = 4000, *, seed: int = 0) -> Sensitivity:
+def sensitivity(fitted: Any, data: Any, num_samples: Count = 4000, *, seed: Seed = 0) -> Sensitivity:
     """Power-scaling sensitivity of latents that data share, `arviz_stats.psense_summary` of weighted draws.
 
     Args:

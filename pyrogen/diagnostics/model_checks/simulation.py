@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Estimates
 from pyrogen.diagnostics.core.program_structure import analyze_program
 from pyrogen.diagnostics.core.row_blocks import select_rows
@@ -20,7 +21,7 @@ _BATCH_SIZE = 50
 """Rows that are simulated between two checks of the time limit."""
 
 
-def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float("inf"), seed: int = 0) -> Batch:
+def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float("inf"), seed: Seed = 0) -> Batch:
     """Simulate data x ~ p(x), in the columns of the data; columns that the model conditions on are the data's own.
 
     Args:
@@ -52,7 +53,7 @@ def simulated_data(fitted: Any, data: Any, rows: int, *, seconds: float = float(
     return replace(batch, columns=columns, n=n, index=torch.arange(n, device=story.device))
 
 
-def prior_elbo(fitted: Any, data: Any, num_samples: int = 100, *, seed: int = 0) -> Estimates:
+def prior_elbo(fitted: Any, data: Any, num_samples: Count = 100, *, seed: Seed = 0) -> Estimates:
     """E log p(x | z) under the prior, by datum, (N,) in nats: the ELBO of the guide q(z | x) = p(z).
 
     A guide that is no better has learned nothing from x. Latents that are shared by data, summed out or not drawn by

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.datatree import GROUPS, build_datatree
 from pyrogen.diagnostics.core.posterior_draws import collect_draws
 from pyrogen.diagnostics.guide.importance import summarize_log_weights
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 def to_datatree(
     fitted: Any,
     data: Any,
-    num_samples: int = 100,
+    num_samples: Count = 100,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     groups: Iterable[str] | None = None,
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Iterable[str]] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from pyrogen.diagnostics.core.estimates import Estimate, Estimates
@@ -16,6 +17,7 @@ from pyrogen.diagnostics.report.examination import Check, Examination
 from pyrogen.diagnostics.report.moment_checks import FLEXIBLE_GUIDE, TRAIN_LONGER, WEIGHT_OR_ENRICH, too_wide
 from pyrogen.diagnostics.report.thresholds import Assessment, Bounds
 from pyrogen.inference import Fit, log_likelihood
+from pyrogen.inference.likelihood.marginal_likelihood import exact_log_likelihood
 
 SHARE = Bounds(0.05, 0.5)  # of data
 NATS = Bounds(0.5, 5.0)  # of KL(q || p): at 0.5 the total variation is at most 1/2 (Pinsker)
@@ -85,8 +87,8 @@ def _exact_log_likelihood(e: Examination) -> Estimates:
     exact = hasattr(e.story, "log_prob")
     if e.kind == "local" and not exact:
         raise ValueError(f"{e.story.name} has no exact log p(x)")
-    value = log_likelihood(e.fitted, e.rows, int(not exact), exact=exact, seed=e.seed).value.double().numpy()
-    return Estimates(value, 0 * value)
+    log_p = exact_log_likelihood(e.fitted, e.rows) if exact else log_likelihood(e.fitted, e.rows, 1, exact=False).value
+    return Estimates(log_p.double().cpu().numpy(), np.zeros(len(log_p)))
 
 
 def _inference_gaps(e: Examination) -> InferenceGaps:

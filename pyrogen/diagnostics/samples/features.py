@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import os
+import shutil
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +17,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.data import Columns, user_cache
 from pyrogen.inference import Fit, RunDirectory, adam, cosine, fit
 from pyrogen.inference.program.input_checks import resolve_device
@@ -92,8 +96,8 @@ class SmallClassifier:
         training: Mapping[str, Tensor],
         *,
         units: int = 64,
-        steps: int = 2000,
-        seed: int = 0,
+        steps: Count = 2000,
+        seed: Seed = 0,
         folder: str | Path | None = None,
         device: str = "auto",
     ) -> None:
@@ -106,10 +110,7 @@ class SmallClassifier:
         if not run_directory.exists():
             options: dict[str, Any] = {"optimizer": adam(_LEARNING_RATE), "schedule": cosine(steps), "progress": False}
             run = fit(network, {"x": x, "y": y}, steps=steps, seed=seed, device=device, **options)
-            run_directory.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=run_directory.parent) as temporary:
-                run.save(Path(temporary) / "run")
-                (Path(temporary) / "run").rename(run_directory)  # under its name only when it is complete
+            _save_whole(run, run_directory)
         Fit.read(RunDirectory(run_directory), network.to(resolve_device(device)))
         self._network = network
 
@@ -127,6 +128,32 @@ class SmallClassifier:
             (n, classes).
         """
         return apply_in_batches(self._network, lambda part: self._network.logits(part).softmax(-1), x)
+
+
+def _save_whole(run: Fit, directory: Path) -> None:
+    """Save a run under its name when it is complete; what killed processes of this machine left is removed."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for left in directory.parent.glob(f".classifier-*.{socket.gethostname()}.*"):
+        if not _is_running(left.suffix[1:]):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = directory.with_name(f".{directory.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        run.save(temporary)
+        with suppress(OSError):  # another process was faster
+            temporary.rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 class _Reader(Story):
@@ -178,9 +205,12 @@ def validated_features(samples: Tensor, data: Tensor, min_rows: int) -> tuple[Te
         Both in double precision on the CPU.
 
     Raises:
+        TypeError: they are complex.
         ValueError: they are not such matrices, not finite, or have too few rows.
     """
     for name, rows in {"samples": samples, "data": data}.items():
+        if rows.is_complex():
+            raise TypeError(f"{name}: expected real numbers, got {rows.dtype}: pass torch.view_as_real(x).flatten(1)")
         if rows.dim() != 2:
             raise ValueError(f"{name}: expected features (n, d), got {tuple(rows.shape)}: Pixels() flattens them")
         if len(rows) < min_rows:

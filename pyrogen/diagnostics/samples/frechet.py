@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
 
-def frechet_distance(samples: Tensor, data: Tensor, groups: int = 20) -> Estimate:
+def frechet_distance(samples: Tensor, data: Tensor, groups: Count = 20) -> Estimate:
     r"""The squared Wasserstein-2 distance between Gaussians with the means and covariances of samples and data.
 
     $$ |m_1 - m_2|^2 + \operatorname{tr}(S_1 + S_2 - 2 (S_1 S_2)^{1/2}) $$

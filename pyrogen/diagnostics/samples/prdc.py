@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count
 from pyrogen.diagnostics.core.estimates import Array, Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
@@ -19,7 +20,7 @@ _TIED = 1 + 1e-9
 """Distances up to this ratio are equal to rounding."""
 
 
-def precision_recall(samples: Tensor, data: Tensor, neighbours: int = 3) -> tuple[Estimate, Estimate]:
+def precision_recall(samples: Tensor, data: Tensor, neighbours: Count = 3) -> tuple[Estimate, Estimate]:
     """Precision, the share of samples in the support of the data, and recall, the share of data in that of the samples.
 
     The support of a set is the union of balls around its points, each with the distance of the point's k-th nearest
@@ -48,7 +49,7 @@ def precision_recall(samples: Tensor, data: Tensor, neighbours: int = 3) -> tupl
     return Estimate.share(precision), Estimate.share(recall)
 
 
-def density_coverage(samples: Tensor, data: Tensor, neighbours: int = 5) -> tuple[Estimate, Estimate]:
+def density_coverage(samples: Tensor, data: Tensor, neighbours: Count = 5) -> tuple[Estimate, Estimate]:
     r"""Density, the mean number of data's balls that a sample lies in over k, and coverage, the share of balls hit.
 
     The ball of a datum reaches to its k-th nearest neighbour among the data. Samples from the data's own distribution
@@ -128,7 +129,7 @@ def memorization(samples: Tensor, held_out: Tensor, training: Tensor) -> Memoriz
     return Memorization(Estimate.exceedance(of_data, of_samples), float(test.pvalue))
 
 
-def nearest_neighbours(points: Tensor, others: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
+def nearest_neighbours(points: Tensor, others: Tensor, count: Count = 1) -> tuple[Tensor, Tensor]:
     """The nearest of the others to each point, by Euclidean distance.
 
     Args:

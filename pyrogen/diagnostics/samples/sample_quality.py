@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.data import Columns
 from pyrogen.diagnostics.core.estimates import Estimate, finite_or_none
 from pyrogen.diagnostics.samples.features import Features, Pixels
@@ -93,10 +94,10 @@ class SampleQuality:
 def sample_quality(
     fitted: Any,
     data: Any,
-    num_samples: int | None = None,
+    num_samples: Count | None = None,
     features: Features | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     training: Any = None,
 ) -> SampleQuality:
     """Draw samples and compare them with held-out data.
@@ -133,7 +134,7 @@ def sample_quality(
     return _compare(features(samples), features(x), train_features, features.name, seed)
 
 
-def draw_samples(fitted: Any, data: Any, num_samples: int | None = None, *, seed: int = 0) -> Tensor:
+def draw_samples(fitted: Any, data: Any, num_samples: Count | None = None, *, seed: Seed = 0) -> Tensor:
     """Samples of the column that `sample_quality` compares, a thousand at a time.
 
     Args:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.diagnostics.core.estimates import Estimate
 from pyrogen.diagnostics.samples.features import validated_features
 
 
-def kernel_distance(samples: Tensor, data: Tensor, blocks: int = 10) -> Estimate:
+def kernel_distance(samples: Tensor, data: Tensor, blocks: Count = 10) -> Estimate:
     r"""The squared maximum mean discrepancy for the kernel $k(x, y) = (x \cdot y / d + 1)^3$, without bias.
 
     $$ E\,k(x, x') + E\,k(y, y') - 2 E\,k(x, y), \qquad x, x' \sim p, \quad y, y' \sim q $$
@@ -57,7 +58,7 @@ class TwoSample(NamedTuple):
     p_value: float
 
 
-def classifier_two_sample(samples: Tensor, data: Tensor, *, classifier: Any = None, seed: int = 0) -> TwoSample:
+def classifier_two_sample(samples: Tensor, data: Tensor, *, classifier: Any = None, seed: Seed = 0) -> TwoSample:
     r"""Train a classifier to distinguish samples from data on half of the rows, and test it on the others.
 
     The best accuracy that any classifier can have is $1/2 + \operatorname{TV}(p, q)/2$, which for unit normals whose

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelCategorical, LevelLogistic
 from pyrogen.distributions.family import Family, check_positive, promote_outputs, unstack
 
@@ -15,7 +16,7 @@ from pyrogen.distributions.family import Family, check_positive, promote_outputs
 class GreyLevelLikelihood(Family):
     """A likelihood of grey levels x in {0, 1/(L-1), ..., 1}, which are scored without dequantization."""
 
-    levels: int
+    levels: Count
 
     def __post_init__(self) -> None:
         if not self.levels >= 2:
@@ -64,7 +65,7 @@ class DiscretizedLogistic(GreyLevelLikelihood):
     params_per_element: ClassVar[int] = 2
     """Means and raw log-scales."""
 
-    levels: int = 256
+    levels: Count = 256
     floor: float = 1e-4
 
     def __post_init__(self) -> None:
@@ -97,7 +98,7 @@ class DiscretizedCategorical(GreyLevelLikelihood):
         van den Oord, Kalchbrenner, Kavukcuoglu 2016, arXiv:1601.06759.
     """
 
-    levels: int = 256
+    levels: Count = 256
 
     @property
     def params_per_element(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.discrete.discretized import GreyLevels, LevelLogistic
 from pyrogen.distributions.discrete.grey_level_likelihoods import GreyLevelLikelihood
 from pyrogen.distributions.expandable import ExpandableDistribution
@@ -121,8 +122,8 @@ class LogisticMixture(GreyLevelLikelihood):
         Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517.
     """
 
-    components: int = 5
-    levels: int = 256
+    components: Count = 5
+    levels: Count = 256
     floor: float = 1e-4
 
     def __post_init__(self) -> None:

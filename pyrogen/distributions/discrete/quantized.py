@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.expandable import ExpandableDistribution
 from pyrogen.distributions.family import without_autocast
 
@@ -43,8 +44,8 @@ class Codebook(nn.Module):
         arXiv:2005.00341 (dead codes).
     """
 
-    codes: int
-    features: int
+    codes: Count
+    features: Count
     decay: float = 0.99
     dead: float = 0.03
 
@@ -150,7 +151,7 @@ class Quantized(ExpandableDistribution):
     has_rsample = False
     batched = {"symbols": 0}
 
-    def __init__(self, codebook: Codebook, symbols: TorchDistribution, validate_args: bool | None = None) -> None:
+    def __init__(self, codebook: Codebook, symbols: TorchDistributionMixin, validate_args: bool | None = None) -> None:
         self.codebook, self.symbols = codebook, symbols
         event_shape = (*symbols.event_shape, codebook.features)
         super().__init__(symbols.batch_shape, torch.Size(event_shape), validate_args=validate_args)

@@ -11,6 +11,7 @@ import torch
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import Coupling, check_layers, zero_last_layer
 from pyrogen.distributions.flows.elementwise import Affine, Elementwise
@@ -44,7 +45,7 @@ class Autoregressive(BijectionConfig):
     """
 
     elementwise: Elementwise = Affine()  # noqa: RUF009 (frozen)
-    steps: int = 5
+    steps: Count = 5
     hidden: Sequence[int] = (64, 64)
     inverse: bool = False
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet, sum_event
 from pyrogen.distributions.flows.elementwise import Elementwise, Spline
 from pyrogen.distributions.flows.layers import Actnorm, Chain, Flatten, Reorder
@@ -48,7 +49,7 @@ class Coupling(BijectionConfig):
     """
 
     elementwise: Elementwise = Spline()  # noqa: RUF009 (frozen)
-    steps: int = 6
+    steps: Count = 6
     hidden: Sequence[int] = (64, 64)
 
     def __post_init__(self) -> None:

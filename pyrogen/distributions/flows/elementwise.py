@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pyrogen.annotations import Count
 from pyrogen.distributions.family import check_positive
 
 
@@ -168,7 +169,7 @@ class Spline(Elementwise):
         Analysis 2(2).
     """
 
-    bins: int = 8
+    bins: Count = 8
     bound: float = 4.0
     floor: float = 1e-2
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.distributions.family import Family, check_positive, promote_outputs
 from pyrogen.distributions.flows.autoregressive import AutoregressiveLayer
 from pyrogen.distributions.flows.bijections import BijectionConfig
@@ -23,8 +24,8 @@ from pyrogen.nn import as_shape
 class _TransformedNormal(nn.Module, Family):
     """z = f(z_0; c), z_0 ~ N(mean, scale^2), with means, raw log-scales and context c from the network."""
 
-    latent: int
-    context: int
+    latent: Count
+    context: CountOrZero
     floor: float
 
     def size(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,9 +99,9 @@ class FlowPosterior(_TransformedNormal):
         Rezende, Mohamed 2015, arXiv:1505.05770; Kingma et al. 2016, arXiv:1606.04934.
     """
 
-    latent: int
+    latent: Count
     transforms: BijectionConfig | Sequence[BijectionConfig] = Coupling(steps=2)  # noqa: RUF009 (frozen)
-    context: int = 64
+    context: CountOrZero = 64
     floor: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -145,9 +146,9 @@ class InverseAutoregressiveFlow(_TransformedNormal):
         Kingma et al. 2016, arXiv:1606.04934; Germain et al. 2015, arXiv:1502.03509 (masked networks).
     """
 
-    latent: int
-    steps: int = 2
-    context: int = 64
+    latent: Count
+    steps: Count = 2
+    context: CountOrZero = 64
     hidden: Sequence[int] = (128,)
     floor: float = 1e-6
 

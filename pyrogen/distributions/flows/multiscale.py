@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.distributions.family import without_autocast
 from pyrogen.distributions.flows.bijections import Bijection, BijectionConfig, ValueAndLogDet
 from pyrogen.distributions.flows.couplings import CouplingLayer
@@ -46,10 +47,10 @@ class MultiScale(BijectionConfig):
     """
 
     elementwise: Elementwise = Affine()  # noqa: RUF009 (frozen)
-    scales: int = 3
-    steps: int = 4
-    width: int = 32
-    blocks: int = 1
+    scales: Count = 3
+    steps: Count = 4
+    width: Count = 32
+    blocks: CountOrZero = 1
 
     def __post_init__(self) -> None:
         if self.scales < 1 or self.steps < 1:

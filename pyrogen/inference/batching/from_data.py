@@ -155,6 +155,11 @@ def as_columns(
         data = _collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
     if isinstance(data, Mapping):
         columns: Columns = dict(data)
+        keys: list[Any] = list(columns)
+        strange = next((key for key in keys if not isinstance(key, str | int)), None)
+        if strange is not None:
+            kind = type(strange).__name__
+            raise TypeError(f"data: a column is called by a {kind}; expected a string such as 'x', or its position")
     elif isinstance(data, tuple):
         columns = dict(enumerate(data))
     elif isinstance(data, Tensor | np.ndarray | list):
@@ -221,12 +226,13 @@ def _as_tensor(key: str | int, column: Any, dtype: torch.dtype) -> Tensor:
     try:
         tensor = torch.as_tensor(column)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"column '{key}' is no array of numbers ({error})") from None
+        kind = type(column).__name__
+        raise TypeError(f"column '{key}' is a {kind}, and no array of numbers of equal rows") from error
     if tensor.dtype in _UNSIGNED:  # of which torch computes little
         signed = tensor.to(torch.int64)
         if bool((signed < 0).any()):
             raise ValueError(f"column '{key}' of {tensor.dtype} has numbers above the range of int64: rescale it")
         tensor = signed
     if tensor.dim() == 0:
-        raise ValueError(f"column '{key}' is a single number, expected one value for each row")
+        raise ValueError(f"column '{key}' is a scalar, a single number, expected one value for each row")
     return cast(tensor, dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,14 +62,20 @@ class LoaderBatches:
             ValueError: the loader gave none.
         """
         empty = True
-        for leaves in self.loader:
+        for size, leaves in zip(self._sizes(), self.loader, strict=False):
             empty = False
             columns = named_leaves(leaves)
-            yield Batch(columns, _rows_in(columns, self.loader.batch_size), self.total).to(self.device)
+            yield Batch(columns, _rows_in(columns, size), self.total).to(self.device)
         if empty:
             raise ValueError(
                 "the DataLoader gave no batch: is its data set empty, or smaller than a batch with drop_last?"
             )
+
+    def _sizes(self) -> Iterator[int | None]:
+        """Rows of each batch, as far as the loader says; the last one may be smaller."""
+        size, rows = self.loader.batch_size, length(self.loader.sampler) if self.rows is not None else None
+        yield from itertools.repeat(size, rows // size if rows and size else 0)
+        yield from itertools.repeat(rows % size if rows and size else size)
 
     def first(self) -> Batch:
         """The loader's first batch.
@@ -146,16 +153,16 @@ def named_leaves(leaves: Any) -> Columns:
     return dict(enumerate(leaves)) if isinstance(leaves, Sequence) and not isinstance(leaves, str) else {0: leaves}
 
 
-def _rows_in(columns: Columns, batch_size: int | None) -> int:
+def _rows_in(columns: Columns, size: int | None) -> int:
     """Rows of a batch: of its first tensor column; else of what nested columns and lists hold."""
     leaves = sorted(columns.values(), key=lambda column: not isinstance(column, Tensor | PackedSequence))
-    known = [n for n in (_rows(leaf, batch_size) for leaf in leaves) if n is not None]
+    known = [n for n in (_rows(leaf, size) for leaf in leaves) if n is not None]
     if not known:
         raise ValueError("a batch of the DataLoader holds nothing with a length: its number of rows 'n' is not known")
     return known[0]
 
 
-def _rows(leaf: Any, batch_size: int | None) -> int | None:
+def _rows(leaf: Any, size: int | None) -> int | None:
     """Rows of one column, where it has any."""
     if isinstance(leaf, PackedSequence):
         return int(leaf.batch_sizes[0])
@@ -165,10 +172,10 @@ def _rows(leaf: Any, batch_size: int | None) -> int | None:
         return None
     if isinstance(leaf, Mapping) or dataclasses.is_dataclass(leaf):
         parts = leaf.values() if isinstance(leaf, Mapping) else vars(leaf).values()
-        return next((n for n in (_rows(part, batch_size) for part in parts) if n is not None), None)
+        return next((n for n in (_rows(part, size) for part in parts) if n is not None), None)
     # A list holds the rows, or, as `default_collate` makes it, fields of as many rows each.
-    if isinstance(leaf, list | tuple) and len(leaf) != batch_size:
-        lengths = {_rows(part, batch_size) for part in leaf}
+    if isinstance(leaf, list | tuple) and len(leaf) != size:
+        lengths = {_rows(part, size) for part in leaf}
         if len(lengths) == 1 and None not in lengths:
             return lengths.pop()
     return length(leaf)

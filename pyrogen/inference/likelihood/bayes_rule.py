@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.likelihood.marginal_likelihood import LogLikelihood, log_likelihood
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.rng import seeded
@@ -48,8 +49,8 @@ def classify(
     prior: Tensor | None = None,
     reference: Any = None,
     false_alarm: float = 0.01,
-    num_samples: int = 100,
-    seed: int | None = None,
+    num_samples: Count = 100,
+    seed: Seed | None = None,
 ) -> Classification:
     r"""The class of each datum by Bayes' rule from any conditional story: $p(y|x) = p(x|y) p(y) / \sum_y p(x|y) p(y)$.
 
@@ -105,7 +106,13 @@ def classify(
 
 
 def conditional_likelihood(
-    classifier: Any, story: Any, data: Any, *, reference: Any = None, num_samples: int = 1000, seed: int | None = None
+    classifier: Any,
+    story: Any,
+    data: Any,
+    *,
+    reference: Any = None,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
 ) -> LogLikelihood:
     r"""A conditional density from two separately trained stories: $p(x|y) = p(y|x) p(x) / p(y)$.
 

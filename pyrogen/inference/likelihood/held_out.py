@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.site_checks import check_sites
@@ -19,7 +20,13 @@ LOCAL_BATCH_SIZE = 256
 
 
 def held_out_elbo(
-    story: Any, data: Any, num_samples: int = 10, *, seed: int = 0, objective: Any = None, batch_size: int | None = None
+    story: Any,
+    data: Any,
+    num_samples: Count = 10,
+    *,
+    seed: Seed = 0,
+    objective: Any = None,
+    batch_size: Count | None = None,
 ) -> tuple[float, float]:
     """The ELBO on held-out data, also for stories with latents that all data share, which have no log weights.
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.likelihood.memory_budget import max_rows, split_rows
 from pyrogen.inference.likelihood.weights import LogWeightEvaluator
 from pyrogen.inference.program.evaluation_context import evaluation_context
@@ -61,7 +62,7 @@ class LogLikelihood:
         return float(self.elbo.mean()), float(self.elbo_error.square().sum().sqrt()) / len(self.elbo_error)
 
 
-def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Tensor:
+def log_weights(story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None) -> Tensor:
     r"""Log weights $\log p(x_i, z_{si}) - \log q(z_{si}|x_i)$ of draws from the guide, unscaled by any plate.
 
     Raises `NoWeights`, a ValueError, where a site is outside the data plate, the guide does not sample a latent, or the
@@ -87,7 +88,7 @@ def log_weights(story: Any, data: Any, num_samples: int = 100, *, seed: int | No
 
 
 def log_likelihood(
-    story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None, exact: bool | None = None
+    story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None, exact: bool | None = None
 ) -> LogLikelihood:
     r"""Log-likelihood of each datum: exact where the story has one, else $\log \frac1k \sum_j w_j$ (Burda et al. 2015).
 
@@ -179,6 +180,20 @@ class _WeightSums:
 def _finite_reference(max_log: Tensor) -> Tensor:
     """The log weight to which others are relative: the largest, or 0 where all weights are 0."""
     return torch.where(max_log == -math.inf, 0.0, max_log)
+
+
+def exact_log_likelihood(story: Any, data: Any) -> Tensor:
+    """Log p(x) of each datum by the story's own `log_prob`, in chunks of rows.
+
+    Args:
+        story: a `Fit` or a story that has one.
+        data: N rows, as columns that `fit` takes.
+
+    Returns:
+        (N,), nats.
+    """
+    with _density_context(story, data, None) as (program, batch):
+        return _exact_log_prob(program.story, batch)
 
 
 def _exact_log_prob(story: Any, batch: Batch) -> Tensor:

@@ -17,6 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
+from pyrogen.annotations import Count
+from pyrogen.arguments import checked
 from pyrogen.inference.program.row_log_weights import Runner, row_log_weights
 from pyrogen.story import Batch, data_plate, inside, is_subsample, latent_sites
 
@@ -64,6 +66,7 @@ class _Objective(ELBO):
         return get_importance_trace("flat", math.inf, model, guide, args, kwargs)
 
 
+@checked
 class TemperedELBO(_Objective):
     r"""The ELBO with a weight on its KL term, and free bits.
 
@@ -192,6 +195,7 @@ class _RequireReparameterized(Messenger):
             )
 
 
+@checked
 class ImportanceWeightedELBO(_Objective):
     r"""The importance-weighted bound of every datum (IWAE; Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519).
 
@@ -208,7 +212,7 @@ class ImportanceWeightedELBO(_Objective):
         ValueError: `num_particles` is less than 1.
     """
 
-    def __init__(self, num_particles: int = 10) -> None:
+    def __init__(self, num_particles: Count = 10) -> None:
         if num_particles < 1:
             raise ValueError(f"num_particles must be at least 1, got {num_particles}")
         super().__init__(num_particles=num_particles)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
@@ -21,7 +22,7 @@ NamedParameters = Iterable[tuple[str, Tensor]]
 MakeOptimizer = Callable[[NamedParameters], torch.optim.Optimizer]
 
 
-def adam(lr: float = 1e-3, **options: Any) -> MakeOptimizer:
+def adam(lr: Annotated[float, Ge(0)] = 1e-3, **options: Any) -> MakeOptimizer:
     """One fused Adam over all parameters (Kingma and Ba 2015, arXiv:1412.6980), as `fit` takes an optimizer.
 
     Args:

@@ -16,6 +16,8 @@ from typing import Any
 from pyrogen.inference.persistence.checkpoint import write_whole
 from pyrogen.messages import writing
 
+_START = b'{"epoch":'
+"""How each line begins."""
 _SHORT = 4096
 """Bytes of a history that a checkpoint holds itself, so that the checkpoint of a short run can restore the file."""
 
@@ -85,6 +87,8 @@ class History:
             FileNotFoundError: the file is missing.
             ValueError: the file is damaged; names the line where it can be told.
         """
+        if not self.path.is_file() and (self.path.exists() or self.path.is_symlink()):
+            raise ValueError(f"{self.path} is damaged: it is no regular file; restore the file, or train again")
         content = self.path.read_bytes() if self.path.is_file() else None
         if mark is None:
             return self._records(content or b"", complete=False)
@@ -92,10 +96,9 @@ class History:
         if content is None and "text" in mark:
             content = mark["text"].encode()
         if content is None:
-            if length:
-                raise FileNotFoundError(f"{self.path} is missing: restore the file, or train again")
-            content = b""
+            raise FileNotFoundError(f"{self.path} is missing: restore the file, or train again")
         records = self._records(content[:length], complete=True)
+        self._records(content[length:], complete=False)  # of later epochs
         if len(content) < length or zlib.crc32(content[:length]) != crc32:
             problem = "is truncated" if len(content) < length else "does not match its checksum"
             raise ValueError(f"{self.path} is damaged: it {problem}; restore the file, or train again")
@@ -120,7 +123,8 @@ class History:
         self._crc32 = zlib.crc32(lines, self._crc32)
 
     def _records(self, content: bytes, complete: bool) -> list[dict[str, Any]]:
-        records, lines = [], content.split(b"\n")
+        # A file system may leave zeros where a write was cut short.
+        records, lines = [], (content if complete else content.rstrip(b"\0")).split(b"\n")
         for number, line in enumerate(lines, start=1):
             last = number == len(lines)
             if last and not line:
@@ -130,7 +134,7 @@ class History:
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
-                if last and not complete:
+                if last and not complete and line.startswith(_START[: len(line)]):
                     break
                 raise ValueError(
                     f"{self.path} is damaged: line {number} is no record with an 'epoch'; restore the file, or train "

@@ -88,8 +88,10 @@ class RunDirectory:
             )
         try:
             config: dict[str, Any] = json.loads(path.read_bytes())
-            version = int(config["format"])
+            version = config["format"]
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            version = None
+        if type(version) is not int:
             raise ValueError(
                 f"{path} is damaged: expected JSON with a 'format' number; restore it, or train again"
             ) from None
@@ -210,10 +212,21 @@ class RunDirectory:
         if not isinstance(config, dict) or not isinstance(state, dict):
             raise ValueError(f"{path} is damaged: its header lacks the field 'config'; restore it, or train again")
         check_fields(config, path)
+        beside = self._run_beside()
+        if beside not in (None, config["run"]):
+            raise ValueError(f"{path} belongs to another run than config.json beside it: put the right file back")
         self._mark = about.get("history")
         if self._mark is not None:
             state["history"] = self._history.read(self._mark)
         return state, {**config, "format": FORMAT}
+
+    def _run_beside(self) -> Any:
+        """The run that config.json names; None where it does not, as it is written anew."""
+        path = self.path / "config.json"
+        try:
+            return json.loads(path.read_bytes())["run"] if path.is_file() else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     @property
     def checked(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.encode_decode import codes_of, rows_first
 from pyrogen.inference.prediction.responses import left_out_sites
@@ -46,7 +47,7 @@ class ActiveUnits:
 
 
 def active_units(
-    story: Any, data: Any, *, threshold: float = THRESHOLD, rows: int = 1000, seed: int = 0
+    story: Any, data: Any, *, threshold: float = THRESHOLD, rows: Count = 1000, seed: Seed = 0
 ) -> ActiveUnits:
     r"""Count the latent units u that the posterior uses: $\operatorname{Var}_x(E_{q(z|x)}[z_u]) > 0.01$.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
 
 from pyrogen.inference.likelihood.memory_budget import split_rows
+from pyrogen.inference.prediction.code_checks import check_code_shape, checked_codes
 from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents, mean_of, point_of
 from pyrogen.inference.prediction.responses import left_out_sites, response_sites
 from pyrogen.inference.program.evaluation_context import evaluation_context
@@ -94,9 +95,11 @@ def decode(story: Any, codes: Any, **given: Any) -> Any:
     with evaluation_context(story) as context:
         own, program = context.story, context.program
         if "guide" in own.unsupported and hasattr(own, "decode"):
-            return _point(own.decode(_point(codes).to(own.device), **given)).cpu()
+            return _point(own.decode(checked_codes(own, None, codes), **given)).cpu()
         named = codes if isinstance(codes, Mapping) else {None: codes}
-        named = {name: _point(code).to(own.device) for name, code in named.items()}
+        if not named:
+            raise ValueError(f"{own.name}: the dict of codes is empty; expected a tensor (N, ...) for each latent")
+        named = {name: checked_codes(own, name, code) for name, code in named.items()}
         n = len(next(iter(named.values())))
 
         def decoded(rows: Batch) -> dict[str, Tensor]:
@@ -259,6 +262,7 @@ def _decoded(program: Program, rows: Batch, codes: Mapping[str | None, Tensor]) 
             wrong = "several latents" if name is None else f"no latent '{name}'"
             raise ValueError(f"{story.name}.model has {wrong} (it has: {', '.join(latents)}): pass a dict by site")
         site = latents[name or local[0]]
+        check_code_shape(story.name, site["name"], code, tuple(rows_first(site["value"], site, plate).shape[1:]))
         values[site["name"]] = code.movedim(0, plate.dim - site["fn"].event_dim)
     trace: Any = poutine.trace(FixedLatents(values)(model)).get_trace(rows)
     return {name: mean_of(trace.nodes[name]["fn"]).cpu() for name in modelled}

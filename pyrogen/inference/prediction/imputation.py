@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.likelihood.marginal_likelihood import log_weight_run
 from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.latent_points import FixedLatents, mean_of
@@ -39,7 +40,7 @@ class Imputation:
 
 
 def impute(
-    story: Any, data: Any, missing: Tensor, *, chains: int = 16, steps: int = 200, seed: int | None = None
+    story: Any, data: Any, missing: Tensor, *, chains: Count = 16, steps: Count = 200, seed: Seed | None = None
 ) -> Imputation:
     r"""Draws of the missing elements $x_m$ of each datum, and their mean, given the observed ones, $x_s$.
 

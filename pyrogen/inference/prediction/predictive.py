@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrogen.annotations import Count, Seed
 from pyrogen.inference.prediction.responses import (
     blank_batch,
     guided_sites,
@@ -26,7 +27,7 @@ from pyrogen.story import Batch, Unobserved, latent_sites
 Draws = dict[str, Tensor]
 
 
-def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+def posterior(story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None) -> Draws:
     """Draws of the latents from the guide, given data.
 
     Args:
@@ -47,7 +48,7 @@ def posterior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None
     return _stacked(story, data, num_samples, seed, "guide", draw)
 
 
-def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+def prior(story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None) -> Draws:
     """Draws of the latents from the model; of the data only shapes and the columns conditioned on matter.
 
     Args:
@@ -71,7 +72,7 @@ def prior(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = N
     return _stacked(story, data, num_samples, seed, "sample", draw)
 
 
-def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+def posterior_predictive(story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None) -> Draws:
     """Draws of the observed sites given latents from the guide.
 
     Args:
@@ -92,7 +93,7 @@ def posterior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed:
     return _stacked(story, data, num_samples, seed, "guide", draw)
 
 
-def prior_predictive(story: Any, data: Any, num_samples: int = 100, *, seed: int | None = None) -> Draws:
+def prior_predictive(story: Any, data: Any, num_samples: Count = 100, *, seed: Seed | None = None) -> Draws:
     """Draws of the observed sites given latents from the model.
 
     Args:

@@ -28,16 +28,21 @@ def resolve_device(device: str | torch.device) -> torch.device:
         The device.
 
     Raises:
+        TypeError: it is no name and no device.
         UsageError: the name is none of a device.
         ValueError: there is no such device here.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device must be a name, such as 'cpu', or a torch.device, got a {type(device).__name__}")
     try:
         found = torch.device(device)
     except RuntimeError as error:
         text = str(error).split("\n")[0]
         raise UsageError(f"device is '{device}': expected auto, cpu, cuda or cuda:1 ({text})") from None
+    if found.type == "meta":
+        raise UsageError("device is 'meta', whose tensors hold no values: expected auto, cpu, cuda or cuda:1")
     try:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:

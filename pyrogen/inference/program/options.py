@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,20 @@ from pyro.optim import PyroOptim
 from pyrogen.messages import as_path
 
 DEFAULT_EPOCHS = 20
+_KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("arguments", Mapping, "a dict"),
+    ("callbacks", Iterable, "a list of functions"),
+    ("freeze", Iterable, "a list of names"),
+    ("resume", bool, "True or False"),
+    ("progress", bool, "True or False"),
+    ("precision", str, "a string"),
+)
+"""Options whose kind is checked before they are used."""
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; a tensor or an array by its type."""
+    return f"a {type(value).__name__}" if hasattr(value, "shape") else repr(value)
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,9 @@ class Options:
     callbacks: Sequence[Callable[..., Any]]
 
     def __post_init__(self) -> None:
+        for name, kind, what in _KINDS:
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be {what}, got {_shown(getattr(self, name))}")
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
         object.__setattr__(self, "freeze", tuple([self.freeze] if isinstance(self.freeze, str) else self.freeze))
@@ -95,16 +113,16 @@ class Options:
         for name in ("epochs", "steps", "batch_size", "patience"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+                raise ValueError(f"{name} must be a whole number of at least 1, got {_shown(value)}")
         self._check_types()
         if self.patience is not None and not validated:
             raise ValueError("patience needs validation data: pass validation=")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm must be a finite number above 0, got {self.clip_norm}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must lie between 0 and 1, such as 0.999, got {self.ema}")
-        if self.compile not in (True, False, "auto"):
-            raise ValueError(f"compile must be 'auto', True or False, got {self.compile!r}")
+        if not (isinstance(self.compile, bool) or self.compile == "auto"):
+            raise ValueError(f"compile must be 'auto', True or False, got {_shown(self.compile)}")
         if self.out is not None:
             as_path(self.out, "out")
         if self.resume and self.out is None:
@@ -125,9 +143,18 @@ class Options:
             ("out", (str, Path, type(None)), "a path"),
         ):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be {what}, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be {what}, got {_shown(getattr(self, name))}")
+            if isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be {what}, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be a whole number from 0 to 2^64 - 1, got {self.seed}")
+        names: tuple[Any, ...] = tuple(self.freeze)
+        strange = next((each for each in names if not isinstance(each, str)), None)
+        if strange is not None:
+            raise TypeError(f"freeze must be a list of names, got one with {_shown(strange)}")
         called = {"optimizer": self.optimizer, "schedule": self.schedule}
         called.update({f"callbacks[{i}]": callback for i, callback in enumerate(self.callbacks)})
         for name, value in called.items():
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable, got {value!r}")
+            required = name.startswith("callbacks")
+            if not callable(value) and (required or value is not None):
+                raise TypeError(f"{name} must be callable, got {_shown(value)}")

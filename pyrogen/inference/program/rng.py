@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
@@ -73,6 +72,17 @@ def foreign_random_state() -> tuple[Any, ...]:
     return np.asarray(keys).tobytes(), position, has_gauss, gauss, random.getstate()
 
 
+def set_seed(seed: int) -> None:
+    """Seed every generator.
+
+    Args:
+        seed: at least 0; numpy's takes its last 32 bits, torch's 64.
+    """
+    torch.manual_seed(seed % 2**64)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - programs may draw from it
+
+
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
     """On leaving, every generator has the state that it had on entering.
@@ -98,5 +108,5 @@ def seeded(seed: int) -> Iterator[None]:
         None.
     """
     with preserve_random_state():
-        pyro.set_rng_seed(seed)
+        set_seed(seed)
         yield

@@ -47,8 +47,9 @@ class _AlikeRows(Messenger):
 def check_row_parameters(program: Program, recording: Recording, rows: int | None) -> None:
     """Refuse parameters by place in a batch that is smaller than the data set.
 
-    Guide and model run on copies of one row. Where a parameter with as many elements along a dimension as the batch has
-    rows is varied along it, the densities of these equal rows must stay equal.
+    Guide and model run on copies of one row. Where a parameter with as many elements along a dimension as the batch or
+    the training set has rows is varied along it, the densities of these equal rows must stay equal: `loc` of a value
+    for each place in the batch is refused, and so is `loc[:n]` of one for each row; `loc[index]` passes.
 
     Args:
         program: the story's.
@@ -59,15 +60,15 @@ def check_row_parameters(program: Program, recording: Recording, rows: int | Non
         ValueError: there is such a parameter.
     """
     n, plate, story = recording.batch.n, recording.plate, program.story
-    if rows in (None, n) or n < 2 or plate is None or plate.dim is None:
+    if rows is None or rows == n or n < 2 or plate is None or plate.dim is None:
         return
     used = {**recording.model.parameters, **recording.guide.parameters}
-    parameters = {name: p for name, p in story.trainable().items() if id(p) in used and n in p.shape}
+    parameters = {name: p for name, p in story.trainable().items() if id(p) in used and {n, rows} & {*p.shape}}
     try:
-        if not parameters or _alike(recording, program, plate, list(parameters.values())):
+        if not parameters or _alike(recording, program, plate, rows, list(parameters.values())):
             return
         name, parameter = next(
-            (name, p) for name, p in parameters.items() if not _alike(recording, program, plate, [p])
+            (name, p) for name, p in parameters.items() if not _alike(recording, program, plate, rows, [p])
         )
     except Exception:  # the program does not run on copies of a row, which it need not
         return
@@ -79,10 +80,12 @@ def check_row_parameters(program: Program, recording: Recording, rows: int | Non
     )
 
 
-def _alike(recording: Recording, program: Program, plate: Any, moved: list[Tensor]) -> bool:
+def _alike(recording: Recording, program: Program, plate: Any, total: int, moved: list[Tensor]) -> bool:
     """Whether equal rows have equal densities with some parameters varied by place, if they have without."""
     for seed in (0, 1):  # what is refused is seen twice
-        constant, varied = (_log_densities(recording, program, plate, moved, vary, seed) for vary in (False, True))
+        constant, varied = (
+            _log_densities(recording, program, plate, total, moved, vary, seed) for vary in (False, True)
+        )
         noisy = any(not _equal(rows) for rows in constant.values())  # rows have noise of their own
         if noisy or all(_equal(rows) for rows in varied.values()):
             return True
@@ -90,11 +93,11 @@ def _alike(recording: Recording, program: Program, plate: Any, moved: list[Tenso
 
 
 def _equal(rows: Tensor) -> bool:
-    return bool(((rows - rows[0]).abs() <= 1e-3 * (1 + rows[0].abs())).all())
+    return torch.allclose(rows, rows[0].expand_as(rows), rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
 def _log_densities(
-    recording: Recording, program: Program, plate: Any, moved: list[Tensor], vary: bool, seed: int
+    recording: Recording, program: Program, plate: Any, total: int, moved: list[Tensor], vary: bool, seed: int
 ) -> dict[tuple[str, bool], Tensor]:
     """The log density of each site for copies of the first row, with parameters constant over places, or varied."""
     batch = recording.batch.take(torch.zeros(recording.batch.n, dtype=torch.int64, device=program.story.device))
@@ -107,7 +110,7 @@ def _log_densities(
         stack.enter_context(seeded(seed))
         for tensor in moved:
             stack.callback(tensor.data.copy_, tensor.detach().clone())
-            places = [dim for dim, size in enumerate(tensor.shape) if size == recording.batch.n]
+            places = [dim for dim, size in enumerate(tensor.shape) if size in (recording.batch.n, total)]
             common = tensor.mean(places, keepdim=True)
             tensor.data.copy_((common + torch.randn_like(common)).expand_as(tensor))
             if vary:

@@ -28,6 +28,9 @@ TRACED_STEPS = 10_000
 MAX_REBUILDS = 5
 """Times that the set of parameters may change; then steps are Pyro's own."""
 
+_EXPECTED = {"model": "function", "guide": "function", "loss": "Pyro ELBO, such as Trace_ELBO(), or a function"}
+"""What arguments of `SVI` must be."""
+
 
 class SVI(pyro.infer.SVI):
     """Pyro's SVI with compiled steps: only the import changes.
@@ -50,6 +53,7 @@ class SVI(pyro.infer.SVI):
         kwargs: as Pyro takes them.
 
     Raises:
+        TypeError: an argument is of another kind, such as an optimizer that is none of Pyro's.
         ValueError: `compile` is none of the three.
 
     Example:
@@ -76,8 +80,15 @@ class SVI(pyro.infer.SVI):
         compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
-        if compile not in (True, False, "auto"):
+        if not (isinstance(compile, bool) or compile == "auto"):
             raise ValueError(f"compile must be 'auto', True or False, got {compile!r}")
+        for name, value in {"model": model, "guide": guide, "loss": loss}.items():
+            if not callable(value) and not (name == "loss" and isinstance(value, ELBO)):
+                raise TypeError(f"SVI: {name} must be a {_EXPECTED[name]}, got {value!r}")
+        if not isinstance(optim, PyroOptim):
+            raise ValueError(
+                f"SVI: optim must be an optimizer of pyro.optim, such as Adam({{'lr': 1e-3}}), got {optim!r}"
+            )
         super().__init__(model, guide, optim, loss, loss_and_grads, **kwargs)
         self.objective = loss if loss_and_grads is None else None
         self.compile = compile

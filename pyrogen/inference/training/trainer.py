@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import pyro
 import torch
 
 from pyrogen.inference.batching.from_data import Batches, make_batches, training_checksums
@@ -21,7 +20,7 @@ from pyrogen.inference.program.isolation import isolated_run, shape_lazy_paramet
 from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
-from pyrogen.inference.program.rng import preserve_random_state
+from pyrogen.inference.program.rng import preserve_random_state, set_seed
 from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, trace_first_batch
 from pyrogen.inference.training.loop import Loop
 from pyrogen.inference.training.result import Fit, release
@@ -73,7 +72,7 @@ class Trainer:
         self.batches = batches.with_size(size, options.seed)
         self.validation = None
         if validation is not None:
-            self.validation = self._batches(validation, dtype, batches.rows).with_size(size, None)
+            self.validation = self._validation_batches(validation, dtype, batches.rows).with_size(size, None)
             self._check_columns(self.validation, "validation")
         self.objective = objective_for(story, options.objective, first)
         held_out = None if self.validation is None else self.validation.description
@@ -86,6 +85,14 @@ class Trainer:
         any_name = self.program.foreign
         wants = self.program.wants
         return make_batches(data, wants, device=device, dtype=dtype, total=total, describe=True, any_name=any_name)
+
+    def _validation_batches(self, validation: Any, dtype: torch.dtype, total: int | None) -> Batches:
+        """The validation data; what is wrong with them is told as such."""
+        try:
+            return self._batches(validation, dtype, total)
+        except (TypeError, ValueError) as error:
+            text = str(error).removeprefix("data: ")
+            raise type(error)(f"validation: {text}") from error
 
     def _check_columns(self, batches: Batches, what: str) -> None:
         """Let the story refuse columns in memory; those that are transformed for each batch by one example."""
@@ -230,7 +237,7 @@ class Trainer:
             prepare(self.program.named(columns))
         if not self.trains:
             self.story.training_spec = self._training_spec()
-        pyro.set_rng_seed(self.options.seed)
+        set_seed(self.options.seed)
 
     def _training_spec(self) -> TrainingSpec:
         """What is kept of the training data where no step records it."""
@@ -251,8 +258,8 @@ class Trainer:
         if not directory.can_resume:
             if (directory.path / "weights.safetensors").exists():
                 raise ValueError(
-                    f"{directory.path} holds weights and no checkpoint to continue from, as Fit.save leaves it: load "
-                    "it, and fit its story into another folder"
+                    f"{directory.path} holds weights and no checkpoint (resume.safetensors) to continue from, as "
+                    "Fit.save leaves it: load it, and fit its story into another folder"
                 )
             return None
         state, config = directory.checkpoint()

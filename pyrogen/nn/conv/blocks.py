@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
+
 
 @dataclass(eq=False)
 class ResidualBlock(nn.Module):
@@ -25,7 +27,7 @@ class ResidualBlock(nn.Module):
         He, Zhang, Ren, Sun 2016, arXiv:1603.05027 (pre-activation).
     """
 
-    channels: int
+    channels: Count
 
     def __post_init__(self) -> None:
         super().__init__()

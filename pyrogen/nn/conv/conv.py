@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers, residual_blocks, upsampling_layers
 from pyrogen.nn.shapes import Shape, as_shape, flatten, flatten_batch, image_shape
 
@@ -34,7 +35,7 @@ class ConvEncoder(nn.Module):
     event_shape: Shape
     out_shape: Shape
     channels: Sequence[int] = (32, 64)
-    blocks: int = 0
+    blocks: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class ConvDecoder(nn.Module):
     in_shape: Shape
     out_shape: Shape
     channels: Sequence[int] = (64, 32)
-    blocks: int = 0
+    blocks: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -134,8 +135,8 @@ class ConvNetwork(nn.Module):
 
     event_shape: Shape
     out_shape: Shape
-    width: int = 64
-    blocks: int = 1
+    width: Count = 64
+    blocks: CountOrZero = 1
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pyrogen.annotations import CountOrZero
 from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
@@ -55,8 +56,8 @@ class Critic(nn.Module):
     event_shape: Shape
     hidden: Sequence[int] = (128, 128)
     channels: Sequence[int] = ()
-    blocks: int = 0
-    labels: int = 0
+    blocks: CountOrZero = 0
+    labels: CountOrZero = 0
     spectral: bool = False
 
     def __post_init__(self) -> None:

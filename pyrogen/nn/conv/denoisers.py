@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.shapes import Shape, as_shape, flatten
 
 
@@ -100,8 +101,8 @@ class DenseDenoiser(nn.Module):
 
     event_shape: Shape
     hidden: Sequence[int] = (256, 256, 256)
-    labels: int = 0
-    width: int = 64
+    labels: CountOrZero = 0
+    width: Count = 64
 
     def __post_init__(self) -> None:
         super().__init__()

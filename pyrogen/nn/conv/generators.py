@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import CountOrZero
 from pyrogen.nn.conv.blocks import downsampled_sizes, upsampling_layers
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
@@ -45,7 +46,7 @@ class Generator(nn.Module):
     out_shape: Shape
     hidden: Sequence[int] = (128, 128)
     channels: Sequence[int] = ()
-    blocks: int = 0
+    blocks: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()

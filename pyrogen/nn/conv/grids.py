@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.conv.blocks import downsampled_sizes, downsampling_layers, residual_blocks, upsampling_layers
 from pyrogen.nn.shapes import Shape, as_shape, flatten_batch, image_shape
 
@@ -34,9 +35,9 @@ class GridEncoder(nn.Module):
     """
 
     event_shape: Shape
-    features: int
+    features: Count
     channels: Sequence[int] = (32, 64)
-    blocks: int = 2
+    blocks: CountOrZero = 2
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -78,10 +79,10 @@ class GridDecoder(nn.Module):
         torch.Size([5, 1, 28, 28])
     """
 
-    features: int
+    features: Count
     out_shape: Shape
     channels: Sequence[int] = (64, 32)
-    blocks: int = 2
+    blocks: CountOrZero = 2
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.nn.dense import Dense
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
@@ -33,7 +34,7 @@ class TileEncoder(nn.Module):
     """
 
     event_shape: Shape
-    features: int
+    features: Count
     tile: Shape = 4
     hidden: Sequence[int] = (64,)
 
@@ -77,7 +78,7 @@ class TileDecoder(nn.Module):
         torch.Size([5, 1, 28, 28])
     """
 
-    features: int
+    features: Count
     out_shape: Shape
     tile: Shape = 4
     hidden: Sequence[int] = (64,)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.conv.denoisers import TimeLabelEmbedding
 from pyrogen.nn.sequence.attention import AttentionBlock
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape, image_shape
@@ -64,10 +65,10 @@ class UNet(nn.Module):
 
     event_shape: Shape
     channels: Sequence[int] = (32, 64)
-    blocks: int = 1
-    labels: int = 0
-    heads: int = 4
-    width: int = 128
+    blocks: CountOrZero = 1
+    labels: CountOrZero = 0
+    heads: CountOrZero = 4
+    width: Count = 128
 
     def __post_init__(self) -> None:
         super().__init__()

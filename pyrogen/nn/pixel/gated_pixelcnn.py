@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.pixel.incremental import IncrementalMaskedConv2d
 from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
 from pyrogen.nn.pixel.pixels import IncrementalNetwork, PixelContext, PixelNetwork
@@ -46,11 +47,11 @@ class GatedPixelCNN(PixelNetwork):
     """
 
     event_shape: Shape
-    outputs: int = 1
-    width: int = 32
-    blocks: int = 8
-    kernel: int = 3
-    symbols: int = 0
+    outputs: Count = 1
+    width: Count = 32
+    blocks: CountOrZero = 8
+    kernel: Count = 3
+    symbols: CountOrZero = 0
     context: Shape = 0
 
     def __post_init__(self) -> None:

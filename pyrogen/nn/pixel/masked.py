@@ -12,6 +12,7 @@ from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
 
@@ -44,9 +45,9 @@ class MaskedDense(nn.Module):
     by_pixel: ClassVar[bool] = False
 
     event_shape: Shape
-    outputs: int = 1
+    outputs: Count = 1
     hidden: Sequence[int] = (1000,)
-    context: int = 0
+    context: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()

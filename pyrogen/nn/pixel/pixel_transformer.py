@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.sequence.causal import CausalTransformer
 from pyrogen.nn.shapes import Shape, batch_shape, image_shape
 
@@ -42,12 +43,12 @@ class PixelTransformer(nn.Module):
     unit: ClassVar[tuple[int, ...]] = ()
 
     event_shape: Shape
-    levels: int = 2
-    outputs: int = 1
-    width: int = 64
-    heads: int = 4
-    layers: int = 4
-    context: int = 0
+    levels: Count = 2
+    outputs: Count = 1
+    width: Count = 64
+    heads: Count = 4
+    layers: Count = 4
+    context: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()

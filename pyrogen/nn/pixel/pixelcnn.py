@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.pixel.incremental import IncrementalLayer, incremental_sequential
 from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.pixel.pixels import ResidualPixelNetwork
@@ -45,11 +46,11 @@ class PixelCNN(ResidualPixelNetwork):
     """
 
     event_shape: Shape
-    outputs: int = 1
-    width: int = 16
-    blocks: int = 15
-    kernel: int = 7
-    symbols: int = 0
+    outputs: Count = 1
+    width: Count = 16
+    blocks: CountOrZero = 15
+    kernel: Count = 7
+    symbols: CountOrZero = 0
     context: Shape = 0
 
     def _layers(self, states: int) -> Iterable[nn.Module]:

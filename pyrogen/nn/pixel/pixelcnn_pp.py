@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.pixel.masked import shift_down
 from pyrogen.nn.pixel.pixels import PixelContext
 from pyrogen.nn.shapes import Shape, batch_shape, image_shape
@@ -50,12 +51,12 @@ class PixelCNNPlusPlus(nn.Module):
     by_pixel: ClassVar[bool] = True
 
     event_shape: Shape
-    outputs: int = 1
-    width: int = 32
-    blocks: int = 2
-    sizes: int = 3
+    outputs: Count = 1
+    width: Count = 32
+    blocks: CountOrZero = 2
+    sizes: Count = 3
     dropout: float = 0.0
-    context: int = 0
+    context: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()

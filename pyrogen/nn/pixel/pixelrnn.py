@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.pixel.incremental import IncrementalLayer, IncrementalMaskedConv2d
 from pyrogen.nn.pixel.masked import MaskedConv2d, shift_down
 from pyrogen.nn.pixel.pixels import ResidualPixelNetwork
@@ -51,12 +52,12 @@ class PixelRNN(ResidualPixelNetwork):
     """
 
     event_shape: Shape
-    outputs: int = 1
-    width: int = 16
-    layers: int = 3
+    outputs: Count = 1
+    width: Count = 16
+    layers: Count = 3
     kind: Literal["row", "diagonal"] = "row"
-    kernel: int = 7
-    symbols: int = 0
+    kernel: Count = 7
+    symbols: CountOrZero = 0
     context: Shape = 0
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.pixel.incremental import IncrementalLayer, IncrementalMaskedConv2d, incremental_sequential
 from pyrogen.nn.pixel.masked import MaskedConv2d
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
@@ -96,9 +97,9 @@ class PixelNetwork(nn.Module, ABC):
     """Event shape of an element."""
 
     event_shape: Shape
-    outputs: int
-    width: int
-    symbols: int
+    outputs: Count
+    width: Count
+    symbols: CountOrZero
     context: Shape
 
     def _add_ends(self, states: int) -> None:
@@ -183,7 +184,7 @@ class PixelNetwork(nn.Module, ABC):
 class ResidualPixelNetwork(PixelNetwork):
     """Base class: a masked convolution, then residual layers of states that have 2 `width` channels."""
 
-    kernel: int
+    kernel: Count
 
     def __post_init__(self) -> None:
         super().__init__()

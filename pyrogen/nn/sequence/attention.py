@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from pyrogen.annotations import Count
 from pyrogen.nn.dense import hidden_layers
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
@@ -57,8 +58,8 @@ class AttentionBlock(nn.Module):
         Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745 (pre-normalization).
     """
 
-    width: int
-    heads: int
+    width: Count
+    heads: Count
     causal: bool = False
 
     def __post_init__(self) -> None:
@@ -117,9 +118,9 @@ class TransformerEncoder(nn.Module):
 
     event_shape: Shape
     out_shape: Shape
-    width: int = 64
-    heads: int = 4
-    layers: int = 2
+    width: Count = 64
+    heads: Count = 4
+    layers: Count = 2
     patch: Shape | None = None
 
     def __post_init__(self) -> None:

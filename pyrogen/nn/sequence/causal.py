@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.sequence.attention import AttentionBlock, KVCache
 
 
@@ -23,11 +24,11 @@ class CausalNetwork(nn.Module, ABC):
 
     by_pixel: ClassVar[bool] = False
 
-    symbols: int
-    features: int
-    outputs: int
-    width: int
-    context: int
+    symbols: CountOrZero
+    features: Count
+    outputs: Count
+    width: Count
+    context: CountOrZero
 
     @property
     def unit(self) -> tuple[int, ...]:
@@ -127,14 +128,14 @@ class CausalTransformer(CausalNetwork):
         Vaswani et al. 2017, arXiv:1706.03762.
     """
 
-    length: int
-    symbols: int = 0
-    features: int = 0
-    outputs: int = 1
-    width: int = 64
-    heads: int = 4
-    layers: int = 2
-    context: int = 0
+    length: Count
+    symbols: CountOrZero = 0
+    features: CountOrZero = 0
+    outputs: Count = 1
+    width: Count = 64
+    heads: Count = 4
+    layers: Count = 2
+    context: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -181,12 +182,12 @@ class CausalRecurrent(CausalNetwork):
         Cho et al. 2014, arXiv:1406.1078.
     """
 
-    symbols: int = 0
-    features: int = 0
-    outputs: int = 1
-    width: int = 128
-    layers: int = 1
-    context: int = 0
+    symbols: CountOrZero = 0
+    features: CountOrZero = 0
+    outputs: Count = 1
+    width: Count = 128
+    layers: Count = 1
+    context: CountOrZero = 0
 
     def __post_init__(self) -> None:
         super().__init__()

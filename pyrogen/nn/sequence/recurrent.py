@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count
 from pyrogen.nn.sequence.tokens import Tokens
 from pyrogen.nn.shapes import Shape, as_shape, batch_shape
 
@@ -37,8 +38,8 @@ class RecurrentEncoder(nn.Module):
 
     event_shape: Shape
     out_shape: Shape
-    width: int = 128
-    layers: int = 1
+    width: Count = 128
+    layers: Count = 1
     patch: Shape | None = None
 
     def __post_init__(self) -> None:

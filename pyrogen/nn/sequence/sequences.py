@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pyrogen.annotations import Count, CountOrZero
 from pyrogen.nn.sequence.attention import AttentionBlock
 from pyrogen.nn.shapes import batch_shape
 
@@ -41,13 +42,13 @@ class SequenceEncoder(nn.Module):
         Cho et al. 2014, arXiv:1406.1078; Vaswani et al. 2017, arXiv:1706.03762.
     """
 
-    outputs: int
-    symbols: int = 0
-    features: int = 0
+    outputs: Count
+    symbols: CountOrZero = 0
+    features: CountOrZero = 0
     kind: Literal["recurrent", "transformer"] = "recurrent"
-    width: int = 64
-    layers: int = 1
-    heads: int = 4
+    width: Count = 64
+    layers: Count = 1
+    heads: Count = 4
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -1,3 +1,6 @@
+import os
+import socket
+
 import pytest
 import torch
 
@@ -89,3 +92,35 @@ def test_default_features_of_a_data_set(tmp_path, monkeypatch):
     assert suited_features({"x": images}) == Pixels()
     assert suited_features({"x": images, "y": y.double()}) == Pixels()
     assert suited_features({"x": torch.rand(4, 2), "y": y}) == Pixels()
+
+
+@pytest.mark.parametrize("number", [2**22 + 1, 2**22 + 7, "no_number"])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, number):
+    left = tmp_path / f".classifier-0123.{socket.gethostname()}.{number}"
+    (left / "part").mkdir(parents=True)
+    SmallClassifier(two_classes(40), units=3, steps=5, folder=tmp_path)
+    assert [path.name[:11] for path in tmp_path.iterdir()] == ["classifier-"]
+
+
+def test_what_a_running_process_writes_is_left_alone(tmp_path):
+    running = tmp_path / f".classifier-0123.{socket.gethostname()}.{os.getppid()}"
+    elsewhere = tmp_path / f".classifier-0123.another-machine.{2**22 + 1}"
+    running.mkdir()
+    elsewhere.mkdir()
+    SmallClassifier(two_classes(40), units=3, steps=5, folder=tmp_path)
+    assert running.exists()
+    assert elsewhere.exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_kill_while_a_classifier_is_saved_leaves_nothing_that_stays(tmp_path, monkeypatch, name):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyrogen.inference.Fit.save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            SmallClassifier(two_classes(40), units=3, steps=5, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    SmallClassifier(two_classes(40), units=3, steps=5, folder=tmp_path)
+    assert (next(tmp_path.iterdir()) / name).is_file()

@@ -72,3 +72,26 @@ def test_nested_tensors_go_to_the_device():
     column = LoaderBatches(loader, 2, torch.device("meta")).first().columns["x"]
     assert column["a"].is_meta
     assert column["b"][0].is_meta
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+@pytest.mark.parametrize("fields", [2, 3, 4, 5])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_lists_of_fields_have_the_rows_of_each_batch_also_of_the_smaller_last_one(size, fields, drop_last):
+    data = [{"x": [T(2) for _ in range(fields)]} for _ in range(2 * size + 1)]
+    loader = DataLoader(data, batch_size=size, drop_last=drop_last)
+    found = [batch.n for batch in LoaderBatches(loader, len(data), torch.device("cpu")).epoch()]
+    assert found == [size, size] + ([] if drop_last else [1])
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_lists_of_rows_have_as_many_rows_as_elements(size):
+    data = [T(2) for _ in range(2 * size + 1)]
+    loader = DataLoader(data, batch_size=size, collate_fn=lambda items: {"x": list(items)})
+    assert [b.n for b in LoaderBatches(loader, len(data), torch.device("cpu")).epoch()] == [size, size, 1]
+
+
+def test_a_sampler_of_fewer_rows_decides_on_the_last_batch():
+    data = [{"x": [T(2), T(2), T(2)]} for _ in range(20)]
+    loader = DataLoader(data, batch_size=3, sampler=[4, 1, 7, 8])
+    assert [b.n for b in LoaderBatches(loader, len(data), torch.device("cpu")).epoch()] == [3, 1]

@@ -1,6 +1,7 @@
 """A file of a run directory that is damaged is refused by name and field, and nothing is written from it."""
 
 import json
+import os
 import struct
 import zlib
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pyrogen import Story, fit, load
 from pyrogen.inference import adam
 from pyrogen.inference.persistence.checkpoint import load_tree, save_tree
-from pyrogen.models import PPCA
+from pyrogen.models import PPCA, KMeans, MultivariateGaussian
 
 FILES = ("config.json", "weights.safetensors", "resume.safetensors", "history.jsonl")
 X = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
@@ -24,11 +25,25 @@ def run(folder, epochs=3, **options):
     return fit(PPCA(5, 2), X, epochs=epochs, out=folder, progress=False, **options)
 
 
+class Kept(dict):
+    def __repr__(self):  # hypothesis prints it where a test fails
+        return "kept"
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "run"
     run(folder)
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return Kept({name: (folder / name).read_bytes() for name in FILES})
+
+
+@pytest.mark.parametrize("place", range(len("pyrogen.models.PPCA")))
+def test_a_changed_class_is_a_damaged_configuration_and_no_foreign_story(kept, tmp_path, place):
+    config = bytearray(kept["config.json"])
+    config[config.index(b"pyrogen.models.PPCA") + place] ^= 1
+    put(tmp_path, {**kept, "config.json": bytes(config)})
+    refuses(lambda: load(tmp_path), "config.json")
+    refuses(lambda: load(tmp_path, into=PPCA(5, 2)), "config.json")
 
 
 def put(folder, files):
@@ -274,3 +289,46 @@ def test_names_with_slashes_are_kept_apart(tmp_path, names):
     tree = {names[0]: first, names[1]: {"b": second, "0": second}, "x": [first]}
     save_tree(tmp_path / "tree", tree)
     assert repr(load_tree(tmp_path / "tree")[0]) == repr(tree)
+
+
+@pytest.mark.parametrize("story", [MultivariateGaussian(5), KMeans(5, 2), PPCA(5, 2)], ids=lambda story: story.name)
+@pytest.mark.parametrize("kind", ["missing", "folder", "link", "noise"])
+def test_a_history_that_is_no_file_of_records_is_refused_also_where_it_is_empty(tmp_path, story, kind):
+    fit(story, X, out=tmp_path / "run", progress=False, **({} if "steps" in story.unsupported else {"epochs": 2}))
+    path = tmp_path / "run" / "history.jsonl"
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/dev/null")
+    elif kind == "noise":
+        path.write_bytes(content + b"\xff\xfe")
+    with pytest.raises((ValueError, FileNotFoundError), match=r"history\.jsonl"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("version", ["3", 3.0, True, None, [3]])
+def test_a_format_of_another_type_is_named(kept, tmp_path, version):
+    put(tmp_path, edited(kept, lambda config: config.update(format=version)))
+    refuses(lambda: load(tmp_path), "config.json", "'format'")
+
+
+@pytest.mark.parametrize("name", ["config.json", "resume.safetensors"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_checkpoint_and_a_configuration_of_two_runs_are_refused_on_resume(kept, tmp_path, name, epochs):
+    run(tmp_path / "other", epochs)
+    put(tmp_path / "run", {**kept, name: (tmp_path / "other" / name).read_bytes()})
+    refuses(lambda: run(tmp_path / "run", 6, resume=True), "another run")
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.jsonl", "resume.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_makes_nothing_wait(kept, tmp_path, name):
+    put(tmp_path, kept)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    if name == "config.json":
+        assert len(run(tmp_path, 6, resume=True).history) == 6  # written anew from the checkpoint
+    else:
+        with pytest.raises((ValueError, FileNotFoundError), match=name):
+            run(tmp_path, 6, resume=True)

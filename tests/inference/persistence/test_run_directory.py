@@ -12,7 +12,7 @@ from torch import nn
 
 from pyrogen import fit, load
 from pyrogen.inference import adam, posterior
-from pyrogen.inference.persistence.checkpoint import load_tree, save_tree
+from pyrogen.inference.persistence.checkpoint import CHECKSUM, load_tree, save_tree, write_whole
 from pyrogen.models import PPCA, VAE
 from pyrogen.nn import ConvEncoder, Dense
 from tests.helpers.stories import Location, Topics, coin_guide, coin_model, schools, schools_model
@@ -112,7 +112,8 @@ def test_loading_never_imports_what_the_folder_names(tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     for path in ("os.system", "pyrogen.inference.RunDirectory", "pyrogen.models.nothing", "torch.nn.Linear"):
         config["story"]["class"] = path
-        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        content = json.dumps({**config, "checksum": CHECKSUM}).encode()
+        write_whole(tmp_path / "run" / "config.json", content)
         refused("no part of pyrogen", tmp_path / "run")
 
 
@@ -269,3 +270,9 @@ def test_a_pair_that_takes_no_placeholders_is_refused_with_a_way_to_load_it(loc,
         load(tmp_path / "run", into=make())
     loaded = load(tmp_path / "run", into=fit(make(), x, steps=1).story)
     assert torch.equal(posterior(run, x, 5, seed=1)["mu"], posterior(loaded, x, 5, seed=1)["mu"])
+
+
+@pytest.mark.parametrize("directory", [3, None, b"runs", ["runs"], 1.5])
+def test_a_folder_that_is_no_path_is_refused_in_one_line(directory):
+    with pytest.raises(TypeError, match=r"^the run directory is .*: expected a path, such as runs/first$"):
+        load(directory)

@@ -160,7 +160,8 @@ def test_options_that_make_no_sense():
     refused("batch_size must be a whole number", Topics(), x, batch_size=1.5)
     refused("patience needs validation data", Topics(), x, patience=3)
     refused("ema must lie between 0 and 1", Topics(), x, ema=1.0)
-    refused("clip_norm must be above 0", Topics(), x, clip_norm=-1)
+    refused("clip_norm must be a finite number above 0", Topics(), x, clip_norm=-1)
+    refused("clip_norm must be a finite number above 0", Topics(), x, clip_norm=math.inf)
     refused("resume needs the folder", Topics(), x, resume=True)
     refused("compile must be", Topics(), x, compile="yes")
     refused("precision 'half' is unknown, expected one of float32, bfloat16, float64", Topics(), x, precision="half")
@@ -171,7 +172,7 @@ def test_options_that_make_no_sense():
 
 def test_data_of_another_kind():
     refused("data is a str, expected a tensor", Topics(), "digits", error=TypeError)
-    refused("column 'x' is no array of numbers", Topics(), {"x": ["a", "b"]}, error=TypeError)
+    refused("column 'x' is a list, and no array of numbers of equal rows", Topics(), {"x": ["a", "b"]}, error=TypeError)
     refused("gave no batch", Topics(), DataLoader(torch.ones(3, 10), batch_size=8, drop_last=True))
 
 

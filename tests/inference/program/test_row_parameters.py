@@ -105,7 +105,35 @@ def by_place_at_random(y, total, index):
         pyro.sample("z", dist.Normal(loc, 1.0))
 
 
-@pytest.mark.parametrize("guide", [by_place, by_place_in_a_column, by_place_at_random])
+def by_place_of_the_first_rows(y, total, index):
+    loc = pyro.param("loc", torch.zeros(24))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(loc[: len(y)], 1.0))
+
+
+def by_place_counted(y, total, index):
+    loc = pyro.param("loc", torch.zeros(24))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(loc[torch.arange(len(index))] + y, 1.0))
+
+
+def by_place_of_the_last_rows(y, total, index):
+    loc = pyro.param("loc", torch.zeros(24, 1))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(loc.flip(0)[: len(y), 0], 1.0))
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [
+        by_place,
+        by_place_in_a_column,
+        by_place_at_random,
+        by_place_of_the_first_rows,
+        by_place_counted,
+        by_place_of_the_last_rows,
+    ],
+)
 def test_parameters_by_place_are_refused(guide):
     with pytest.raises(ValueError, match=r"parameter 'loc' of shape .* has a value for each place in the batch"):
         fit((model, guide), Y, **OPTIONS)
@@ -133,7 +161,32 @@ def noisy():
     return guide
 
 
-@pytest.mark.parametrize("guide", [by_row, amortized(), noisy()], ids=["by row", "amortized", "noisy"])
+def by_plate(y, total, index):
+    """Pyro takes the rows of the plate from a parameter that names its event dimensions."""
+    with pyro.plate("data", total, subsample=index):
+        loc = pyro.param("loc", torch.zeros(24), event_dim=0)
+        pyro.sample("z", dist.Normal(loc, 1.0))
+
+
+def overflowing(y, total, index):
+    """What varied parameters give is not finite, and the same for every row."""
+    weights = pyro.param("weights", torch.ones(6))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(y.mul(0.0) + (1e9 * weights.var()).exp().log(), 1.0, validate_args=False))
+
+
+def by_row_of_all(y, total, index):
+    """Each row sees what all rows have, as under a prior that they share."""
+    loc = pyro.param("loc", torch.zeros(24))
+    with pyro.plate("data", total, subsample=index):
+        pyro.sample("z", dist.Normal(loc[index] - loc.mean(), 1.0))
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [by_row, by_plate, by_row_of_all, overflowing, amortized(), noisy()],
+    ids=["by row", "by plate", "by row of all", "overflowing", "amortized", "noisy"],
+)
 def test_parameters_by_row_and_networks_pass(guide):
     run = fit((model, guide), Y, **{**OPTIONS, "steps": 3, "schedule": None})
     assert len(run.history) == 1

@@ -17,6 +17,7 @@ from pyro.nn import PyroModule, PyroParam
 
 from pyrogen import fit, load
 from pyrogen.inference import adam, cosine, posterior
+from pyrogen.models import PPCA
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([1.0, -1.0, 2.0])
@@ -139,3 +140,18 @@ def test_module_local_params(tmp_path, program, make):
     back = load(tmp_path / "run", into=(third, make(third)))
     mine, theirs = (posterior(r, {"x": X, "y": Y}, 5, seed=0)["b"] for r in (run, back))
     assert torch.equal(mine, theirs)
+
+
+@pytest.mark.usefixtures("module_local_params")
+def test_a_story_and_its_run_folder_are_the_same_under_module_local_params(tmp_path):
+    def densities(out):
+        torch.manual_seed(0)
+        story = PPCA(3, 1)
+        fit(story, X, steps=4, batch_size=16, out=out, progress=False)
+        fit(PPCA(3, 1), X, steps=8, batch_size=16, out=out, resume=True, progress=False)
+        return load(out).story.log_prob(X)
+
+    local = densities(tmp_path / "local")
+    pyro.settings.set(module_local_params=False)
+    assert torch.equal(densities(tmp_path / "plain"), local)
+    assert torch.equal(load(tmp_path / "local").story.log_prob(X), local)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Optional, Protocol, Union
 import pytest
 from annotated_types import Ge, Gt, Interval, Len, Lt, MinLen
 
-from pyrogen.catalog.annotations import accepts, choices, describe
+from pyrogen.annotations import accepts, choices, describe
 
 Size = Annotated[int, Interval(ge=1, le=9)]
 NAN, INFINITY = float("nan"), float("inf")

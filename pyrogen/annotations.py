@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import operator
 import sys
 from collections.abc import Callable, Sequence
 from inspect import Parameter, isclass
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import IO, Annotated, Any, BinaryIO, Literal, TextIO, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen
+
+Count = Annotated[int, Ge(1)]
+"""Of draws, steps, layers."""
+CountOrZero = Annotated[int, Ge(0)]
+"""Of what there may be none of: blocks, labels, symbols."""
+Seed = Annotated[int, Interval(ge=0, lt=2**64)]
+"""Of random numbers."""
 
 _UNIONS = (Union, UnionType)
 _SEQUENCES = (list, tuple, Sequence)
@@ -63,6 +71,8 @@ def _is_of_type(hint: Any, value: Any) -> bool:
         number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
         return number and (hint is int or abs(value) <= sys.float_info.max)
     kind = NoneType if hint is None else origin or hint
+    if kind in (IO, BinaryIO, TextIO):
+        return hasattr(value, "read") or hasattr(value, "write")
     try:
         is_path = isclass(kind) and issubclass(kind, PurePath)
         return kind in (Any, Parameter.empty) or isinstance(value, (str, kind) if is_path else kind)
@@ -87,6 +97,28 @@ def _without_limits(hint: Any) -> tuple[Any, dict[str, Any]]:
             if isinstance(limit, _LIMITS):
                 limits |= dataclasses.asdict(limit)
     return plain, limits
+
+
+def type_hints(build: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, or of a class's constructor, evaluated.
+
+    Args:
+        build: the function or class.
+
+    Returns:
+        By name; without those that name what is imported for type checkers alone.
+    """
+    annotated: Any = build.__init__ if isclass(build) and not dataclasses.is_dataclass(build) else build
+    try:
+        return get_type_hints(annotated, include_extras=True)
+    except Exception:
+        namespace, hints = getattr(inspect.unwrap(annotated), "__globals__", {}), {}
+    for name, hint in inspect.get_annotations(inspect.unwrap(annotated)).items():
+        try:
+            hints[name] = eval(hint, namespace) if isinstance(hint, str) else hint
+        except Exception:
+            continue
+    return hints
 
 
 def choices(hint: Any) -> tuple[str, ...]:
