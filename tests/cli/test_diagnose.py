@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pyrogen.cli.report import CAPTIONS, page
-from pyrogen.diagnostics import Diagnosis, Finding, Metric
+from pyrogen.cli.report.html_page import CAPTIONS, FIRST, page
+from pyrogen.diagnostics import Diagnosis, Finding, Metric, Remedy
 from pyrogen.plots import DIAGNOSTIC_PLOTS
 
 VERDICTS = {"believe", "caution", "do not believe"}
@@ -59,7 +59,9 @@ def test_a_vae(call, vae, tmp_path):
     called = call("diagnose", vae, "--budget", "quick", "--seed", 2)
     assert called.status == 0
     summary, parsed = read(vae / "diagnosis")
-    assert called.out.splitlines()[0] == summary["sentence"] + "."
+    lines = called.out.splitlines()
+    assert lines[0] == summary["sentence"] + "."
+    assert [line.split(":")[0].strip() for line in lines[1:4]] == ["samples", "likelihood", "posterior"]
     assert called.out.splitlines()[-1].startswith(f"saved in {vae / 'diagnosis'}")
     assert called.err == ""  # no terminal, no bar
     protocol = summary["protocol"]
@@ -68,7 +70,7 @@ def test_a_vae(call, vae, tmp_path):
     assert {"high_khat_share", "inference_gap", "coverage_min", "active_units", "typicality"} <= set(summary["figures"])
     assert summary["parts"].keys() == {"guide", "latents", "fit"}
     pictures = {path.stem for path in (vae / "diagnosis").glob("*.png")}
-    assert {"importance_weights", "calibration", "worst", "training"} <= pictures
+    assert {"samples", "data", "reconstructions", "importance_weights", "calibration", "worst", "training"} <= pictures
     assert len(parsed.sources) == len(pictures)
     with xarray.open_datatree(vae / "diagnosis" / "posterior.nc") as tree:
         assert {"posterior", "observed_data", "importance_summary"} <= set(tree.children)
@@ -127,16 +129,18 @@ def test_wrong_usage_is_one_line(call, vae, tmp_path):
 
 
 def test_text_is_escaped():
-    finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", "ask <someone>")
+    remedy = Remedy("ask <someone>", "ask('<b>')")
+    finding = Finding("narrow", "guide", "caution", "<b>z & y</b> are off", (remedy,), ("posterior",))
     figure = Metric(float("nan"), 0.1, 0.5, "caution", "guide", "1 < 2")
-    remark = Finding("prior", "latents", None, "<b>far</b>", "<b>try</b>")
+    remark = Finding("prior", "latents", None, "<b>far</b>", (Remedy("<b>try</b>", "try_<b>()"),))
     html = page(Diagnosis("A<B>", {"gap": figure}, (finding, remark)), {"<x>": b"png"}, "data <1>")
     assert "<b>" not in html
     parsed = Page(html)
     assert "A<B>" in parsed.text
-    assert "<b>z & y</b> are off; ask <someone>." in parsed.text
+    for text in ("<b>z & y</b> are off.", "Ask <someone>:", "ask('<b>')", "try_<b>()"):
+        assert text in parsed.text
     assert not parsed.open
 
 
 def test_each_picture_has_a_caption():
-    assert set(DIAGNOSTIC_PLOTS) | {"sample_quality", "worst", "training"} == set(CAPTIONS)
+    assert set(DIAGNOSTIC_PLOTS) | {*FIRST, "sample_quality", "worst", "training"} == set(CAPTIONS)
