@@ -66,7 +66,12 @@ APPLIES = {
     "see_prior": "vae shared pair",
     "guide_with_a_variance": "shared pair",
 }
-CASES = [(name, story) for name, stories in APPLIES.items() for story in stories.split()]
+SLOW = {"list_influential", "other_prior", "more_starts"}
+CASES = [
+    pytest.param(name, story, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name, stories in APPLIES.items()
+    for story in stories.split()
+]
 
 
 @pytest.fixture(scope="module")
