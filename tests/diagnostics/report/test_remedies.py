@@ -66,7 +66,7 @@ APPLIES = {
     "see_prior": "vae shared pair",
     "guide_with_a_variance": "shared pair",
 }
-SLOW = {"list_influential", "other_prior", "more_starts"}
+SLOW = {"flexible_guide", "list_influential", "other_prior", "more_starts"}
 CASES = [
     pytest.param(name, story, marks=[pytest.mark.slow] if name in SLOW else [])
     for name, stories in APPLIES.items()
