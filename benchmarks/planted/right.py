@@ -109,7 +109,8 @@ def _normal_of(run: Any, x: Tensor) -> Any:
     with evaluation_context(run, 0) as context:
         site = pyro.poutine.trace(context.program.guide).get_trace(context.batch({"x": x}))
     free = next(s for s in site.nodes.values() if s["type"] == "sample" and s["infer"].get("is_auxiliary"))
-    return pyro.distributions.Normal(free["fn"].mean.double().squeeze(), free["fn"].variance.double().sqrt().squeeze())
+    mean, variance = free["fn"].mean.detach().double(), free["fn"].variance.detach().double()
+    return pyro.distributions.Normal(mean.squeeze(), variance.sqrt().squeeze())
 
 
 def _off(case: Conjugate, x: Tensor, normal: Any) -> tuple[float, float]:

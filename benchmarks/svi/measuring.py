@@ -23,8 +23,8 @@ __all__ = ["ON_CUDA", "VARIANTS", "Setting", "Timing", "measured"]
 
 ON_CUDA = ("torch_captured",)
 VARIANTS = (
-    "pyro", "pyro_novalidate", "torch", "torch_compiled", "torch_captured", "pyrogen_eager", "pyrogen_compiled",
-    "numpyro",
+    "pyro", "pyro_novalidate", "torch", "torch_compiled", "torch_captured", "pyrogen_eager", "pyrogen_traced",
+    "pyrogen_compiled", "numpyro",
 )  # fmt: skip
 BURST_SECONDS = 0.025
 WARM_SECONDS = 0.3

@@ -11,6 +11,7 @@ import pyro
 import torch
 from pyro.infer import SVI
 
+from pyrogen.inference.compile.dispatch import TRACE_ONLY
 from pyrogen.inference.optim.optimizer import Optimization, adam
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.svi.svi_step import SVIStep
@@ -20,6 +21,8 @@ from svi.case import RATE, Case, Parameters
 from svi.variant import NotPossibleError, Variant
 
 __all__ = ["Pyro", "Pyrogen"]
+
+TIERS: dict[str, bool | str] = {"eager": False, "traced": TRACE_ONLY, "compiled": True}
 
 
 class Pyro(Variant):
@@ -53,10 +56,10 @@ class Pyro(Variant):
 
 
 class Pyrogen(Variant):
-    """pyrogen's own step, set up as `fit` does; the first is eager in both modes.
+    """pyrogen's own step, set up as `fit` does; the first is eager in all modes.
 
     Args:
-        name: "pyrogen_eager" or "pyrogen_compiled": the mode that must be reached.
+        name: "pyrogen_eager", "pyrogen_traced" or "pyrogen_compiled": the mode that must be reached.
         case: what is stepped.
         start: the values that parameters start from.
         device: where.
@@ -72,7 +75,7 @@ class Pyrogen(Variant):
         self.story = as_story(case.fresh())
         self.story.to(device)
         optimization = Optimization(adam(RATE), None, None, None)
-        self._step = SVIStep(Program(self.story), case.objective(), optimization, compile=mode != "eager")
+        self._step = SVIStep(Program(self.story), case.objective(), optimization, compile=TIERS[mode])
         try:
             with self.around():
                 self.run(2)

@@ -17,6 +17,7 @@ from pyrogen.adversarial.losses import AdversarialLoss
 from pyrogen.adversarial.rivals import Rivals
 from pyrogen.inference.batching.row_batches import RowBatches, materialize
 from pyrogen.inference.optim.freezing import frozen_parameters
+from pyrogen.inference.optim.gradients import set_gradients
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.isolation import isolated_run, live_weights, preserve_buffers
 from pyrogen.inference.program.nonfinite import advise_scale
@@ -121,8 +122,7 @@ class AdversarialSteps(TrainingStep):
                 f"{advise_scale(self.batches.stored)}lower the learning rate, or pass clip_norm=; the {who} was not "
                 "updated in this step"
             )
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        set_gradients(parameters, gradients)
         if parameters:
             optimization.step(1.0)
         self._record_mean(f"{who}_loss", loss_value)

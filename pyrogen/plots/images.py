@@ -50,7 +50,7 @@ def image_grid(images: Any, columns: int | None = None) -> Picture:
     scale = max(1, round(_VISIBLE / max(height, width)))
     pixels = pixels.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     down, step_y, step_x = math.ceil(n / across), height * scale + GAP, width * scale + GAP
-    grid = torch.full((3, down * step_y + GAP, across * step_x + GAP), _GAP_SHADE)
+    grid = torch.full((3, down * step_y + GAP, across * step_x + GAP), _GAP_SHADE, device=pixels.device)
     for i, image in enumerate(pixels):
         top, left = (i // across) * step_y + GAP, (i % across) * step_x + GAP
         grid[:, top : top + height * scale, left : left + width * scale] = image

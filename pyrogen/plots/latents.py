@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pyrogen.inference import posterior, prior
 from pyrogen.plots.images import image_grid
 from pyrogen.plots.theme import plain_label
@@ -33,10 +35,10 @@ def latent_planes(stories: Mapping[str, Story], data: Mapping[str, Any]) -> Figu
     axes = figure.subplots(len(stories), 2, squeeze=False)
     for (title, story), (plane, new) in zip(stories.items(), axes, strict=True):
         decoder: Any = story
-        codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0]
+        codes = posterior(story, {"x": data["x"]}, 1, seed=0)["z"][0].cpu()
         drawn = prior(story, {"x": data["x"]}, 1, seed=1)["z"][0]  # another seed: other noise than the codes'
-        plane.scatter(*drawn.T, s=6, color="lightgrey")
-        plane.scatter(*codes.T, s=6, c=data["y"], cmap="tab10")
+        plane.scatter(*drawn.cpu().T, s=6, color="lightgrey")
+        plane.scatter(*codes.T, s=6, c=torch.as_tensor(data["y"]).cpu(), cmap="tab10")
         plane.set(title=plain_label(title), xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
         with story.predicting():
             new.imshow(image_grid(decoder.decode(drawn[:64]).mean))

@@ -48,6 +48,7 @@ class TrainingSpec:
         plate: name of the data plate; None where there is none.
         sites: names of the observed sites.
         extra: further arguments by name; none by default.
+        checksums: of the columns of the training set, by name or position as text; none where they are not known.
     """
 
     columns: Mapping[str | int, Spec]
@@ -56,6 +57,7 @@ class TrainingSpec:
     plate: str | None
     sites: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    checksums: Mapping[str, int] = field(default_factory=dict)
 
     def placeholder(self, n: int | None = None, value: int = 0, given: Mapping[str | int, Any] | None = None) -> Batch:
         """A batch of constant columns in place of data.

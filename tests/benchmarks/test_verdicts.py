@@ -9,9 +9,9 @@ from tests.benchmarks.test_speed import run
 
 
 def test_planted_faults_are_found():
-    output = run("planted_faults.py", "--dry", "--seeds", "1", "--exact-seeds", "2")
+    output = run("planted_faults.py", "--dry", "--seeds", "1", "--exact-seeds", "2", "--right-seeds", "1")
     rows = [ast.literal_eval(line) for line in output.splitlines()]
-    assert len(rows) == 6
+    assert len(rows) == 17
     assert all(row["right"] == row["seeds"] for row in rows)
     assert rows[0]["verdicts"] == {"believe": 2}
 

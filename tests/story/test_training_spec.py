@@ -1,5 +1,7 @@
 """What a story was trained on, and placeholders made of it."""
 
+import zlib
+
 import torch
 
 from pyrogen import fit
@@ -8,8 +10,10 @@ from tests.helpers.stories import Location, Topics
 
 
 def test_a_fit_notes_columns_rows_plate_and_sites():
-    spec = fit(Topics(), {"x": torch.ones(50, 10)}, steps=1, batch_size=20).story.training_spec
-    assert spec == TrainingSpec({"x": Spec((10,), torch.float32)}, 20, 50, "data", ("x",))
+    x = torch.ones(50, 10)
+    spec = fit(Topics(), {"x": x}, steps=1, batch_size=20).story.training_spec
+    sums = {"x": zlib.crc32(x.numpy().tobytes())}
+    assert spec == TrainingSpec({"x": Spec((10,), torch.float32)}, 20, 50, "data", ("x",), checksums=sums)
     assert fit(Location(), torch.randn(30), steps=1).story.training_spec.columns == {0: Spec((), torch.float32)}
 
 

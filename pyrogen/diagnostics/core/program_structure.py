@@ -12,9 +12,10 @@ from pyro.ops.provenance import get_provenance, track_provenance
 from torch import Tensor
 
 from pyrogen.diagnostics.core.site_values import value_and_dims
-from pyrogen.inference.prediction.responses import blank_batch, check_rows, left_out_sites, response_sites
+from pyrogen.inference.prediction.responses import blank_batch, left_out_sites, response_sites
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import takes_given_rows
+from pyrogen.inference.program.training_rows import check_rows
 from pyrogen.story import (
     Batch,
     Story,

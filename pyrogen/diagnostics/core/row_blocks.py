@@ -14,6 +14,7 @@ from pyrogen.inference.likelihood.memory_budget import max_rows, max_rows_in_mem
 from pyrogen.inference.program.input_checks import is_auto
 from pyrogen.inference.program.isolation import isolated_run
 from pyrogen.inference.program.program import Program
+from pyrogen.inference.program.training_rows import other_columns
 from pyrogen.story import Batch, Story
 
 
@@ -112,4 +113,9 @@ def require_training_rows(story: Story, batch: Batch, shared: str = "latents") -
         raise ValueError(
             f"{story.name}: data share {shared}, whose posterior is given the {batch.total} rows of the training data, "
             f"got {batch.n} rows: pass the training data"
+        )
+    if other := other_columns(story, batch):
+        raise ValueError(
+            f"{story.name}: data share {shared}, whose posterior is given the training data, and column '{other[0]}' "
+            "is another: pass the training data"
         )

@@ -188,6 +188,21 @@ def describe_columns(columns: Mapping[str | int, Tensor]) -> dict[str, Any]:
     return described
 
 
+def training_checksums(batches: Batches) -> dict[str, int]:
+    """Checksums of the columns of a training set.
+
+    Args:
+        batches: of the set, described.
+
+    Returns:
+        By name, or position as text; none where data are changed for each batch, or are not held as columns.
+    """
+    described = batches.description
+    if "class" in described or getattr(batches, "transform", None) is not None:
+        return {}
+    return {key: column["crc32"] for key, column in described.items()}
+
+
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor in `dtype` if it is a floating-point one, else as it is.
 

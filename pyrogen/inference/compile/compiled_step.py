@@ -23,6 +23,7 @@ from pyrogen.inference.compile.graph_cleanup import as_torch_calls
 from pyrogen.inference.compile.input_signature import InputSignature
 from pyrogen.inference.compile.onednn import onednn_is_faster, use_onednn
 from pyrogen.inference.compile.tracing import CannotTrace, Graph, summarize_error
+from pyrogen.inference.optim.gradients import set_gradients
 from pyrogen.inference.optim.optimizer import Optimization
 from pyrogen.inference.program.rng import preserve_random_state
 from pyrogen.story import Batch
@@ -198,8 +199,7 @@ class RecordedGradients:
         """
         tensor, gradients = self.loss_and_gradients(batch)
         loss = tensor.item()
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+        set_gradients(self.parameters, gradients)
         if math.isfinite(loss):
             self.step.optimization.step(self.divisor)
         return loss

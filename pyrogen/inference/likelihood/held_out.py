@@ -10,6 +10,7 @@ import numpy as np
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.site_checks import check_sites
+from pyrogen.inference.program.training_rows import check_training_rows
 from pyrogen.inference.training.defaults import elbo_for, is_local, trace_first_batch
 from pyrogen.inference.training.validation import mean_elbo
 
@@ -37,7 +38,8 @@ def held_out_elbo(
         The ELBO in nats per datum, and its Monte Carlo standard error.
 
     Raises:
-        ValueError: the model draws what the guide does not, such as a response that was left out.
+        ValueError: the model draws what the guide does not, such as a response that was left out; or the guide has
+            latents of its training rows, and these are others.
     """
     with evaluation_context(story) as context:
         spec = context.story.training_spec
@@ -49,6 +51,7 @@ def held_out_elbo(
             first = trace_first_batch(program, batches)
         if first is not None:
             check_sites(context.story, first)  # such as a response that was left out
+            check_training_rows(program, first.batch)
         elbo = objective if objective is not None else elbo_for(first)
         divisors: dict[int, float] = {}
         seeds = np.random.SeedSequence(seed).generate_state(num_samples)  # no two seeds share draws

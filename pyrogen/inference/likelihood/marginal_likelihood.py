@@ -18,6 +18,7 @@ from pyrogen.inference.likelihood.weights import LogWeightEvaluator
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
 from pyrogen.inference.program.row_log_weights import NoWeights, kind_of_estimate, row_log_weights
+from pyrogen.inference.program.training_rows import check_training_rows
 from pyrogen.story import Batch, Signature
 
 
@@ -197,7 +198,9 @@ def _density_context(fitted: Any, data: Any, seed: int | None) -> Iterator[tuple
     """The program in evaluation mode, and all of the data as one batch; refuses a story without a density."""
     with evaluation_context(fitted, seed) as context:
         context.story.require("density")
-        yield context.program, context.batch(data)
+        batch = context.batch(data)
+        check_training_rows(context.program, batch)
+        yield context.program, batch
 
 
 def _log_weight_chunks(program: Program, batch: Batch, num_samples: int) -> Iterator[Iterator[Tensor]]:

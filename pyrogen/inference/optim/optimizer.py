@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from pyrogen.inference.optim.adam_kernel import AdamKernel, without_compiler_import
 from pyrogen.inference.optim.flat_parameters import MAX_FLAT_PARAMETERS, FlatParameters, average_weight
+from pyrogen.inference.optim.gradients import set_gradients
 
 MAX_FLATTENINGS = 4
 """Times that parameters are flattened, where the caller gives them other storage again and again."""
@@ -117,8 +118,7 @@ class Optimization:
                 f"{check}: parameter '{unused[0]}' receives no gradient from the objective ({len(unused)} of "
                 f"{len(tensors)} do not): use it in model or guide, remove it, or name it in freeze="
             )
-        for parameter, gradient in zip(tensors, _separate(gradients), strict=True):
-            parameter.grad = gradient
+        set_gradients(tensors, gradients)
 
     def step(self, divisor: float) -> None:
         """Update parameters by their gradients, then averages, schedule and step count.
@@ -216,20 +216,6 @@ class Optimization:
             for name, value in state["averages"].items():
                 self.averages[name].copy_(value)
         self.num_steps = state["num_steps"]
-
-
-def _separate(gradients: list[Tensor | None]) -> list[Tensor | None]:
-    """The gradients, each with memory of its own."""
-    # Parameters that enter as a sum share one gradient, which clipping would scale once for each of them.
-    memory: set[int] = set()
-    separate = []
-    for gradient in gradients:
-        if gradient is not None and gradient.layout == torch.strided:
-            if gradient.data_ptr() in memory or 0 in gradient.stride():
-                gradient = gradient.clone()
-            memory.add(gradient.data_ptr())
-        separate.append(gradient)
-    return separate
 
 
 def _checked(optimizer: Any) -> torch.optim.Optimizer:

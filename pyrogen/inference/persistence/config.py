@@ -205,6 +205,7 @@ def spec_to_json(spec: TrainingSpec) -> dict[str, Any]:
         "sites": list(spec.sites),
         "extra": {name: value for name, value in spec.extra.items() if _is_plain(value)},
         "given": {name: describe(value) for name, value in spec.extra.items() if not _is_plain(value)},
+        "checksums": dict(spec.checksums),
     }
 
 
@@ -219,7 +220,8 @@ def spec_from_json(content: Mapping[str, Any]) -> TrainingSpec:
     """
     columns = {key: Spec(tuple(shape), getattr(torch, dtype)) for key, shape, dtype in content["columns"]}
     sites = tuple(content["sites"])
-    return TrainingSpec(columns, content["n"], content["total"], content["plate"], sites, content["extra"])
+    rows = content["n"], content["total"], content["plate"]
+    return TrainingSpec(columns, *rows, sites, content["extra"], content.get("checksums", {}))
 
 
 def _is_plain(value: Any) -> bool:

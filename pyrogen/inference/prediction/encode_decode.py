@@ -15,9 +15,10 @@ from torch.distributions import Distribution, Transform
 
 from pyrogen.inference.likelihood.memory_budget import split_rows
 from pyrogen.inference.prediction.latent_points import FixedLatents, ModeLatents, mean_of, point_of
-from pyrogen.inference.prediction.responses import check_rows, left_out_sites, response_sites
+from pyrogen.inference.prediction.responses import left_out_sites, response_sites
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
+from pyrogen.inference.program.training_rows import check_rows
 from pyrogen.messages import refuse_masked
 from pyrogen.story import Batch, Signature, data_plate, inside, latent_sites
 

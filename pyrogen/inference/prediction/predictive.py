@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pyrogen.inference.prediction.responses import (
     blank_batch,
-    check_rows,
     guided_sites,
     left_out_sites,
     response_sites,
 )
 from pyrogen.inference.program.evaluation_context import evaluation_context
 from pyrogen.inference.program.program import Program
+from pyrogen.inference.program.training_rows import check_rows
 from pyrogen.story import Batch, Unobserved, latent_sites
 
 Draws = dict[str, Tensor]

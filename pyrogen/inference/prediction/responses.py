@@ -68,35 +68,6 @@ def guided_sites(program: Program, batch: Batch) -> set[str]:
     return names
 
 
-def check_rows(program: Program, guide: Any, batch: Batch) -> Any:
-    """Refuse a guide that draws latents of other rows than those given, as an AutoGuide of the training rows does.
-
-    Args:
-        program: the story's.
-        guide: its guide's trace.
-        batch: the rows.
-
-    Returns:
-        The guide's trace.
-
-    Raises:
-        ValueError: a latent of the guide has another number of rows.
-    """
-    plate = program.story.training_spec.plate if program.story.training_spec is not None else "data"
-    for name, site in latent_sites(guide.nodes.values()).items():
-        frame = next((frame for frame in site["cond_indep_stack"] if frame.name == plate), None)
-        if site["infer"].get("is_auxiliary") or frame is None or frame.dim is None:
-            continue
-        # An EasyGuide's plate does not know its size.
-        size = frame.size if frame.size >= 0 else site["value"].shape[frame.dim - site["fn"].event_dim]
-        if size != batch.n:
-            raise ValueError(
-                f"{program.story.name}: the guide draws '{name}' for its own {size} rows, got {batch.n} rows: "
-                "pass the rows that it was trained on, or train a guide that computes it from the data"
-            )
-    return guide
-
-
 def blank_batch(program: Program, batch: Batch, trace: Any, observed: tuple[str, ...]) -> Batch | None:
     """The batch with its observed columns None, for a model that draws them from x=None.
 

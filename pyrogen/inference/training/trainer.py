@@ -11,7 +11,7 @@ from typing import Any
 import pyro
 import torch
 
-from pyrogen.inference.batching.from_data import Batches, make_batches
+from pyrogen.inference.batching.from_data import Batches, make_batches, training_checksums
 from pyrogen.inference.batching.loader_batches import LoaderBatches
 from pyrogen.inference.batching.row_batches import RowBatches
 from pyrogen.inference.persistence.config import check_same_run, configuration, damaged_fields, spec_from_json
@@ -180,11 +180,11 @@ class Trainer:
         self.fit.mode_reason = self.step.mode_reason
 
     def _keep_arguments(self) -> None:
-        """Keep the further arguments' latest values."""
+        """Keep the further arguments' latest values, and which data these were."""
         spec, history = self.story.training_spec, self.fit.history
         if spec is not None:
             extra = self.program.at_step(Batch({}, spec.n), history[-1]["step"] if history else 0).extra
-            self.story.training_spec = replace(spec, extra=extra)
+            self.story.training_spec = replace(spec, extra=extra, checksums=training_checksums(self.batches))
 
     def _validate(self) -> float:
         assert self.validation is not None

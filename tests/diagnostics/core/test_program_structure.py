@@ -76,8 +76,9 @@ def scaled_model(x, n):
 
 
 def test_deterministic_sites_are_part_of_the_posterior():
-    run = fit((scaled_model, AutoNormal(scaled_model)), {"x": torch.randn(4)}, steps=1, progress=False)
-    tree = to_datatree(run, {"x": torch.randn(4)}, 6)
+    data = {"x": torch.randn(4)}
+    run = fit((scaled_model, AutoNormal(scaled_model)), data, steps=1, progress=False)
+    tree = to_datatree(run, data, 6)
     posterior = tree["posterior"]
     assert posterior["log_scale"].dims == ("chain", "draw")
     assert posterior["powers"].dims == ("chain", "draw", "powers_dim_0")

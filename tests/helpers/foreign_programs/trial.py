@@ -12,6 +12,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 from safetensors import safe_open
 from torch import Tensor
 
@@ -140,6 +141,7 @@ class Trial:
         expected |= {"posterior_predictive", "prior_predictive"} if observed else set()
         expected |= {"observed_data"} if data else set()
         expected |= {"log_likelihood"} if observed and plate else set()
+        expected |= {"log_prior"} if latents else set()
         expected |= {"sample_stats"} if shared else {"importance", "importance_summary"}
         found = set(tree.children) - {"constant_data"}
         held = sorted(tree["observed_data"].data_vars) if data else []
@@ -153,12 +155,20 @@ class Trial:
             if name in data:
                 same_tensor(f"observed {name}", _values(tree["observed_data"], name), data[name])
             require(tree["posterior_predictive"][name].shape[:2] == (1, 4), f"draws of {name}")
-        for draw in range(4) if plate and observed else ():
+        for draw in range(4):
             values = {
                 name: _values(tree["posterior"], name)[0, draw].reshape(site["value"].shape)
                 for name, site in latents.items()
                 if name in model.nodes
             }
+            stock = self.stock.model_trace(values)
+            stock.compute_log_prob()
+            for name in values:  # masks count, scales do not
+                site = stock.nodes[name]
+                log_prior = scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]).sum()
+                same_tensor(f"log_prior of {name}", _values(tree["log_prior"], name)[0, draw].sum(), log_prior)
+            if not (plate and observed):
+                continue
             likelihood = self._log_likelihood(values)
             names = sorted(tree["log_likelihood"].data_vars)
             require(sorted(likelihood) == names, f"log_likelihood of {names}, expected {sorted(likelihood)}")

@@ -222,7 +222,7 @@ def test_killed_at_random_moments(tmp_path, seed):
     for _ in range(KILLS):
         with start(tmp_path / "killed") as process:
             assert process.stdout.readline() == b"training\n"
-            time.sleep(moments.uniform(0.0, 1.0))
+            time.sleep(moments.uniform(0.0, 0.5))
             process.send_signal(signal.SIGKILL)
             process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -234,14 +234,14 @@ def test_killed_at_random_moments(tmp_path, seed):
     same(tmp_path / "whole", tmp_path / "killed")
 
 
-KILLS, EPOCHS = 3, 300
+KILLS, EPOCHS = 3, 1000
 """In the default suite, where a start costs seconds; `pytest -m slow` kills 20 times."""
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, seed, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "KILLS", 20)
-    monkeypatch.setattr(sys.modules[__name__], "EPOCHS", 2000)
+    monkeypatch.setattr(sys.modules[__name__], "EPOCHS", 6000)
     test_killed_at_random_moments(tmp_path, seed)
 
 
