@@ -94,7 +94,7 @@ def test_a_changed_command_keeps_what_is_not_changed():
         "pyrogen train vae --data digits --set 'hidden=[16]' --strip --epochs 6 --resume --out runs/a"
     )
     assert changed("--steps 9 --resume").count("--epochs") == 0
-    assert changed("--set hidden=[1000,1000]").count("hidden") == 1
+    assert changed("--set hidden=[1000,1000]").count("hidden=") == 1
     assert changed("--set=prior=vamp").endswith("--set prior=vamp --out runs/a-prior-vamp")
 
 

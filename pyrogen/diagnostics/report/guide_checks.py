@@ -164,10 +164,6 @@ def _judge_joint_weights(assessment: Assessment, e: Examination, moments: Moment
     elif verdict == "do not believe":
         message = f"the guide misses part of the posterior: with a Pareto k-hat of {khat:.2f} weights cannot correct it"
         assessment.find("narrow", verdict, message, *actions)
-    elif counts:
-        found = f"a Pareto k-hat of {Estimate(khat, error)} with {draws:,} draws, threshold {weights.threshold:.2f}"
-        message = f"it is undecided whether importance weights can be relied on: {found}"
-        assessment.find("undecided", verdict, message, Remedies(e).more_draws, *actions)
 
 
 def _likelihood_gap(e: Examination) -> Estimate:

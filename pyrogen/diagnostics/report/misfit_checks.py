@@ -63,7 +63,7 @@ def _misfit(e: Examination) -> MisfitResult:
     transforms: dict[str, Array] = {}
     if e.kind == "shared":
         try:
-            transforms = loo_pit(e.fitted, e.rows, _LOO_DRAWS, seed=e.seed)
+            transforms = loo_pit(e.fitted, e.rows, min(_LOO_DRAWS, e.budget.shared_draws), seed=e.seed)
         except ValueError:  # data have latents of their own, or the guide is wrong, which its checks say
             transforms = {}
     for site, values in transforms.items():

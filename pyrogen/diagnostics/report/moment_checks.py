@@ -7,14 +7,15 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pyrogen.diagnostics.core.estimates import Array, Estimates
+from pyrogen.diagnostics.core.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
 from pyrogen.diagnostics.guide.corrected_moments import Moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
-from pyrogen.diagnostics.guide.importance import importance_weights
+from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights
 from pyrogen.diagnostics.guide.missed_modes import MissedModes, missed_modes, prior_log_likelihoods
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.findings import Finding
 from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
 
@@ -195,9 +196,26 @@ def _shared_moments(e: Examination) -> Moments:
 
 
 def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
-    """By the weighted moments, of all latents together if the joint weights hold."""
+    """By the weighted moments; where they show no fault, by whether the weights are known to hold."""
     if e.mixed and assessment.metrics["khat"].verdict != "believe":
         return
+    before = len(assessment.findings)
+    _judge_moments(assessment, e, moments)
+    if len(assessment.findings) == before and assessment.metrics["khat"].verdict == "caution":
+        _find_undecided(assessment, e, moments.weights)
+
+
+def _find_undecided(assessment: Assessment, e: Examination, weights: ImportanceWeights) -> None:
+    """The k-hat of the joint weights is on either side of its threshold."""
+    khat = Estimate(float(weights.khat[0]), float(weights.khat_error[0]))
+    found = f"a Pareto k-hat of {khat} with {weights.num_samples:,} draws, threshold {weights.threshold:.2f}"
+    message = f"it is undecided whether importance weights can be relied on: {found}"
+    actions = Remedies(e).more_draws, Remedies(e).flexible_guide, Remedies(e).compare_with_mcmc
+    purposes = assessment.metrics["khat"].purposes  # of the weights: the likelihood too
+    assessment.findings.append(Finding("undecided", "guide", "caution", message, actions, purposes))
+
+
+def _judge_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
     k, names = len(moments.names), list(moments.names)
     _judge_shift(assessment, e, moments.shift, names)
     for kind, bounds, which, sign in (("narrow", NARROW, "min", -1), ("wide", WIDE, "max", 1)):

@@ -175,9 +175,9 @@ class Remedies:
 
     @property
     def other_prior(self) -> Remedy:
-        """See how far each latent depends on the prior."""
+        """See how far each latent depends on the prior, by the draws that were examined."""
         names = "from pyrogen.diagnostics.model_checks.sensitivity import sensitivity"
-        line = f"{names}; print(sensitivity(run, data).prior)"
+        line = f"{names}; print(sensitivity(run, data, {self.e.budget.shared_draws}, seed={self.e.seed}).prior)"
         return Remedy("give the reasons for the prior, and see which latents another one would change", line)
 
     @property

@@ -154,7 +154,7 @@ def test_a_collapsed_posterior_is_a_remark_on_the_model(seed):
         story.weight[:, 0] = 1.0
     found = quick(story.solve_guide(), seed=seed)
     assert found.remarks == [
-        "1 of 2 latents are inactive; the model does not need them, which is no fault of the guide"
+        "1 of 2 latents are inactive; the model does not need them, which is no fault of the guide; see which they are"
     ]
 
 
@@ -182,7 +182,7 @@ def test_a_generator_is_judged_by_its_samples_alone(seed):
 def test_an_autoencoder_has_nothing_to_check():
     found = diagnose(Autoencoder((1, 4, 4), latent=2, hidden=(8,)), torch.rand(50, 1, 4, 4), budget=BUDGET)
     assert (found.verdict, found.kinds) == ("caution", {"untested"})
-    assert "no posterior or likelihood to check" in found.reasons[0]
+    assert "has neither a density" in found.reasons[0]
 
 
 def test_a_point_estimate_is_no_posterior(seed):
