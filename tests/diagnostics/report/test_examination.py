@@ -95,6 +95,7 @@ def test_the_family_and_the_encoder_are_distinguished(seed):
             assert found.figures["approximation_gap"].value == pytest.approx(known, abs=0.05)
 
 
+@pytest.mark.slow
 def test_shared_latents_under_the_exact_guide(seed):
     run, data, _ = line(AutoMultivariateNormal, 2 + torch.randn(100))
     found = diagnose(run, data, budget=BUDGET, seed=seed)
@@ -103,6 +104,7 @@ def test_shared_latents_under_the_exact_guide(seed):
     assert found.figures["correlation_error"].value < 0.05
 
 
+@pytest.mark.slow
 def test_shared_latents_whose_correlation_the_guide_ignores(seed):
     run, data, precision = line(AutoNormal, 1 + torch.randn(100))
     found = diagnose(run, data, budget=BUDGET, seed=seed)
