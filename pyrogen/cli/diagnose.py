@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -16,11 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from pyrogen import plots
 from pyrogen.cli.data_protocol import describe_preparation, preparation_mode, reload_data
 from pyrogen.cli.open_run import load_run
 from pyrogen.cli.options import DataDir, Device, Directory, Seed, StoryFile, path_option
-from pyrogen.cli.report import page
+from pyrogen.cli.report.commands import Commands
+from pyrogen.cli.report.html_page import page
+from pyrogen.cli.report.pictures import report_pictures
+from pyrogen.data import Splits
 from pyrogen.diagnostics import GROUPS, Diagnosis, diagnose, to_datatree
 from pyrogen.diagnostics.report.examination import is_image
 from pyrogen.inference import Fit
@@ -35,8 +36,6 @@ _NUMBERS = 2**21
 """Largest number of values of a group in posterior.nc; it determines the number of rows."""
 
 _SMALL = tuple(group for group in GROUPS if not group.endswith("predictive"))
-_SHOWN = 32
-"""Images in a picture."""
 
 
 def diagnose_run(
@@ -66,26 +65,51 @@ def diagnose_run(
     splits = reload_data(run.story, run.config, data, data_dir)
     with seeded(splits.seed):
         columns, training = splits.test.batch(), splits.train.batch()
-    runs = [run, *(load_run(other, story, device) for other in restarts_in(directory))]
+    starts = [load_run(other, story, device) for other in restarts_in(directory)]
     options: dict[str, Any] = {"budget": budget, "purposes": purposes or (), "seed": seed}
     with _progress() as progress:
-        diagnosis = diagnose(runs, columns, training=training, progress=progress, **options)
+        diagnosis = diagnose([run, *starts], columns, training=training, progress=progress, **options)
     of_training = diagnosis.protocol["examined"] == "training data"
-    pictures = _pictures(run, diagnosis, training, folder)
-    refused = _write_posterior(run, training if of_training else columns, of_training, folder / "posterior.nc", seed)
-    split, preparation = "train" if of_training else "test", preparation_mode(splits.protocol())
+    rows = training if of_training else columns
+    pictures = report_pictures(run, diagnosis, rows, training, seed)
+    _write(folder, {f"{name}.png": png for name, png in pictures.items()})
+    refused = _write_posterior(run, rows, of_training, folder / "posterior.nc", seed)
+    diagnosis = replace(diagnosis, skipped={**diagnosis.skipped, **refused})
+    images, trainable = is_image(rows.get("x")), "steps" not in run.story.unsupported
+    commands = Commands(directory, story, data, data_dir, of_training, images, len(starts), trainable)
+    _report(folder, commands.filled(_described(diagnosis, directory, splits)), pictures, commands, splits)
+
+
+def _described(diagnosis: Diagnosis, directory: Path, splits: Splits) -> Diagnosis:
+    """A diagnosis whose protocol names run and data."""
+    split = "train" if diagnosis.protocol["examined"] == "training data" else "test"
+    preparation = preparation_mode(splits.protocol())
     about = {"run": str(directory), "data": splits.name, "split": split, "binarize": preparation}
-    protocol = {**diagnosis.protocol, **about, "log_scale": splits.log_scale}
-    diagnosis = replace(diagnosis, protocol=protocol, skipped={**diagnosis.skipped, **refused})
-    examined = f"{protocol['n']:,} rows of {splits.name}, {split} split, {describe_preparation(splits)}"
-    _write_report(folder, diagnosis, pictures, examined)
-    print(printable(f"{diagnosis}\nsaved in {folder}: open {folder / 'report.html'}"))
+    return replace(diagnosis, protocol={**diagnosis.protocol, **about, "log_scale": splits.log_scale})
 
 
-def _write_report(folder: Path, diagnosis: Diagnosis, pictures: dict[str, bytes], examined: str) -> None:
+def _report(folder: Path, diagnosis: Diagnosis, pictures: dict[str, bytes], commands: Commands, splits: Splits) -> None:
+    """Write page and summary, and print the diagnosis."""
+    about = diagnosis.protocol
+    examined = f"{about['n']:,} rows of {splits.name}, {about['split']} split, {describe_preparation(splits)}"
+    _write_report(folder, diagnosis, pictures, examined, commands.preparation)
+    in_python = _in_python(diagnosis, commands)
+    print(printable(f"{diagnosis}\n{in_python}saved in {folder}: open {folder / 'report.html'}"))
+
+
+def _in_python(diagnosis: Diagnosis, commands: Commands) -> str:
+    """What lines of Python among the remedies take, if there are some."""
+    if all(remedy.line for finding in diagnosis.findings for remedy in finding.remedies):
+        return ""
+    return "\n    ".join(["lines of Python go on from:", *commands.preparation]) + "\n"
+
+
+def _write_report(
+    folder: Path, diagnosis: Diagnosis, pictures: dict[str, bytes], examined: str, preparation: list[str]
+) -> None:
     """Write page and summary, the summary last: where this file exists, the others do too."""
     summary = json.dumps(diagnosis.to_dict(), indent=2, allow_nan=False)
-    files = {"report.html": page(diagnosis, pictures, examined), "summary.json": f"{summary}\n"}
+    files = {"report.html": page(diagnosis, pictures, examined, preparation), "summary.json": f"{summary}\n"}
     _write(folder, {name: text.encode() for name, text in files.items()})
 
 
@@ -112,33 +136,6 @@ def _progress() -> Iterator[Any]:
     with bar:
         task = bar.add_task("", total=None)
         yield lambda name, done, of: bar.update(task, description=name, completed=done, total=of)
-
-
-def _pictures(run: Fit, diagnosis: Diagnosis, training: dict[str, Tensor], folder: Path) -> dict[str, bytes]:
-    """Write PNG files into a folder, and return them by name: checks, the least probable images, training."""
-    pictures: dict[str, Any] = dict(plots.diagnostic_figures(diagnosis))
-    comparison, x = diagnosis.results.get("sample_quality"), diagnosis.columns.get("x")
-    if comparison is not None and is_image(comparison.samples):
-        pictures["sample_quality"] = plots.sample_neighbours(comparison.samples[: _SHOWN // 4], training["x"])
-    if x is not None and is_image(x) and "typicality" in diagnosis.results:
-        worst = diagnosis.results["typicality"].log_likelihood.argsort()[:_SHOWN]
-        pictures["worst"] = plots.image_grid(x[worst.tolist()], columns=_SHOWN // 2)
-    if run.history:
-        with plots.transparent_theme():
-            pictures["training"] = plots.training_curve(run)
-    files = {name: _png(picture) for name, picture in pictures.items()}
-    _write(folder, {f"{name}.png": png for name, png in files.items()})
-    return files
-
-
-def _png(picture: Any) -> bytes:
-    """A Matplotlib figure, or pixels, as a PNG file."""
-    buffer = io.BytesIO()
-    if hasattr(picture, "savefig"):
-        picture.savefig(buffer, dpi=130)
-    else:
-        plots.save_picture(buffer, picture)
-    return buffer.getvalue()
 
 
 def _write_posterior(run: Fit, columns: dict[str, Tensor], whole: bool, path: Path, seed: int) -> dict[str, str]:

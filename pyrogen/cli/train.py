@@ -26,7 +26,7 @@ from pyrogen.cli.data_protocol import (
 )
 from pyrogen.cli.options import DataDir, Device, Seed, path_option
 from pyrogen.cli.parsing import parse_objective, parse_pairs
-from pyrogen.cli.training_summary import say_what_is_next, summarize
+from pyrogen.cli.training_summary import conclude, summarize
 from pyrogen.data import Columns, Splits
 from pyrogen.data.registry import is_downloadable, is_known, read
 from pyrogen.inference import Fit, RunDirectory, adam, fit, fit_restarts
@@ -128,7 +128,7 @@ def train(
     summarize(fits, splits, out, epochs_before)
     _check_divergence(fits[0], columns, options, _builder(entry, settings, raw, seed))
     if epochs_before != len(fits[0].history):
-        say_what_is_next(fits[0], splits, out, name, from_file=not is_known(data))
+        conclude(fits[0], splits, out, name, from_file=not is_known(data))
 
 
 def _given(options: Mapping[str, Any], objective: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 from pyrogen.adversarial import detect_failures
 from pyrogen.cli.convergence import describe_convergence
+from pyrogen.cli.report.commands import keep_command
 from pyrogen.data import Splits
 from pyrogen.inference import Fit, active_units
 from pyrogen.inference.restarts import restart_folder
@@ -50,8 +51,8 @@ def summarize(runs: Sequence[Fit], splits: Splits, out: Path, epochs_before: int
     _print_active_units(run, splits)
 
 
-def say_what_is_next(run: Fit, splits: Splits, out: Path, name: str, from_file: bool) -> None:
-    """Print which columns of a file were not used, whether the run has converged, and the next command.
+def conclude(run: Fit, splits: Splits, out: Path, name: str, from_file: bool) -> None:
+    """Keep the command that goes on with the run, and print unused columns, whether it has converged, and what is next.
 
     Args:
         run: the run.
@@ -60,6 +61,7 @@ def say_what_is_next(run: Fit, splits: Splits, out: Path, name: str, from_file: 
         name: of the story, as the command line gave it.
         from_file: whether the data are a file or folder of the user's.
     """
+    keep_command(out)
     signatures = run.story.signatures()
     unused = [name for name in splits.train if not any(signature.accepts(name) for signature in signatures)]
     if unused and from_file:

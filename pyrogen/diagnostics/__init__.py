@@ -23,8 +23,9 @@ from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, 
 from pyrogen.diagnostics.model_checks.simulation import prior_elbo, simulated_data
 from pyrogen.diagnostics.report.arviz_export import to_datatree, to_inference_data
 from pyrogen.diagnostics.report.checks import diagnose
-from pyrogen.diagnostics.report.diagnosis import Diagnosis, Finding, Metric
+from pyrogen.diagnostics.report.diagnosis import Diagnosis, Headline
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget
+from pyrogen.diagnostics.report.findings import Finding, Metric, Remedy
 from pyrogen.diagnostics.samples.features import Features, Pixels, SmallClassifier, suited_features
 from pyrogen.diagnostics.samples.frechet import frechet_distance
 from pyrogen.diagnostics.samples.inception import Inception
@@ -53,6 +54,7 @@ __all__ = [
     "Features",
     "Finding",
     "GradientNoise",
+    "Headline",
     "ImportanceWeights",
     "Inception",
     "InferenceGaps",
@@ -65,6 +67,7 @@ __all__ = [
     "PredictiveCheck",
     "Reference",
     "ReferenceDistance",
+    "Remedy",
     "SampleQuality",
     "SmallClassifier",
     "Starts",

@@ -87,7 +87,8 @@ def latent_shape(fitted: Any, data: Any, *, rows: Count = 1000, seconds: float =
 def _amortized(fitted: Any, chosen: Batch, seconds: float, seed: int) -> tuple[Array, Array]:
     """Posterior means of the data, (1, N, D), and sets of those of simulated data, (sets, N, D)."""
     codes = _codes(fitted, chosen, seed)
-    simulated = simulated_data(fitted, chosen, _POOL * chosen.n, seconds=seconds, seed=seed + 1)
+    sizes = {"rows": _POOL * chosen.n, "needed": 2 * len(codes)}
+    simulated = simulated_data(fitted, chosen, **sizes, seconds=seconds, seed=seed + 1)
     pool = _codes(fitted, simulated, seed + 1)
     if len(pool) < 2 * len(codes):
         raise ValueError(f"only {len(pool)} data were simulated in {seconds:.0f} s, and {2 * len(codes)} are needed")

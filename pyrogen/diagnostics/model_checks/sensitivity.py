@@ -55,11 +55,9 @@ class Sensitivity:
         return "the data decide on every latent, and the prior matters little"
 
     @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        if self._where(True, True) or self._where(True, False):
-            return "give the reasons for the prior, and see what another one changes"
-        return "nothing needs to be done"
+    def prior_matters(self) -> bool:
+        """Whether another prior would change the posterior of some latent."""
+        return bool(self._where(True, True) or self._where(True, False))
 
 
 def sensitivity(fitted: Any, data: Any, num_samples: Count = 4000, *, seed: Seed = 0) -> Sensitivity:

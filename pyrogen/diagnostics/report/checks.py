@@ -14,8 +14,10 @@ from pyrogen.diagnostics.report import latent_checks as latents
 from pyrogen.diagnostics.report import misfit_checks as misfit
 from pyrogen.diagnostics.report import moment_checks as moments
 from pyrogen.diagnostics.report import prior_checks as prior_predictive
-from pyrogen.diagnostics.report.diagnosis import PURPOSES, Diagnosis, Finding, Purpose, by_severity
+from pyrogen.diagnostics.report.diagnosis import Diagnosis
 from pyrogen.diagnostics.report.examination import BUDGETS, Budget, Check, Examination, Kind
+from pyrogen.diagnostics.report.findings import PURPOSES, Finding, Part, Purpose, by_severity
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import Assessment
 from pyrogen.messages import UsageError, did_you_mean
 
@@ -23,10 +25,12 @@ CHECKS: tuple[Check, ...] = (
     guide.IMPORTANCE_WEIGHTS,
     guide.EXACT_LOG_LIKELIHOOD,
     guide.PRIOR_ELBO,
+    guide.LIKELIHOOD_GAP,
     moments.CALIBRATION,
     moments.DATUM_MOMENTS,
     moments.MISSED_MODES,
     guide.INFERENCE_GAPS,
+    guide.JOINT_WEIGHTS,
     moments.SHARED_MOMENTS,
     moments.STARTS,
     guide.CONVERGENCE,
@@ -60,7 +64,10 @@ def diagnose(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Check a trained story: its guide, its use of latents and its fit to the data, each judged separately.
+    """Check a trained story: whether its samples, its likelihood and its posterior may be used.
+
+    Each check says which of these purposes it bears on; guide, use of latents and fit to the data are judged separately
+    as well (`Diagnosis.verdict_on`).
 
     The checks depend on the story. Latents of each datum: importance weights, simulation-based calibration, posteriors
     optimized separately. Latents that data share: joint importance weights, leave-one-out. No latents, but a density:
@@ -111,9 +118,9 @@ def diagnose(
     assessment = Assessment("guide")
     for check in CHECKS:
         if check.judge is not None and check.name in examination.results:
-            assessment.part = check.part
+            assessment.part, assessment.purposes = check.part, check.purposes
             check.judge(assessment, examination, examination.results[check.name])
-    findings = [*assessment.findings, *_scope(examination, assessment, skipped)]
+    findings = [*assessment.findings, *_scope(examination, assessment, skipped, uses)]
     protocol = examination.protocol() | {"budget": budget if isinstance(budget, str) else "custom"}
     return Diagnosis(
         subject=examination.story.name,
@@ -158,31 +165,39 @@ def _run(examination: Examination, progress: Progress) -> tuple[dict[str, str], 
     return skipped, seconds
 
 
-def _scope(examination: Examination, assessment: Assessment, skipped: Mapping[str, str]) -> Iterator[Finding]:
+def _scope(
+    examination: Examination, assessment: Assessment, skipped: Mapping[str, str], uses: Sequence[Purpose]
+) -> Iterator[Finding]:
     """What could not be checked."""
-    name, unsupported = examination.story.name, examination.story.unsupported
-    if examination.kind == "nothing":
-        message = f"{name} has neither a density ({unsupported['density']}) nor samples"
-        yield Finding("untested", "fit", "caution", message, "it has no posterior or likelihood to check")
-    elif examination.kind == "samples":
-        message = f"{name} has no density ({unsupported['density']})"
-        yield Finding("samples alone", "fit", None, message, "only its samples are checked")
-    elif examination.kind == "exact":
-        message = "the likelihood is exact, without an approximate posterior"
-        yield Finding("exact", "guide", None, message, "only the fit to the data is checked")
+    name, kind, unsupported = examination.story.name, examination.kind, examination.story.unsupported
+    guided: tuple[Purpose, ...] = ("likelihood", "posterior")
+    others = Remedies(examination)
+    why = next(iter(skipped.values()), "no check applies to it")
+    if kind == "nothing":
+        message = f"{name} has neither a density ({unsupported['density']}) nor samples: there is nothing to check"
+        yield Finding("untested", "fit", "caution", message, purposes=("samples",))
+    elif kind == "samples":
+        message = f"{name} has no density ({unsupported['density']}): only its samples are checked"
+        yield Finding("samples alone", "fit", None, message, purposes=("samples",))
+    elif kind == "exact":
+        message = "the likelihood is exact, without an approximate posterior: only the fit to the data is checked"
+        yield Finding("exact", "guide", None, message, purposes=("likelihood",))
     elif examination.point:
         message = "the guide is a point estimate of the latents, without uncertainty"
-        remedy = "for posterior uncertainty use a guide with a variance, such as AutoNormal"
-        yield Finding("untested", "guide", "caution", message, remedy)
-    elif examination.kind == "shared" and not examination.starts and assessment.metrics:
+        yield Finding("untested", "guide", "caution", message, (others.guide_with_a_variance,), guided)
+    elif kind == "shared" and not examination.starts and assessment.metrics:
         message = "one start was examined: a mode of the posterior that it never visited would not be seen"
-        remedy = "compare several: pyrogen train ... --restarts 4, or diagnose(fit_restarts(build, data, 4), data)"
-        yield Finding("one start", "guide", None, message, remedy)
-    elif examination.kind == "local" and "missed_modes" in skipped and assessment.metrics:
+        yield Finding("one start", "guide", None, message, (others.more_starts,), guided)
+    elif kind == "local" and "missed_modes" in skipped and assessment.metrics:
         message = f"modes that the guide never visits were not searched for ({skipped['missed_modes']})"
-        yield Finding("one start", "guide", None, message, "compare with MCMC (sample_reference) on a few data")
-    judged = [key for key, m in assessment.metrics.items() if m.part == "guide" and m.verdict and key != "elbo_rise"]
-    if examination.kind in ("local", "shared") and not examination.point and not judged:
-        why = next(iter(skipped.values()), "no check applies to it")
-        message = f"no check of the guide could be run ({why})"
-        yield Finding("untested", "guide", "caution", message, "compare it with MCMC (sample_reference) on a few data")
+        yield Finding("one start", "guide", None, message, (others.compare_with_mcmc,), guided)
+    if kind == "nothing" or examination.point:
+        return
+    for use in uses:
+        judged = [key for key, m in assessment.metrics.items() if use in m.purposes and m.verdict]
+        computed = use == "likelihood" and (kind == "exact" or "log_likelihood" in assessment.metrics)
+        if not computed and not set(judged) - {"elbo_rise"}:
+            part: Part = "fit" if use == "samples" else "guide"
+            instead = others.see_samples if use == "samples" else others.compare_with_mcmc
+            message = f"no check of the {use} could be run ({why})"
+            yield Finding("untested", part, "caution", message, (instead,), (use,))

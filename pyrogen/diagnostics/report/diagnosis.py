@@ -1,88 +1,42 @@
-"""The result of a diagnosis: metrics with their verdicts, findings with their remedies, and one verdict over all."""
+"""The result of a diagnosis: a verdict for each use of the story, with what decided it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from pyrogen.diagnostics.core.estimates import finite_or_none
+from pyrogen.diagnostics.core.estimates import Estimate
+from pyrogen.diagnostics.report.findings import (
+    PARTS,
+    PURPOSES,
+    VERDICTS,
+    Finding,
+    Metric,
+    Part,
+    Purpose,
+    Verdict,
+    worst_verdict,
+)
 
-Verdict = Literal["believe", "caution", "do not believe"]
-Part = Literal["guide", "latents", "fit"]
-
-_ORDER: tuple[Verdict, ...] = ("believe", "caution", "do not believe")
-PARTS: dict[Part, str] = {"guide": "guide", "latents": "use of latents", "fit": "fit to the data"}
-"""The parts of a diagnosis, each judged separately, with their titles."""
-
-Purpose = Literal["samples", "likelihood", "posterior"]
-PURPOSES: dict[Purpose, str] = {
-    "samples": "samples from the model, used as data like those observed",
-    "likelihood": "the estimated likelihood, as a figure of the model",
-    "posterior": "codes, latents and intervals, read as what the data say",
+_SENTENCES: dict[Purpose, tuple[str, str, str]] = {
+    "samples": ("samples may be used", "use samples with caution", "do not use samples"),
+    "likelihood": (
+        "the estimate of log p(x) is right",
+        "read the estimate of log p(x) with caution",
+        "do not use the estimate of log p(x)",
+    ),
+    "posterior": (
+        "codes, latents and intervals may be read",
+        "read codes, latents and intervals with caution",
+        "do not read codes, latents and intervals",
+    ),
 }
-"""What a trained story is used for, in words."""
-_BEARING: dict[Purpose, tuple[Part, ...]] = {
-    "samples": ("fit",),
-    "likelihood": ("guide",),
-    "posterior": ("guide", "fit"),
-}
-"""The parts of a diagnosis that bear on each purpose."""
+"""What each verdict says of a purpose, from the best to the worst."""
 
-_CAUSES = ("untested", "untrained", "correlations", "shifted", "narrow", "wide")
-"""Kinds of findings that explain others, which come after them."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number with its standard error, threshold and verdict.
-
-    Args:
-        value: the estimate.
-        error: its standard error; nan where none is available.
-        threshold: the tolerance; a value beyond it by more than its error explains is bad. None: not judged.
-        verdict: on this metric alone; None: not judged.
-        part: the part of the diagnosis that it belongs to: `guide`, `latents` or `fit`.
-        about: what it measures, with its unit.
-    """
-
-    value: float
-    error: float
-    threshold: float | None
-    verdict: Verdict | None
-    part: Part
-    about: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Value, error, threshold and verdict, ready for JSON.
-
-        Returns:
-            A dict with these four keys; a value or error that is not finite is None.
-        """
-        finite = {"value": finite_or_none(self.value), "error": finite_or_none(self.error), "threshold": self.threshold}
-        return {**finite, "verdict": self.verdict}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem, or a remark, and what to do about it.
-
-    Args:
-        kind: in one word, such as `narrow`, `wide`, `shifted`, `correlations`, `untrained`.
-        part: the part of the diagnosis that it belongs to: `guide`, `latents` or `fit`.
-        verdict: the verdict that it causes on the part; None for a remark, which causes none.
-        message: what was found.
-        remedy: what to do.
-    """
-
-    kind: str
-    part: Part
-    verdict: Verdict | None
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.remedy}"
+NO_PROBLEM = "no check found a problem"
+_MISFIT_AT_WORST: Verdict = "caution"
+"""The worst verdict on the posterior for a bad fit to the data: a wrong model has a posterior too."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +46,33 @@ class Headline:
     Args:
         purpose: `samples`, `likelihood` or `posterior`.
         verdict: on that use.
-        findings: that decided it, the most severe first.
+        reason: of the verdict, in words.
+        findings: all problems that bear on it, those that decided it first.
+        figure: of the likelihood, the estimate in words; empty by default.
     """
 
     purpose: Purpose
     verdict: Verdict
+    reason: str
     findings: tuple[Finding, ...]
+    figure: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What may be done, and why it is so, without a full stop."""
+        figure = f" ({self.figure})" if self.figure else ""
+        return f"{_SENTENCES[self.purpose][VERDICTS.index(self.verdict)]}{figure}: {self.reason}"
 
     def __str__(self) -> str:
-        reason = self.findings[0].message if self.findings else "no check found a problem"
-        return f"{self.purpose}: {self.verdict} ({reason})"
+        return f"{self.purpose}: {self.verdict}: {self.sentence}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The headline, ready for JSON.
+
+        Returns:
+            A dict with `verdict`, `sentence` and `findings`, the kinds of these.
+        """
+        return {"verdict": self.verdict, "sentence": self.sentence, "findings": [f.kind for f in self.findings]}
 
 
 @dataclass(frozen=True)
@@ -139,24 +110,39 @@ class Diagnosis:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict among the purposes."""
-        return _worst([headline.verdict for headline in self.purposes.values()])
+        return worst_verdict([headline.verdict for headline in self.purposes.values()])
 
     @property
     def purposes(self) -> dict[Purpose, Headline]:
-        """Whether the story may be used for each purpose.
+        """Whether the story may be used for each purpose, by the checks that bear on it.
 
-        Samples depend on the fit to the data; the likelihood on the guide, by which it is estimated; the posterior on
-        the guide, and on the fit, which lowers it to `caution` at most: a wrong model has a posterior too.
+        A bad fit to the data lowers the verdict on the posterior to `caution` at most: a wrong model has a posterior
+        too.
         """
         return {use: self._headline(use) for use in self.uses}
 
     def _headline(self, use: Purpose) -> Headline:
-        parts = _BEARING[use]
-        verdicts = {part: self.verdict_on(part) for part in parts}
-        if use == "posterior":
-            verdicts["fit"] = min(verdicts["fit"], "caution", key=_ORDER.index)
-        problems = [f for f in self.findings if f.part in parts and f.verdict is not None]
-        return Headline(use, _worst(verdicts.values()), tuple(problems))
+        caused = {}
+        for item in self._items():
+            if use in item.purposes and item.verdict is not None:
+                capped = use == "posterior" and item.part == "fit"
+                caused[item] = min(item.verdict, _MISFIT_AT_WORST, key=VERDICTS.index) if capped else item.verdict
+        verdict = worst_verdict(caused.values())
+        problems = sorted((f for f in self.findings if f in caused), key=lambda f: caused[f] != verdict)
+        deciding = [item for item, its in caused.items() if its == verdict != "believe"]
+        about = next((item.about for item in deciding if isinstance(item, Metric)), NO_PROBLEM)
+        reason = problems[0].message if problems else about
+        return Headline(use, verdict, reason, tuple(problems), self._likelihood() if use == "likelihood" else "")
+
+    def _likelihood(self) -> str:
+        """The estimate of log p(x), and how far it may be too low."""
+        estimate, gap = (self.figures.get(name) for name in ("log_likelihood", "likelihood_gap"))
+        if estimate is None:
+            return ""
+        low = "" if gap is None else f", too low by about {gap.value:.2g}"
+        rows = self.protocol["n"] if self.protocol.get("kind") == "shared" else 1
+        value = estimate.value - self.protocol.get("log_scale", 0.0) * rows
+        return f"{Estimate(value, estimate.error)} nats{low}"
 
     @property
     def reasons(self) -> list[str]:
@@ -182,27 +168,29 @@ class Diagnosis:
         Returns:
             `believe`, `caution` or `do not believe`; `believe` where nothing of the part was judged.
         """
-        return _worst([item.verdict for item in self._items() if item.part == part])
+        return worst_verdict([item.verdict for item in self._items() if item.part == part])
 
     @property
     def sentence(self) -> str:
-        """The verdict in a sentence, with the first reason that concerns a purpose."""
+        """The verdict in a sentence, with the first reason that decided it and its remedies."""
         verdict = f"{self.verdict[0].upper()}{self.verdict[1:]}"
-        concerned = [f for f in self.findings if any(f in headline.findings for headline in self.purposes.values())]
-        return f"{verdict}: {concerned[0] if concerned else 'no check found a problem'}"
+        deciding = [headline for headline in self.purposes.values() if headline.verdict == self.verdict]
+        first = [headline.findings[0] for headline in deciding if headline.findings]
+        return f"{verdict}: {min(first, key=self.findings.index) if first else deciding[0].reason}"
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `summary.json`.
 
         Returns:
-            A dict with the keys `verdict`, `purposes`, `reasons`, `figures`, `sentence`, `parts`, `remarks`, `skipped`,
-            `protocol`.
+            A dict with the keys `verdict`, `purposes`, `reasons`, `findings`, `figures`, `sentence`, `parts`,
+            `remarks`, `skipped`, `protocol`.
         """
         parts = {item.part for item in self._items()}
         return {
             "verdict": self.verdict,
-            "purposes": {use: {"verdict": h.verdict, "sentence": str(h)} for use, h in self.purposes.items()},
+            "purposes": {use: headline.to_dict() for use, headline in self.purposes.items()},
             "reasons": self.reasons,
+            "findings": [finding.to_dict() for finding in self.findings],
             "figures": {name: metric.to_dict() for name, metric in self.figures.items()},
             "sentence": self.sentence,
             "parts": {part: self.verdict_on(part) for part in PARTS if part in parts},
@@ -212,27 +200,10 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        shown = self.sentence.partition(": ")[2]
-        others = [f"- {text}" for text in (*self.reasons, *self.remarks) if text != shown]
-        return "\n".join([f"{self.sentence}.", *(f"  {headline}" for headline in self.purposes.values()), *others])
+        lines = [f"{self.sentence}.", *(f"  {headline}" for headline in self.purposes.values())]
+        for finding in self.findings:
+            lines += [f"- {finding.message}", *(f"    {remedy}" for remedy in finding.remedies)]
+        return "\n".join(lines)
 
     def _items(self) -> list[Metric | Finding]:
         return [*self.figures.values(), *self.findings]
-
-
-def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings sorted: the most severe first, causes before their effects, remarks last.
-
-    Args:
-        findings: in any order; equal ones stay in theirs.
-
-    Returns:
-        The same findings, sorted.
-    """
-    severity = [*reversed(_ORDER), None]
-    causes = {kind: place for place, kind in enumerate(_CAUSES)}
-    return tuple(sorted(findings, key=lambda f: (severity.index(f.verdict), causes.get(f.kind, len(causes)))))
-
-
-def _worst(verdicts: Iterable[Verdict | None]) -> Verdict:
-    return max((v for v in verdicts if v is not None), key=_ORDER.index, default="believe")

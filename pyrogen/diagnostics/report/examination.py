@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrogen.diagnostics.core.program_structure import analyze_program
 from pyrogen.diagnostics.core.row_blocks import accepts_any_rows, random_rows
-from pyrogen.diagnostics.report.diagnosis import Part
+from pyrogen.diagnostics.report.findings import Part, Purpose
 from pyrogen.diagnostics.report.thresholds import Assessment
 from pyrogen.inference import evaluation_context
 from pyrogen.inference.persistence.config import versions
@@ -56,7 +56,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(200, 400, 500, 49, 0, 1000, 8000, 50, 200, 20),
+    "quick": Budget(200, 400, 500, 49, 0, 1000, 8000, 50, 200, 8),
     "standard": Budget(500, 1000, 1000, 99, 100, 4000, 32_000, 200, 1000, 60),
     "thorough": Budget(2000, 2000, 4000, 199, 500, 20_000, 200_000, 500, 5000, 600),
 }
@@ -179,6 +179,7 @@ class Check:
     Args:
         name: of the check, in snake_case.
         part: the part of the diagnosis that its metrics and findings belong to: `guide`, `latents` or `fit`.
+        purposes: the uses of the story that they bear on: `samples`, `likelihood`, `posterior`.
         kinds: the kinds of story that it applies to.
         run: computes its result from the examination. A ValueError or RuntimeError skips the check, with its message
             as the reason.
@@ -189,6 +190,7 @@ class Check:
 
     name: str
     part: Part
+    purposes: tuple[Purpose, ...]
     kinds: tuple[Kind, ...]
     run: Callable[[Examination], Any]
     judge: Callable[[Assessment, Examination, Any], None] | None = None

@@ -17,6 +17,7 @@ from pyrogen.diagnostics.model_checks.outliers import OutlierScores, roc_auc
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, Statistic, predictive_check
 from pyrogen.diagnostics.model_checks.simulation import simulated_data
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds
 from pyrogen.diagnostics.samples.features import suited_features
 from pyrogen.diagnostics.samples.sample_quality import SampleQuality, draw_samples, sample_quality
@@ -63,7 +64,7 @@ def _judge_typicality(assessment: Assessment, e: Examination, scores: OutlierSco
     if bad:
         less = "less" if auc.value < 0.5 else "more"
         message = f"the {e.noun} are {less} probable than data simulated from the model (ROC AUC {auc.value:.2f})"
-        assessment.find("misfit", bad, message, "look at its samples, and use a richer model")
+        assessment.find("misfit", bad, message, Remedies(e).see_samples, Remedies(e).larger_model)
 
 
 def _predictive_check(e: Examination) -> dict[str, PredictiveCheck]:
@@ -79,10 +80,15 @@ def _predictive_check(e: Examination) -> dict[str, PredictiveCheck]:
 
 
 def _seconds_of_replications(e: Examination) -> float:
-    """Extrapolated from a few simulated data."""
-    start = time.perf_counter()
-    simulated_data(e.fitted, e.rows, _BATCH, seed=e.seed)
-    return (time.perf_counter() - start) * e.rows.n / _BATCH * e.budget.replications
+    """Extrapolated from one simulated datum, which a replication takes longer than, and if need be from a few."""
+    seconds = 0.0
+    for rows, times in ((1, e.budget.replications), (_BATCH, e.rows.n / _BATCH * e.budget.replications)):
+        start = time.perf_counter()
+        simulated_data(e.fitted, e.rows, rows, seed=e.seed)
+        seconds = (time.perf_counter() - start) * times
+        if seconds > e.budget.seconds:
+            break
+    return seconds
 
 
 def _of(site: str, statistic: Callable[[Any], Any]) -> Statistic:
@@ -100,7 +106,7 @@ def _judge_predictive_check(assessment: Assessment, e: Examination, checks: Mapp
             error = float(check.replicated.std() / scale)
             if bad := assessment.judge(f"predictive_{key}_{site}", value, error, PREDICTIVE, about):
                 message = f"the {name} of replicated {site} is {value:.2g} standard deviations from that of the data"
-                assessment.find("misfit", bad, message, "use a richer model")
+                assessment.find("misfit", bad, message, Remedies(e).see_samples, Remedies(e).larger_model)
 
 
 def _overfitting(e: Examination) -> tuple[Array, Array]:
@@ -127,7 +133,7 @@ def _judge_overfitting(assessment: Assessment, e: Examination, values: tuple[Arr
     about = f"generalization gap in standard deviations of the {bound} over data"
     if bad := assessment.judge("overfitting", gap.value / spread, gap.error / spread, OVERFITTED, about):
         message = f"the model overfits: the {bound} of training data is {gap.value:.2g} nats above that of new data"
-        assessment.find("overfitted", bad, message, "train on more data, stop earlier, or regularize")
+        assessment.find("overfitted", bad, message, Remedies(e).stop_earlier)
 
 
 class ComparedSamples(NamedTuple):
@@ -174,7 +180,7 @@ def _judge_sample_quality(assessment: Assessment, e: Examination, compared: Comp
     about = "accuracy of a classifier of samples against data (classifier two-sample test), 1/2 is best"
     if bad := assessment.judge("two_sample_accuracy", *accuracy, ACCURACY, about):
         message = f"a classifier distinguishes samples from {e.noun} with an accuracy of {accuracy.value:.0%}"
-        assessment.find("misfit", bad, message, "look at the samples, train longer or use a larger model")
+        assessment.find("misfit", bad, message, Remedies(e).see_samples, Remedies(e).train_longer)
     if quality.memorization is None or quality.memorization_p_value is None:
         return
     about = "probability that a sample is nearer to the training data than a held-out datum is, 1/2 is expected"
@@ -182,17 +188,20 @@ def _judge_sample_quality(assessment: Assessment, e: Examination, compared: Comp
     if bad and quality.memorization_p_value < ALPHA:
         share = f"{quality.memorization.value:.0%}"
         message = f"the model memorizes: samples are nearer to training data than held-out data in {share} of pairs"
-        assessment.find("memorized", bad, message, "train on more data, or stop earlier")
+        assessment.find("memorized", bad, message, Remedies(e).stop_earlier)
 
 
-TYPICALITY = Check("typicality", "fit", ("local", "exact"), _typicality, _judge_typicality)
+TYPICALITY = Check("typicality", "fit", ("samples", "posterior"), ("local", "exact"), _typicality, _judge_typicality)
 PREDICTIVE_CHECK = Check(
     "predictive_check",
     "fit",
+    ("samples", "posterior"),
     ("local", "exact", "shared"),
     _predictive_check,
     _judge_predictive_check,
     takes_points=True,
 )
-OVERFITTING = Check("overfitting", "fit", ("local", "exact"), _overfitting, _judge_overfitting)
-SAMPLE_QUALITY = Check("sample_quality", "fit", ("samples",), _sample_quality, _judge_sample_quality)
+OVERFITTING = Check(
+    "overfitting", "fit", ("samples", "posterior"), ("local", "exact"), _overfitting, _judge_overfitting
+)
+SAMPLE_QUALITY = Check("sample_quality", "fit", ("samples",), ("samples",), _sample_quality, _judge_sample_quality)

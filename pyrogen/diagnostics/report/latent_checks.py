@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrogen.diagnostics.elbo.decomposition import Decomposition, decompose
 from pyrogen.diagnostics.elbo.elbo_surgery import ELBOSurgery, elbo_surgery
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import Assessment
 from pyrogen.inference import ActiveUnits, active_units
 
@@ -25,11 +26,10 @@ def _judge_active_units(assessment: Assessment, e: Examination, units: ActiveUni
     about = f"active units: latents whose posterior mean depends on the datum, of {total}"
     assessment.report("active_units", active, 0.0, about)
     if active == 0:
-        remedy = "if latents are wanted, use KL warm-up or free bits"
-        assessment.find("collapsed", None, "posterior collapse: no latent is active", remedy)
+        assessment.find("collapsed", None, "posterior collapse: no latent is active", Remedies(e).warm_up)
     elif active < total:
-        remedy = "the model does not need them, which is no fault of the guide"
-        assessment.find("unused", None, f"{total - active} of {total} latents are inactive", remedy)
+        message = f"{total - active} of {total} latents are inactive"
+        assessment.find("unused", None, message, Remedies(e).list_latents)
 
 
 def _elbo_surgery(e: Examination) -> ELBOSurgery:
@@ -46,8 +46,7 @@ def _judge_elbo_surgery(assessment: Assessment, e: Examination, surgery: ELBOSur
     assessment.report("aggregate_posterior_kl", *divergence, f"KL(aggregate posterior || prior), nats{upper}")
     if divergence.value > REMARKABLE and not surgery.saturated:
         message = f"the aggregate posterior differs from the prior: the KL divergence is {divergence.value:.2g} nats"
-        remedy = "a more flexible prior (mixture, VampPrior, flow) would gain up to that much ELBO"
-        assessment.find("prior", None, message, remedy)
+        assessment.find("prior", None, f"{message}, which a better prior would gain", Remedies(e).flexible_prior)
 
 
 def _elbo_decomposition(e: Examination) -> Decomposition:
@@ -60,8 +59,14 @@ def _judge_elbo_decomposition(assessment: Assessment, e: Examination, decomposit
         assessment.report(f"reconstruction_{name}", *reconstruction.mean(), about)
 
 
-ACTIVE_UNITS = Check("active_units", "latents", ("local",), _active_units, _judge_active_units)
-ELBO_SURGERY = Check("elbo_surgery", "latents", ("local",), _elbo_surgery, _judge_elbo_surgery)
+ACTIVE_UNITS = Check("active_units", "latents", ("posterior",), ("local",), _active_units, _judge_active_units)
+ELBO_SURGERY = Check("elbo_surgery", "latents", ("posterior",), ("local",), _elbo_surgery, _judge_elbo_surgery)
 ELBO_DECOMPOSITION = Check(
-    "elbo_decomposition", "latents", ("local",), _elbo_decomposition, _judge_elbo_decomposition, takes_points=True
+    "elbo_decomposition",
+    "latents",
+    ("posterior",),
+    ("local",),
+    _elbo_decomposition,
+    _judge_elbo_decomposition,
+    takes_points=True,
 )

@@ -19,6 +19,7 @@ from pyrogen.diagnostics.model_checks.misfit import Misfit, by_cause, critical_s
 from pyrogen.diagnostics.model_checks.misfit_statistics import Kind
 from pyrogen.diagnostics.model_checks.predictive_checks import Statistic, predictive_check
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import Assessment, Bounds
 from pyrogen.inference import evaluation_context
 from pyrogen.story import Batch, observed_sites, unwrap_independent
@@ -62,7 +63,7 @@ def _misfit(e: Examination) -> MisfitResult:
     transforms: dict[str, Array] = {}
     if e.kind == "shared":
         try:
-            transforms = loo_pit(e.fitted, e.rows, _LOO_DRAWS, seed=e.seed)
+            transforms = loo_pit(e.fitted, e.rows, min(_LOO_DRAWS, e.budget.shared_draws), seed=e.seed)
         except ValueError:  # data have latents of their own, or the guide is wrong, which its checks say
             transforms = {}
     for site, values in transforms.items():
@@ -166,8 +167,7 @@ def _judge_misfit(assessment: Assessment, e: Examination, result: MisfitResult) 
         far = [s for s in by_cause(statistics, critical) if abs(s.score) > critical and s.name not in told]
         for statistic in far[:3]:
             told.add(statistic.name)
-            remedy = "let the model have it, or read its intervals with care"
-            assessment.find("misfit", "caution", f"{site}: {statistic.message}", remedy)
+            assessment.find("misfit", "caution", f"{site}: {statistic.message}", Remedies(e).see_samples)
 
 
 def _leave_one_out(e: Examination) -> ELPDData:
@@ -185,12 +185,11 @@ def _judge_leave_one_out(assessment: Assessment, e: Examination, result: ELPDDat
     if unreliable.any() and (cause := assessment.fault_of_guide()):
         count = f"{unreliable.sum()} of {len(unreliable)} {e.noun}"
         message = f"leave-one-out cannot be read, {count} have {khat}, because {cause}"
-        assessment.find("leave-one-out", None, message, "improve the guide first, then look for influential data")
+        assessment.find("leave-one-out", None, message, Remedies(e).flexible_guide)
     elif unreliable.any():
         message = f"{unreliable.sum()} of {len(unreliable)} {e.noun} have {khat}: they influence the posterior strongly"
-        remedy = "inspect them, and refit without each to estimate its predictive density"
-        assessment.find("influential", None, message, remedy)
+        assessment.find("influential", None, message, Remedies(e).list_influential)
 
 
-MISFIT = Check("misfit", "fit", ("shared", "exact"), _misfit, _judge_misfit)
-LEAVE_ONE_OUT = Check("leave_one_out", "fit", ("shared",), _leave_one_out, _judge_leave_one_out)
+MISFIT = Check("misfit", "fit", ("samples", "posterior"), ("shared", "exact"), _misfit, _judge_misfit)
+LEAVE_ONE_OUT = Check("leave_one_out", "fit", ("posterior",), ("shared",), _leave_one_out, _judge_leave_one_out)

@@ -9,13 +9,14 @@ import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimate, Estimates
 from pyrogen.diagnostics.guide.calibration import Calibration, check_calibration
-from pyrogen.diagnostics.guide.corrected_moments import Moments, shared_moments
+from pyrogen.diagnostics.guide.corrected_moments import Moments
 from pyrogen.diagnostics.guide.datum_moments import DatumMoments, datum_moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights, importance_weights
 from pyrogen.diagnostics.guide.missed_modes import MissedModes, missed_modes, prior_log_likelihoods
 from pyrogen.diagnostics.guide.starts import Starts, compare_starts
-from pyrogen.diagnostics.report.diagnosis import Metric, Verdict
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.findings import Finding
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import ALPHA, Assessment, Bounds, critical, worst
 
 SHIFT = Bounds(0.2, 0.5)  # standard deviations of the guide
@@ -36,13 +37,6 @@ LEVEL = 0.8
 
 DISTANCE = Bounds(0.1)  # Kolmogorov-Smirnov
 
-WEIGHT_OR_ENRICH = (
-    "use importance-weighted expectations (corrected_expectations) where their k-hat is low, or a richer guide"
-)
-TRAIN_LONGER = "train the guide longer, or enlarge its encoder if it has one"
-OTHER_MODES = "use a guide with several modes, such as a mixture or a flow, or remove the symmetry from the model"
-FLEXIBLE_GUIDE = "use a more flexible guide: a full covariance, or a flow"
-
 
 def _calibration(e: Examination) -> Calibration:
     sizes = {"simulations": e.budget.simulations, "draws": e.budget.ranked}
@@ -56,11 +50,11 @@ def _judge_calibration(assessment: Assessment, e: Examination, calibration: Cali
     n, k = len(calibration.tarp), len(names)
     about = "p-value of simulation-based calibration: ranks of true latents among draws are uniform"
     assessment.report("calibration_p_value", calibration.p_value, math.nan, about)
-    _judge_coverage(assessment, calibration, names)
+    _judge_coverage(assessment, e, calibration, names)
     shift = Estimates.joined(Estimates(s.value.ravel(), s.error.ravel()) for s in calibration.shift.values())
-    _judge_shift(assessment, shift, names)
+    _judge_shift(assessment, e, shift, names)
     if calibration.dependence is not None and k > 1:
-        _judge_correlations(assessment, calibration.dependence, names)
+        _judge_correlations(assessment, e, calibration.dependence, names)
     ranks = np.column_stack([calibration.tarp, *(ranks.reshape(n, -1) for ranks in calibration.ranks.values())])
     distance = max(_distance(column, calibration.draws + 1) for column in ranks.T)
     # The error is such that `critical` of them are the band of Dvoretzky, Kiefer and Wolfowitz.
@@ -69,10 +63,10 @@ def _judge_calibration(assessment: Assessment, e: Examination, calibration: Cali
     bad = assessment.judge("rank_distance", distance, band, DISTANCE, about)
     if bad and not {"narrow", "wide", "shifted", "correlations"} & {f.kind for f in assessment.findings}:
         message = f"the guide is not calibrated: ranks of true latents are {distance:.0%} from uniform"
-        assessment.find("shape", bad, message, WEIGHT_OR_ENRICH)
+        assessment.find("shape", bad, message, Remedies(e).weight_draws, Remedies(e).flexible_guide)
 
 
-def _judge_coverage(assessment: Assessment, calibration: Calibration, names: list[str]) -> None:
+def _judge_coverage(assessment: Assessment, e: Examination, calibration: Calibration, names: list[str]) -> None:
     k = len(names)
     for kind, bounds, which, sign in (("narrow", NARROW, "min", -1), ("wide", WIDE, "max", 1)):
         place, value, error = _extreme_coverage(calibration, sign)
@@ -80,8 +74,8 @@ def _judge_coverage(assessment: Assessment, calibration: Calibration, names: lis
         limits = Bounds(_coverage(bounds.caution), _coverage(bounds.severe), bounds.above)
         if bad := assessment.judge(f"coverage_{which}", value, error, limits, about, k):
             message = f"its central {LEVEL:.0%} intervals of {names[place]} contain {value:.0%} of the true values"
-            remedy = WEIGHT_OR_ENRICH if kind == "narrow" else TRAIN_LONGER
-            assessment.find(kind, bad, f"the guide is too {kind}: {message}", remedy)
+            remedy = Remedies(e).weight_draws if kind == "narrow" else Remedies(e).train_longer
+            assessment.find(kind, bad, f"the guide is too {kind}: {message}", remedy, Remedies(e).flexible_guide)
 
 
 def too_wide(calibration: Calibration) -> bool:
@@ -109,16 +103,16 @@ def _coverage(ratio: float) -> float:
     return 2 * normal.cdf(ratio * normal.inv_cdf((1 + LEVEL) / 2)) - 1
 
 
-def _judge_shift(assessment: Assessment, shift: Estimates, names: list[str]) -> None:
+def _judge_shift(assessment: Assessment, e: Examination, shift: Estimates, names: list[str]) -> None:
     place, value, error = worst(shift, np.abs(shift.value))
     about = "largest |posterior mean - guide mean| of a latent, in standard deviations of the guide"
     if bad := assessment.judge("mean_shift", value, error, SHIFT, about, len(names)):
         side = "low" if shift.value[place] > 0 else "high"
         message = f"the guide is shifted: its mean of {names[place]} is {value:.2g} standard deviations too {side}"
-        assessment.find("shifted", bad, message, TRAIN_LONGER)
+        assessment.find("shifted", bad, message, Remedies(e).train_longer, Remedies(e).weight_draws)
 
 
-def _judge_correlations(assessment: Assessment, difference: Estimates, names: list[str]) -> None:
+def _judge_correlations(assessment: Assessment, e: Examination, difference: Estimates, names: list[str]) -> None:
     pairs = np.triu_indices(len(names), 1)
     each = Estimates(difference.value[pairs], difference.error[pairs])
     place, value, error = worst(each, np.abs(each.value))
@@ -126,7 +120,7 @@ def _judge_correlations(assessment: Assessment, difference: Estimates, names: li
     if bad := assessment.judge("correlation_error", value, error, CORRELATION, about, len(each.value)):
         i, j = (names[p[place]] for p in pairs)
         message = f"the guide misses correlations: posterior minus guide is {each.value[place]:+.2f} for {i} and {j}"
-        assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
+        assessment.find("correlations", bad, message, Remedies(e).flexible_guide)
 
 
 def _distance(ranks: Array, cells: int) -> float:
@@ -146,21 +140,27 @@ def _judge_datum_moments(assessment: Assessment, e: Examination, moments: DatumM
     if bad := assessment.judge("datum_shift", value, error, RMS_SHIFT, about, k):
         share = f"for {float((np.abs(moments.shift.value[:, place]) > RMS_SHIFT.caution).mean()):.0%} of the {e.noun}"
         message = f"the guide's means of {names[place]} are {value:.2g} standard deviations off (root mean square)"
-        assessment.find("shifted", bad, f"{message}, by more than {RMS_SHIFT.caution} {share}", TRAIN_LONGER)
+        assessment.find(
+            "shifted",
+            bad,
+            f"{message}, by more than {RMS_SHIFT.caution} {share}",
+            *(Remedies(e).train_longer, Remedies(e).weight_draws),
+        )
     place, value, error = worst(moments.rms_log_width)
     about = f"|log(guide's standard deviation / posterior's)| of a latent, root mean square over {e.noun}"
     if bad := assessment.judge("datum_width", value, error, RMS_WIDTH, about, k):
         ratio = 1 + moments.width.value[:, place]
         low, high = (float(np.quantile(ratio, q)) for q in (0.1, 0.9))
         message = f"the guide's standard deviations of {names[place]} are {low:.2f} to {high:.2f} times the posterior's"
-        assessment.find("wide" if low > 1 else "narrow", bad, f"{message} (80% of the {e.noun})", WEIGHT_OR_ENRICH)
+        actions = Remedies(e).weight_draws, Remedies(e).flexible_guide
+        assessment.find("wide" if low > 1 else "narrow", bad, f"{message} (80% of the {e.noun})", *actions)
     if moments.rms_dependence is not None:
         place, value, error = worst(moments.rms_dependence)
         about = f"|posterior correlation - guide correlation| of two latents, root mean square over {e.noun}"
         if bad := assessment.judge("datum_correlation", value, error, CORRELATION, about, k * (k - 1) // 2):
             pair = " and ".join(names[i] for i in divmod(place, k))
             message = f"the guide misses correlations by {value:.2g} (root mean square over {e.noun}) for {pair}"
-            assessment.find("correlations", bad, message, FLEXIBLE_GUIDE)
+            assessment.find("correlations", bad, message, Remedies(e).flexible_guide)
 
 
 def _missed_modes(e: Examination) -> MissedModes:
@@ -184,75 +184,50 @@ def _judge_missed_modes(assessment: Assessment, e: Examination, found: MissedMod
     if bad and not {"narrow", "untrained", "correlations", "shifted"} & {f.kind for f in assessment.findings}:
         ratio = math.exp(float(np.median(found.excess.value[found.affected])))
         message = f"for {hits / n:.1%} of the {e.noun} the guide misses a mode of the posterior"
-        assessment.find("modes", bad, f"{message}: p(x) is {ratio:.2g} times what its draws give", OTHER_MODES)
+        message += f": p(x) is {ratio:.2g} times what its draws give"
+        assessment.find("modes", bad, message, Remedies(e).flexible_guide, Remedies(e).compare_with_mcmc)
 
 
 def _shared_moments(e: Examination) -> Moments:
-    draws = {"num_samples": e.budget.shared_draws, "max_samples": e.budget.max_shared_draws}
-    return shared_moments(e.fitted, e.rows, **draws, seed=e.seed)
+    if "joint_weights" not in e.results:
+        raise ValueError("there are no joint importance weights")
+    found: Moments = e.results["joint_weights"]
+    return found
 
 
 def _judge_shared_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
-    """By joint importance weights of all latents."""
-    weights, k = moments.weights, len(moments.names)
-    draws = weights.num_samples
-    assessment.report("elbo", *weights.elbo.sum(), "ELBO of all data, nats")
-    about = f"log p(x) of all data, importance-weighted estimate, {draws} draws, nats"
-    assessment.report("log_likelihood", *weights.log_likelihood.sum(), about)
-    about = "effective sample size (ESS) over number of draws"
-    assessment.report("relative_ess", float(weights.ess[0] / draws), math.nan, about)
-    verdict, before = _judge_joint_khat(assessment, e, weights, k), len(assessment.findings)
-    if verdict == "believe" or not e.mixed:
-        _judge_moments(assessment, moments)
-    if verdict == "caution" and not e.mixed and len(assessment.findings) == before:
-        khat = (
-            f"a Pareto k-hat of {Estimate(float(weights.khat[0]), float(weights.khat_error[0]))} with {draws:,} draws"
-        )
-        message = (
-            f"it is undecided whether importance weights can be relied on: {khat}, threshold {weights.threshold:.2f}"
-        )
-        remedy = 'use more draws, diagnose(..., budget="thorough"), a richer guide, or MCMC (sample_reference)'
-        assessment.find("undecided", verdict, message, remedy)
+    """By the weighted moments; where they show no fault, by whether the weights are known to hold."""
+    if e.mixed and assessment.metrics["khat"].verdict != "believe":
+        return
+    before = len(assessment.findings)
+    _judge_moments(assessment, e, moments)
+    if len(assessment.findings) == before and assessment.metrics["khat"].verdict == "caution":
+        _find_undecided(assessment, e, moments.weights)
 
 
-def _judge_joint_khat(assessment: Assessment, e: Examination, weights: ImportanceWeights, k: int) -> Verdict:
-    """Whether the joint weights of k latents can correct the guide, within the error of k-hat."""
-    khat, error, threshold = float(weights.khat[0]), float(weights.khat_error[0]), weights.threshold
-    undecided = bool(weights.undecided[0])
-    counts = bool(weights.unreliable[0] | undecided) and not weights.sufficient[0]
-    verdict: Verdict = "believe" if not counts else "caution" if undecided or e.mixed else "do not believe"
-    about = f"Pareto k-hat of the joint importance weights of all {k} latents, {weights.num_samples} draws"
-    if weights.negligible[0] or weights.sufficient[0]:
-        about += "; not judged where the ESS is above half of the draws"
-    assessment.metrics["khat"] = Metric(khat, error, threshold, verdict, assessment.part, about)
-    if not counts:
-        return verdict
-    if e.mixed:
-        # Of many latents the joint weights fail long before the guide of each does.
-        message = f"{k} latents, shared ones and those of each datum, are too many for joint importance weights"
-        remedy = "marginalize the latents of each datum, or compare with MCMC (sample_reference)"
-        assessment.find("untested", verdict, f"{message} (Pareto k-hat {khat:.2f})", remedy)
-    elif verdict == "do not believe":
-        message = f"the guide misses part of the posterior: with a Pareto k-hat of {khat:.2f} weights cannot correct it"
-        assessment.find("narrow", verdict, message, "use a richer guide, or MCMC (sample_reference)")
-    return verdict
+def _find_undecided(assessment: Assessment, e: Examination, weights: ImportanceWeights) -> None:
+    """The k-hat of the joint weights is on either side of its threshold."""
+    khat = Estimate(float(weights.khat[0]), float(weights.khat_error[0]))
+    found = f"a Pareto k-hat of {khat} with {weights.num_samples:,} draws, threshold {weights.threshold:.2f}"
+    message = f"it is undecided whether importance weights can be relied on: {found}"
+    actions = Remedies(e).more_draws, Remedies(e).flexible_guide, Remedies(e).compare_with_mcmc
+    purposes = assessment.metrics["khat"].purposes  # of the weights: the likelihood too
+    assessment.findings.append(Finding("undecided", "guide", "caution", message, actions, purposes))
 
 
-def _judge_moments(assessment: Assessment, moments: Moments) -> None:
+def _judge_moments(assessment: Assessment, e: Examination, moments: Moments) -> None:
     k, names = len(moments.names), list(moments.names)
-    _judge_shift(assessment, moments.shift, names)
+    _judge_shift(assessment, e, moments.shift, names)
     for kind, bounds, which, sign in (("narrow", NARROW, "min", -1), ("wide", WIDE, "max", 1)):
         place, value, error = worst(moments.width, sign * moments.width.value)
         ratio = 1 + sign * value
         about = f"standard deviation of the guide over the posterior's, {which}imum over {k} latents"
         if bad := assessment.judge(f"sd_ratio_{which}", ratio, error, bounds, about, k):
             message = f"its standard deviation of {names[place]} is {ratio:.2f} times the posterior's"
-            assessment.find(kind, bad, f"the guide is too {kind}: {message}", WEIGHT_OR_ENRICH)
+            actions = Remedies(e).weight_draws, Remedies(e).flexible_guide
+            assessment.find(kind, bad, f"the guide is too {kind}: {message}", *actions)
     if moments.dependence is not None and k > 1:
-        _judge_correlations(assessment, moments.dependence, names)
-
-
-CALIBRATION = Check("calibration", "guide", ("local",), _calibration, _judge_calibration)
+        _judge_correlations(assessment, e, moments.dependence, names)
 
 
 def _starts(e: Examination) -> Starts:
@@ -267,7 +242,7 @@ def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> Non
     if not relevant[0]:
         nats = starts.elbo[best] - starts.elbo[0]
         message = f"start {best + 1} found a better mode: its ELBO is {nats:.3g} nats above that of the first"
-        assessment.find("modes", "do not believe", message, f"use start {best + 1} in place of the first")
+        assessment.find("modes", "do not believe", message, Remedies(e).use_start(best + 1))
     kept = starts.among(relevant)
     far, relabelled = float(kept.distances.max()), float(kept.relabelled.max())
     about = f"largest distance of the means of two of {len(kept.means)} starts, in standard deviations"
@@ -276,18 +251,19 @@ def _judge_starts(assessment: Assessment, e: Examination, starts: Starts) -> Non
     if relabelled <= APART.caution < far:
         assessment.report("distance_of_starts", far, math.nan, f"{about}; {relabelled:.2g} after relabelling")
         message = f"the {len(kept.means)} starts differ in the order of their labels alone (label switching)"
-        remedy = "what does not depend on the labels can be read; order them in the model for what does"
-        assessment.find("label switching", None, message, remedy)
+        assessment.find("label switching", None, message, Remedies(e).free_of_labels)
     elif bad := assessment.judge("distance_of_starts", far, math.nan, APART, about):
         message = (
             f"the {len(kept.means)} starts ended in different modes: means of {kept.farthest} are {far:.2g} "
             f"standard deviations apart, log p(x, z) differs by {np.ptp(kept.log_joint):.2g} nats"
         )
-        remedy = "one guide does not hold them all: use MCMC with several chains, or remove the symmetry"
-        assessment.find("modes", bad, message, remedy)
+        assessment.find("modes", bad, message, Remedies(e).compare_with_mcmc)
 
 
-STARTS = Check("starts", "guide", ("shared",), _starts, _judge_starts, takes_points=True)
-DATUM_MOMENTS = Check("datum_moments", "guide", ("local",), _datum_moments, _judge_datum_moments)
-MISSED_MODES = Check("missed_modes", "guide", ("local",), _missed_modes, _judge_missed_modes)
-SHARED_MOMENTS = Check("shared_moments", "guide", ("shared",), _shared_moments, _judge_shared_moments)
+CALIBRATION = Check("calibration", "guide", ("posterior",), ("local",), _calibration, _judge_calibration)
+DATUM_MOMENTS = Check("datum_moments", "guide", ("posterior",), ("local",), _datum_moments, _judge_datum_moments)
+MISSED_MODES = Check(
+    "missed_modes", "guide", ("likelihood", "posterior"), ("local",), _missed_modes, _judge_missed_modes
+)
+SHARED_MOMENTS = Check("shared_moments", "guide", ("posterior",), ("shared",), _shared_moments, _judge_shared_moments)
+STARTS = Check("starts", "guide", ("likelihood", "posterior"), ("shared",), _starts, _judge_starts, takes_points=True)

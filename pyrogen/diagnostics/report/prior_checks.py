@@ -15,6 +15,7 @@ from pyrogen.diagnostics.model_checks.misfit import critical_score
 from pyrogen.diagnostics.model_checks.predictive_checks import PredictiveCheck, Statistic, predictive_check
 from pyrogen.diagnostics.model_checks.sensitivity import Sensitivity, sensitivity
 from pyrogen.diagnostics.report.examination import Check, Examination
+from pyrogen.diagnostics.report.remedies import Remedies
 from pyrogen.diagnostics.report.thresholds import Assessment, Bounds
 
 VAGUE = 100.0
@@ -67,7 +68,7 @@ def _judge_prior_predictive(assessment: Assessment, e: Examination, result: Prio
         key = f"prior_{misfit.name.replace(' ', '_')}"
         if bad := assessment.judge(key, abs(misfit.score), math.nan, Bounds(far), about):
             message = f"the data are improbable under the prior: the {misfit.message}"
-            assessment.find("prior-data conflict", bad, message, "widen the prior, or give it the scale of the data")
+            assessment.find("prior-data conflict", bad, message, Remedies(e).see_prior)
     for site, checks in result.checks.items():
         sd = float(checks["standard deviation"].observed) or 1.0
         spread = float(np.median(checks["standard deviation"].replicated)) / sd
@@ -75,7 +76,7 @@ def _judge_prior_predictive(assessment: Assessment, e: Examination, result: Prio
         assessment.report(f"prior_spread_{site}", spread, math.nan, about)
         if spread > VAGUE:
             message = f"the prior is vague: data drawn from it spread {spread:.3g} times as far as {site}"
-            assessment.find("vague prior", None, message, "a prior with the scale of the data is easier to train under")
+            assessment.find("vague prior", None, message, Remedies(e).see_prior)
 
 
 def _latent_shape(e: Examination) -> LatentShape:
@@ -94,8 +95,7 @@ def _judge_latent_shape(assessment: Assessment, e: Examination, shape: LatentSha
     clusters = next(s for s in shape.statistics if s.name.startswith("clusters"))
     if bad:
         first = clusters if clusters.score > far else worst
-        remedy = "take a prior of that shape: a mixture, a Student-t distribution, or a flow"
-        assessment.find("misfit", bad, first.message, remedy)
+        assessment.find("misfit", bad, first.message, Remedies(e).flexible_prior)
 
 
 def _sensitivity(e: Examination) -> Sensitivity:
@@ -107,9 +107,13 @@ def _judge_sensitivity(assessment: Assessment, e: Examination, result: Sensitivi
     for source, values in (("prior", result.prior), ("likelihood", result.likelihood)):
         about = f"largest change of a latent's marginal as the {source} is raised to a power near 1 (power-scaling)"
         assessment.report(f"{source}_sensitivity", max(values.values()), math.nan, about)
-    assessment.find("sensitivity", None, result.sentence, result.remedy)
+    assessment.find("sensitivity", None, result.sentence, *([Remedies(e).other_prior] if result.prior_matters else []))
 
 
-PRIOR_PREDICTIVE = Check("prior_predictive", "fit", ("prior",), _prior_predictive, _judge_prior_predictive)
-LATENT_SHAPE = Check("latent_shape", "fit", ("local", "shared"), _latent_shape, _judge_latent_shape)
-SENSITIVITY = Check("sensitivity", "fit", ("shared",), _sensitivity, _judge_sensitivity)
+PRIOR_PREDICTIVE = Check(
+    "prior_predictive", "fit", ("samples",), ("prior",), _prior_predictive, _judge_prior_predictive
+)
+LATENT_SHAPE = Check(
+    "latent_shape", "fit", ("samples", "posterior"), ("local", "shared"), _latent_shape, _judge_latent_shape
+)
+SENSITIVITY = Check("sensitivity", "fit", ("posterior",), ("shared",), _sensitivity, _judge_sensitivity)

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from pyrogen.diagnostics.core.estimates import Array, Estimates
-from pyrogen.diagnostics.report.diagnosis import Finding, Metric, Part, Verdict
+from pyrogen.diagnostics.report.findings import Finding, Metric, Part, Purpose, Remedy, Verdict
 
 FALSE_ALARM = 0.01
 """False-alarm rate of a whole diagnosis."""
@@ -74,11 +74,13 @@ class Assessment:
 
     Args:
         part: the part of the diagnosis to which what is added belongs: `guide`, `latents` or `fit`.
+        purposes: the uses of the story that what is added bears on; none by default.
         metrics: by name; empty by default.
         findings: in the order of the checks; empty by default.
     """
 
     part: Part
+    purposes: tuple[Purpose, ...] = ()
     metrics: dict[str, Metric] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -91,7 +93,7 @@ class Assessment:
             error: its standard error, or nan.
             about: what it measures, with its unit.
         """
-        self.metrics[name] = Metric(float(value), float(error), None, None, self.part, about)
+        self.metrics[name] = Metric(float(value), float(error), None, None, self.part, about, self.purposes)
 
     def judge(
         self,
@@ -116,19 +118,20 @@ class Assessment:
             The verdict if it is bad; None if the metric passes.
         """
         verdict = bounds.judge(float(value), float(error), comparisons)
-        self.metrics[name] = Metric(float(value), float(error), bounds.caution, verdict, self.part, about)
+        given = (float(value), float(error), bounds.caution, verdict)
+        self.metrics[name] = Metric(*given, self.part, about, self.purposes)
         return None if verdict == "believe" else verdict
 
-    def find(self, kind: str, verdict: Verdict | None, message: str, remedy: str) -> None:
+    def find(self, kind: str, verdict: Verdict | None, message: str, *remedies: Remedy) -> None:
         """Add a finding.
 
         Args:
             kind: in one word.
             verdict: the verdict that it causes; None for a remark.
             message: what was found.
-            remedy: what to do.
+            *remedies: what to do, the first thing first.
         """
-        self.findings.append(Finding(kind, self.part, verdict, message, remedy))
+        self.findings.append(Finding(kind, self.part, verdict, message, remedies, self.purposes))
 
     def fault_of_guide(self) -> str | None:
         """What was found wrong with the guide so far, on which further weights of its draws depend.

@@ -15,6 +15,7 @@ from pyrogen.diagnostics.core.estimates import Estimates
 from pyrogen.diagnostics.guide.corrected_moments import Moments
 from pyrogen.diagnostics.guide.importance import ImportanceWeights
 from pyrogen.diagnostics.report.examination import Examination
+from pyrogen.diagnostics.report.guide_checks import JOINT_WEIGHTS
 from pyrogen.diagnostics.report.moment_checks import SHARED_MOMENTS
 from pyrogen.diagnostics.report.thresholds import Assessment
 from pyrogen.inference import adam, cosine
@@ -47,7 +48,8 @@ def test_joint_weights_of_a_pareto_tail(k, verdict):
     moments = Moments(("a", "b"), rng.normal(size=(8000, 2)), weights, none, none, None)
     assessment = Assessment("guide")
     examination = Examination(run, {"x": torch.randn(10)}, None, BUDGET, 0)
-    SHARED_MOMENTS.judge(assessment, examination, moments)
+    for check in (JOINT_WEIGHTS, SHARED_MOMENTS):
+        check.judge(assessment, examination, moments)
     assert assessment.metrics["khat"].verdict == verdict
     assert [f.kind for f in assessment.findings] == {"believe": [], "caution": ["undecided"]}.get(verdict, ["narrow"])
 
@@ -67,6 +69,7 @@ def test_an_influential_datum_is_told_under_a_right_guide():
     assert ["influence the posterior strongly" in remark for remark in told] == [True]
 
 
+@pytest.mark.slow
 def test_the_verdict_is_the_same_for_other_seeds():
     x = torch.randn(40)
     for make in (AutoNormal, AutoMultivariateNormal):
@@ -74,6 +77,8 @@ def test_the_verdict_is_the_same_for_other_seeds():
         verdicts = set()
         for seed in range(5):
             assessment, examination = Assessment("guide"), Examination(run, {"x": x}, None, BUDGET, seed)
-            SHARED_MOMENTS.judge(assessment, examination, SHARED_MOMENTS.run(examination))
+            for check in (JOINT_WEIGHTS, SHARED_MOMENTS):
+                examination.results[check.name] = check.run(examination)
+                check.judge(assessment, examination, examination.results[check.name])
             verdicts.add(max((f.verdict for f in assessment.findings), default="believe"))
         assert len(verdicts) == 1

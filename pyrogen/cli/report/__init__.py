@@ -1,0 +1,1 @@
+"""The report of `pyrogen diagnose`: its page, pictures, and remedies as commands."""
