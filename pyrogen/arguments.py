@@ -125,7 +125,14 @@ def _types(hint: Any) -> set[type]:
 
 
 def shown(value: Any) -> str:
-    """A value in one short line; a tensor or an array by type and shape."""
+    """A value in one short line; a tensor or an array by type and shape.
+
+    Args:
+        value: any.
+
+    Returns:
+        The line, for a message.
+    """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
     text = " ".join(repr(value).split())

@@ -1,5 +1,6 @@
 """Every remedy is a line of Python that runs as it is, for each kind of story that it is given for."""
 
+import inspect
 from functools import partial
 from types import SimpleNamespace
 
@@ -99,7 +100,7 @@ def quick(monkeypatch):
     monkeypatch.setitem(BUDGETS, "standard", TINY)
     monkeypatch.setattr(pyrogen, "fit", short_fit)
     monkeypatch.setattr("pyrogen.inference.restarts.fit", short_fit)
-    defaults = pyrogen.diagnostics.sample_reference.__kwdefaults__
+    defaults = inspect.unwrap(pyrogen.diagnostics.sample_reference).__kwdefaults__
     monkeypatch.setitem(defaults, "warmup", 5)
     monkeypatch.setitem(defaults, "chains", 1)
     monkeypatch.setattr(pyrogen.diagnostics.sample_reference, "__defaults__", (20,))
