@@ -259,7 +259,7 @@ def sample(world: World, rng: random.Random) -> Case:
         ([misspelt(rng, "--device") + "s", "cpu"], refused("no such option", status=2)),
     ]
     if name == "conditional_vae":
-        values = ["3", "-1", "1.5", '"a"', "[0]", "[0,0,0,0,0]", "null", "{}", "1e3", "9" * 30, "[[0]]", "true"]
+        values = ["3", "-1", "1.5", '"a"', "[0,1]", "[0,0,0,0,0]", "null", "{}", "1e3", "9" * 30, "[[0]]", "true"]
         bad += [(["--given", f"y={rng.choice(values)}"], refused("y", status=2))] * 4
     if name in ("made", "language_model"):
         bad += [(["--begin", rng.choice(["0", "1", "-0.5", "nan", "inf", "2"])], refused("--begin", status=2))] * 2

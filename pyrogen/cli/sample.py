@@ -117,6 +117,8 @@ def _column(name: str, value: Any, n: int, shape: tuple[int, ...], dtype: torch.
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
         raise UsageError(f"{where}: expected a number, or a list of numbers in JSON") from None
+    if tensor.dtype == torch.bool and dtype != torch.bool:
+        raise UsageError(f"{where}: expected a number, true and false are none")
     if dtype is not None and not dtype.is_floating_point and tensor.is_floating_point():
         raise UsageError(f"{where}: '{name}' holds whole numbers")
     tensor = tensor if dtype is None else tensor.to(dtype)
