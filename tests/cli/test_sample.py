@@ -86,7 +86,7 @@ def test_labels_given(call, classes, own, tmp_path, value, labels):
         ("y=-1", "--given y=-1: labels are whole numbers from 0 to 1"),
         ("y=0.5", "--given y=0.5: 'y' holds whole numbers"),
         ("y=true", "--given y=true: expected a number, true and false are none"),
-        ("y=[true, false]", "--given y=[true, false]: expected a number, true and false are none"),
+        ("y=[true, false]", "--given y=[true,false]: expected a number, true and false are none"),
         ("y=three", "--given y=three: expected a number, or a list of numbers in JSON"),
         ("y=[0,1]", "--given y: expected shape () for all or (3,), got (2,)"),
         ("z=1", "--given z: Classes has no column 'z' (it has: x, y)"),
