@@ -305,7 +305,7 @@ def evaluate(world: World, rng: random.Random) -> Case:
         (["--data", "digts"], refused("digts", status=2)),
         (["--data", str(world.folder / "none.csv")], refused("none.csv")),
         (["--data", str(world.data["words"])], refused("words.txt")),
-        (["--data", str(world.data["series"])], refused("series" if name in ("kmeans", "pca") else "")),
+        (["--data", str(world.data["series"])], refused("x")),
         (["--data-dir", str(world.folder)], refused("--data-dir", "no effect", status=2)),
         (["--story", "x"], refused("--story", status=2)),
         (["surplus"], refused("surplus", status=2)),
