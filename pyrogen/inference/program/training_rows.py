@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -46,11 +47,7 @@ def check_rows(program: Program, guide: Any, batch: Batch) -> Any:
         ValueError: a latent of the guide has another number of rows, or its distribution belongs to rows with other
             values.
     """
-    plate = program.story.training_spec.plate if program.story.training_spec is not None else "data"
-    for name, site in latent_sites(guide.nodes.values()).items():
-        frame = next((frame for frame in site["cond_indep_stack"] if frame.name == plate), None)
-        if site["infer"].get("is_auxiliary") or frame is None or frame.dim is None:
-            continue
+    for name, site, frame in _latents_of_rows(program, guide):
         # An EasyGuide's plate does not know its size.
         size = frame.size if frame.size >= 0 else site["value"].shape[frame.dim - site["fn"].event_dim]
         if size != batch.n:
@@ -66,6 +63,40 @@ def check_rows(program: Program, guide: Any, batch: Batch) -> Any:
                 "computes it from the data"
             )
     return guide
+
+
+def check_validation_rows(program: Program, batch: Batch) -> None:
+    """Refuse to validate a guide with latents of its training rows: other rows would be given theirs.
+
+    Args:
+        program: the story's, after some steps: before any, rows may have equal latents.
+        batch: rows of the validation data.
+
+    Raises:
+        ValueError: it has such latents.
+    """
+    if "guide" in program.story.unsupported or batch.n < 2:
+        return
+    try:
+        with isolated_run(program.story):
+            guide = poutine.trace(program.guide).get_trace(batch)
+    except Exception:  # validation fails alike, and reports it
+        return
+    for name, _, frame in _latents_of_rows(program, guide):
+        if _ignores_rows(program, guide, batch, name, frame.dim):
+            raise ValueError(
+                f"{program.story.name}: the guide draws '{name}' for each training row, whatever the data are, and "
+                "validation data are other rows: leave validation out, or train a guide that computes it from the data"
+            )
+
+
+def _latents_of_rows(program: Program, guide: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, site and data plate's frame of each latent of single rows that the guide draws."""
+    plate = program.story.training_spec.plate if program.story.training_spec is not None else "data"
+    for name, site in latent_sites(guide.nodes.values()).items():
+        frame = next((frame for frame in site["cond_indep_stack"] if frame.name == plate), None)
+        if not site["infer"].get("is_auxiliary") and frame is not None and frame.dim is not None:
+            yield name, site, frame
 
 
 def other_columns(story: Story, batch: Batch) -> list[str]:

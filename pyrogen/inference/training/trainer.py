@@ -21,6 +21,7 @@ from pyrogen.inference.program.nonfinite import check_finite
 from pyrogen.inference.program.options import Options
 from pyrogen.inference.program.program import Program, Recording
 from pyrogen.inference.program.rng import preserve_random_state, set_seed
+from pyrogen.inference.program.training_rows import check_validation_rows
 from pyrogen.inference.training.defaults import DEFAULT_BATCH, is_local, objective_for, trace_first_batch
 from pyrogen.inference.training.loop import Loop
 from pyrogen.inference.training.result import Fit, release
@@ -197,6 +198,8 @@ class Trainer:
         assert self.validation is not None
         step = self.fit.history[-1]["step"] if self.fit.history else 0
         seed = self.options.seed + VALIDATION_SEED_OFFSET
+        if len(self.fit.history) <= 1:
+            check_validation_rows(self.program, self.validation.first())
         return mean_elbo(self.program, self.objective, self.validation, seed, self.divisors, step)
 
     def _check_validation(self) -> None:

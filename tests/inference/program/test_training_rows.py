@@ -140,5 +140,24 @@ def test_the_posterior_of_shared_latents_is_judged_on_the_training_data():
     run = fit((shared, AutoNormal(shared)), {"x": data()["x"]}, steps=3, progress=False)
     diagnose(run, {"x": data()["x"]}, budget="quick")
     found = diagnose(run, {"x": data(1)["x"]}, budget="quick")
-    assert "whose posterior is given the training data, and column 'x' is another" in found.skipped["shared_moments"]
+    said = "whose posterior is given the training data, and column 'x' is another"
+    assert any(said in reason for reason in found.skipped.values())
     assert found.verdict_on("guide") != "believe"
+
+
+@pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal, None])
+def test_a_guide_of_training_rows_is_not_validated_on_others(guide):
+    with pytest.raises(ValueError, match="draws 'z' for each training row, whatever the data are"):
+        fitted(guide, validation=data(1))
+
+
+@pytest.mark.parametrize("held_out", [N, 5])
+def test_nor_is_one_that_chooses_them_by_number(held_out):
+    with pytest.raises(ValueError, match="draws 'z' for each training row, whatever the data are"):
+        fit(ByIndex(), {"x": data()["x"]}, epochs=2, batch_size=4, validation={"x": data(1)["x"][:held_out]})
+
+
+def test_an_amortized_guide_is_validated():
+    run = fit((levels, amortized), data(), epochs=3, validation=data(1), progress=False)
+    assert all("validation_elbo" in record for record in run.history)
+    fit(PPCA(3, 2), {"x": torch.randn(N, 3)}, epochs=2, validation={"x": torch.randn(5, 3)}, progress=False)
