@@ -87,8 +87,8 @@ def _guarded(call: Callable[..., Any], owner: str, hints: Callable[[], dict[str,
             found = _problems(owner, signature.parameters[name], evaluated().get(name, Any), value)
             problems += found
             wrong += [name] if found else []
-        if not skip and any(isinstance(bound.arguments[name], float) for name in wrong):
-            raise problems[0]  # as of inf draws, which would never end
+        if not skip and any(_is_endless(bound.arguments[name]) for name in wrong):
+            raise problems[0]
         with _of_sizes(owner) if skip and not problems else nullcontext():
             try:
                 result = call(*bound.args, **bound.kwargs)
@@ -114,6 +114,11 @@ def _problems(owner: str, parameter: inspect.Parameter, hint: Any, value: Any) -
     out_of_range = isinstance(value, int | float | str) and type(value) in _types(hint)
     kind = ValueError if out_of_range else TypeError
     return [kind(f"{owner}: {parameter.name} takes {words}, got {shown(value)}")]
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a wrong argument, such as inf draws, may keep a function busy for good."""
+    return isinstance(value, float) and not (value.is_integer() and abs(value) < 2**31)
 
 
 def _types(hint: Any) -> set[type]:

@@ -100,6 +100,8 @@ class _DeviceNames(TorchFunctionMode):
     """Puts the device that stands in for CUDA in its place before torch asks for a driver."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.device:
+            return func(*args, **(kwargs or {}))
         if func is Tensor.cuda:
             func, args = Tensor.to, (args[0], STANDS_IN)
         args, kwargs = tuple(_named(each) for each in args), {key: _named(each) for key, each in (kwargs or {}).items()}

@@ -30,7 +30,7 @@ def keep_command(directory: Path) -> None:
     """
     if command := RESUME_COMMAND.get():
         with writing(directory / FILE):
-            (directory / FILE).write_text(f"{command}\n", encoding="utf-8")
+            (directory / FILE).write_text(f"{command}\n", encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrainCommand:
             The command; None where none was kept.
         """
         with suppress(OSError, ValueError, IndexError):
-            return cls.parse(shlex.split((directory / FILE).read_text(encoding="utf-8"))[2:])
+            return cls.parse(shlex.split((directory / FILE).read_text(encoding="utf-8", errors="surrogateescape"))[2:])
         return None
 
     @property

@@ -15,6 +15,7 @@ from pyro.optim import PyroOptim
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from pyrogen.arguments import shown
 from pyrogen.inference.compile.compiled_step import Compilable
 from pyrogen.inference.compile.dispatch import StepCompiler
 from pyrogen.inference.compile.tracing import CannotTrace
@@ -87,7 +88,7 @@ class SVI(pyro.infer.SVI):
                 raise TypeError(f"SVI: {name} must be a {_EXPECTED[name]}, got {value!r}")
         if not isinstance(optim, PyroOptim):
             raise ValueError(
-                f"SVI: optim must be an optimizer of pyro.optim, such as Adam({{'lr': 1e-3}}), got {optim!r}"
+                f"SVI: optim must be an optimizer of pyro.optim, such as Adam({{'lr': 1e-3}}), got {shown(optim)}"
             )
         super().__init__(model, guide, optim, loss, loss_and_grads, **kwargs)
         self.objective = loss if loss_and_grads is None else None
