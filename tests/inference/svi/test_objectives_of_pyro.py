@@ -38,7 +38,9 @@ def batched(x, y, total, index):
 
 
 @pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning", "ignore:.*torch.jit.*:DeprecationWarning")
-@pytest.mark.parametrize("objective", [JitTrace_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO])
+@pytest.mark.parametrize(
+    "objective", [JitTrace_ELBO, JitTraceGraph_ELBO, pytest.param(JitTraceMeanField_ELBO, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("batch_size", [60, 25])
 def test_torchscript_objectives(objective, batch_size):
     program = model if batch_size == 60 else batched

@@ -260,9 +260,7 @@ def test_batch_norm_buffers_move_as_often_as_pyros():
 def test_bad_options_are_said():
     with pytest.raises(ValueError, match="compile must be"):
         SVI(*with_guide(), pyro.optim.Adam({"lr": 0.01}), Trace_ELBO(), compile="fast")
-    with pytest.raises(
-        ValueError, match=r"optim must be an optimizer of pyro.optim, [^\n]*, got a Adam, [^\n]*$"
-    ):
+    with pytest.raises(ValueError, match=r"optim must be an optimizer of pyro.optim, [^\n]*, got a Adam, [^\n]*$"):
         SVI(*with_guide(), torch.optim.Adam([torch.zeros(1)]), Trace_ELBO())
 
 
